@@ -1,0 +1,47 @@
+//! Builds the core (a shared library for Bun), the sample guests, the unit tests and the table of the C boundary.
+const std = @import("std");
+const guests = @import("build/guests.zig");
+
+pub fn build(b: *std.Build) void {
+    const target = b.standardTargetOptions(.{ .default_target = .{ .cpu_arch = .x86_64, .os_tag = .linux, .abi = .gnu } });
+    const optimize = b.option(std.builtin.OptimizeMode, "optimize", "ReleaseSafe unless said otherwise") orelse .ReleaseSafe;
+    const vdso = guests.add(b);
+
+    const library = b.addLibrary(.{
+        .name = "pristine",
+        .linkage = .dynamic,
+        .root_module = coreModule(b, "core/root.zig", target, optimize, vdso),
+        .use_llvm = true,
+    });
+    b.installArtifact(library);
+
+    const floor = b.addLibrary(.{
+        .name = "pristine-floor",
+        .linkage = .dynamic,
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("bench/floor.zig"),
+            .target = target,
+            .optimize = optimize,
+            .link_libc = true,
+            .imports = &.{.{ .name = "core", .module = b.createModule(.{ .root_source_file = b.path("core/bench_root.zig"), .target = target, .optimize = optimize }) }},
+        }),
+        .use_llvm = true,
+    });
+    b.installArtifact(floor);
+
+    const generator = b.addExecutable(.{ .name = "generate-table", .root_module = coreModule(b, "core/generate.zig", target, optimize, vdso), .use_llvm = true });
+    const generated = b.addRunArtifact(generator).captureStdOut(.{});
+    const copy = b.addUpdateSourceFiles();
+    copy.addCopyFileToSource(generated, "src/ffi/table.ts");
+    b.step("generate", "Write src/ffi/table.ts from core/abi").dependOn(&copy.step);
+
+    const tests = b.addTest(.{ .name = "core-tests", .root_module = coreModule(b, "core/root.zig", target, optimize, vdso), .use_llvm = true });
+    b.installArtifact(tests);
+    b.step("test", "Run the core's unit tests").dependOn(&b.addRunArtifact(tests).step);
+}
+
+fn coreModule(b: *std.Build, root: []const u8, target: std.Build.ResolvedTarget, optimize: std.builtin.OptimizeMode, vdso: std.Build.LazyPath) *std.Build.Module {
+    const module = b.createModule(.{ .root_source_file = b.path(root), .target = target, .optimize = optimize, .link_libc = true });
+    module.addAnonymousImport("vdso_image", .{ .root_source_file = vdso });
+    return module;
+}

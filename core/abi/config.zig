@@ -1,0 +1,37 @@
+//! What JavaScript says when it makes a machine, as JSON, and its translation into the core's own terms.
+const std = @import("std");
+const limits = @import("../limits.zig");
+
+pub const Grant = struct { all: bool = false, paths: []const []const u8 = &.{} };
+pub const Volume = struct { host: []const u8, guest: []const u8, write: bool = false };
+pub const Denied = struct { read: Grant = .{}, write: Grant = .{}, connect: Grant = .{}, listen: Grant = .{} };
+
+/// Descriptor values with a meaning of their own.
+pub const stream_ignored = -1;
+pub const stream_piped = -2;
+
+pub const Config = struct {
+    program: []const u8,
+    /// A descriptor of the program's image, or -1 to open `program`.
+    programFd: i32 = -1,
+    argv: []const []const u8,
+    env: []const []const u8 = &.{},
+    cwd: []const u8 = "/",
+    memory: f64 = limits.memory_default_bytes,
+    stdin: i32 = stream_ignored,
+    stdout: i32 = stream_ignored,
+    stderr: i32 = stream_ignored,
+    trace: i32 = -1,
+    verbose: bool = false,
+    remote: bool = false,
+    read: Grant = .{},
+    write: Grant = .{},
+    connect: Grant = .{},
+    listen: Grant = .{},
+    deny: Denied = .{},
+    volumes: []const Volume = &.{},
+};
+
+pub fn parse(allocator: std.mem.Allocator, text: []const u8) !std.json.Parsed(Config) {
+    return std.json.parseFromSlice(Config, allocator, text, .{ .allocate = .alloc_if_needed, .ignore_unknown_fields = false });
+}

@@ -1,0 +1,154 @@
+//! The C boundary: every function JavaScript may call, nothing else.
+//!
+//! Nothing throws or panics across it: a negative status is an error code (`errors.Code.status`), and the record of the
+//! last error is read with `pristine_last_error`. All functions are called on the JavaScript thread; handles are indexes
+//! into the table of machines. `generate.zig` writes the TypeScript side from this file's declarations.
+const diagnosis = @import("diagnosis.zig");
+const errors = @import("../errors.zig");
+const events = @import("../events.zig");
+const guest_memory = @import("guest_memory.zig");
+const machines = @import("machines.zig");
+const registry = @import("registry.zig");
+const running = @import("running.zig");
+const types = @import("types.zig");
+const abi_version = @import("version.zig").abi_version;
+
+pub export fn pristine_abi_version() u32 {
+    return abi_version;
+}
+
+/// Copies the JSON of the last error; its full length is the result.
+pub export fn pristine_last_error(out: [*]u8, capacity: u32) u32 {
+    return copyOut(registry.last_error.text(), out, capacity);
+}
+
+/// Copies the text that the last call made; its full length is the result.
+pub export fn pristine_result(out: [*]u8, capacity: u32) u32 {
+    return copyOut(registry.resultText(), out, capacity);
+}
+
+fn copyOut(text: []const u8, out: [*]u8, capacity: u32) u32 {
+    const count = @min(text.len, capacity);
+    @memcpy(out[0..count], text[0..count]);
+    return @intCast(text.len);
+}
+
+pub export fn pristine_doctor(flags: u32) i32 {
+    return diagnosis.doctor(flags);
+}
+
+pub export fn pristine_machine_create(json: [*]const u8, length: u32) i32 {
+    return machines.create(json[0..length]);
+}
+
+pub export fn pristine_machine_close(handle: u32) i32 {
+    return machines.close(handle);
+}
+
+/// Stops what runs in the machine, waits for it, and keeps the machine.
+pub export fn pristine_machine_stop(handle: u32) i32 {
+    return machines.stop(handle);
+}
+
+pub export fn pristine_machine_block(handle: u32) ?*types.MachineBlock {
+    return machines.block(handle);
+}
+
+pub export fn pristine_machine_run(handle: u32, until: u32, timeout_ms: f64, cpu_timeout_ms: f64, ticket: u32) i32 {
+    return running.run(handle, until, timeout_ms, cpu_timeout_ms, ticket);
+}
+
+pub export fn pristine_machine_interrupt(handle: u32, kind: u32) i32 {
+    return running.interrupt(handle, kind);
+}
+
+pub export fn pristine_machine_signal(handle: u32, signal: u32) i32 {
+    return running.sendSignal(handle, signal);
+}
+
+pub export fn pristine_machine_error(handle: u32, out: [*]u8, capacity: u32) u32 {
+    return copyOut(machines.machineError(handle), out, capacity);
+}
+
+/// The report of the last fatal fault: a line, then the registers.
+pub export fn pristine_machine_report(handle: u32, out: [*]u8, capacity: u32) u32 {
+    return copyOut(machines.machineReport(handle), out, capacity);
+}
+
+pub export fn pristine_call_begin(handle: u32) i32 {
+    return running.callBegin(handle);
+}
+
+pub export fn pristine_call_stage(handle: u32, slot: u32, bytes: [*]const u8, length: u32) i32 {
+    return running.callStage(handle, slot, bytes[0..length]);
+}
+
+pub export fn pristine_call(handle: u32) i32 {
+    return running.call(handle);
+}
+
+pub export fn pristine_call_async(handle: u32, ticket: u32) i32 {
+    return running.callAsync(handle, ticket);
+}
+
+pub export fn pristine_memory_base(handle: u32) ?[*]u8 {
+    return guest_memory.base(handle);
+}
+
+pub export fn pristine_memory_translate(handle: u32, address: f64, length: f64) f64 {
+    return guest_memory.translate(handle, address, length);
+}
+
+pub export fn pristine_memory_pieces(handle: u32, address: f64, length: f64) i32 {
+    return guest_memory.pieces(handle, address, length);
+}
+
+pub export fn pristine_memory_read(handle: u32, address: f64, out: [*]u8, length: u32) i32 {
+    return guest_memory.read(handle, address, out[0..length]);
+}
+
+pub export fn pristine_memory_write(handle: u32, address: f64, bytes: [*]const u8, length: u32) i32 {
+    return guest_memory.write(handle, address, bytes[0..length]);
+}
+
+pub export fn pristine_memory_cstring(handle: u32, address: f64, out: [*]u8, capacity: u32) i32 {
+    return guest_memory.cstring(handle, address, out[0..capacity]);
+}
+
+pub export fn pristine_memory_allocate(handle: u32, length: f64, alignment: f64) f64 {
+    return guest_memory.allocate(handle, length, alignment);
+}
+
+pub export fn pristine_symbol(handle: u32, name: [*]const u8, length: u32) f64 {
+    return guest_memory.symbol(handle, name[0..length]);
+}
+
+pub export fn pristine_counters(handle: u32, out: *types.Counters) i32 {
+    return machines.counters(handle, out);
+}
+
+/// A pipe for a standard stream: out[0] is the end to read from, out[1] the one to write to.
+pub export fn pristine_pipe(out: [*]i32) i32 {
+    return machines.pipe(out[0..2]);
+}
+
+/// A descriptor of an anonymous file with a program's bytes.
+pub export fn pristine_image(bytes: [*]const u8, length: u32) i32 {
+    return machines.imageFile(bytes[0..length]);
+}
+
+pub export fn pristine_events_fd() i32 {
+    return events.descriptor() catch errors.Code.INTERNAL.status();
+}
+
+pub export fn pristine_events_take(out: [*]events.Event, capacity: u32) u32 {
+    return @intCast(events.take(out[0..capacity]));
+}
+
+pub export fn pristine_output_read(handle: u32, stream: u32, out: [*]u8, capacity: u32) i32 {
+    return machines.outputRead(handle, stream, out[0..capacity]);
+}
+
+pub export fn pristine_output_close(handle: u32, stream: u32) i32 {
+    return machines.outputClose(handle, stream);
+}

@@ -1,0 +1,152 @@
+//! A new machine's files: standard streams, permissions, volumes and working directory, from the configuration.
+const std = @import("std");
+const linux = std.os.linux;
+const config_module = @import("config.zig");
+const errors = @import("../errors.zig");
+const host = @import("../host.zig");
+const kernel_module = @import("../linux/kernel.zig");
+const permissions_module = @import("../linux/permissions.zig");
+const paths = @import("../linux/paths.zig");
+const registry = @import("registry.zig");
+const streams = @import("standard_streams.zig");
+const table = @import("../linux/files/table.zig");
+const Config = config_module.Config;
+const Machine = @import("../machine.zig").Machine;
+
+const O_RDONLY = 0;
+const O_WRONLY = 1;
+const O_RDWR = 2;
+
+pub fn make(machine: *Machine, config: *const Config, record: *errors.Record) error{Failed}!void {
+    const kernel = &machine.kernel;
+    kernel.files = table.FileTable.initEmpty(registry.allocator) catch return streams.outOfMemory(record);
+    errdefer kernel.files.deinit();
+    try grant(&kernel.files, config, record);
+    try connect(machine, 0, config.stdin, record);
+    try connect(machine, 1, config.stdout, record);
+    try connect(machine, 2, config.stderr, record);
+    try describe(kernel, machine, config, record);
+    if (config.read.all and config.write.all) {
+        kernel.identity.uid = linux.geteuid();
+        kernel.identity.gid = linux.getegid();
+    }
+    try enter(kernel, config.cwd, record);
+}
+
+fn rule(files: *table.FileTable, given: config_module.Grant, record: *errors.Record) error{Failed}!permissions_module.Rule {
+    const arena = files.arena.allocator();
+    var list: std.ArrayList([]const u8) = .empty;
+    for (given.paths) |path| {
+        list.append(arena, try canonical(files, path, record)) catch return streams.outOfMemory(record);
+    }
+    return .{ .all = given.all, .paths = list.items };
+}
+
+/// A permission's host path with links resolved, so that it is compared with what paths really lead to. One that does not
+/// exist yet is kept as it is written.
+fn canonical(files: *table.FileTable, path: []const u8, record: *errors.Record) error{Failed}![]const u8 {
+    const arena = files.arena.allocator();
+    var buffer: [paths.path_max]u8 = undefined;
+    const normal = permissions_module.normalize(path, &buffer) orelse {
+        _ = record.format(.BAD_OPTION, "the permission path {s} is not an absolute path", .{path[0..@min(path.len, 256)]}, "give host paths that start with / and have no .. in them", .{ .option = "permissions" });
+        return error.Failed;
+    };
+    const name = arena.dupeZ(u8, normal) catch return streams.outOfMemory(record);
+    const fd: isize = @bitCast(linux.open(name, .{ .PATH = true, .CLOEXEC = true }, 0));
+    if (fd < 0) return name;
+    defer host.close(@intCast(fd));
+    var link_name: [64]u8 = undefined;
+    const link = std.fmt.bufPrintZ(&link_name, "/proc/self/fd/{d}", .{fd}) catch unreachable;
+    var real: [paths.path_max]u8 = undefined;
+    const length: isize = @bitCast(linux.readlink(link, &real, real.len));
+    if (length <= 0 or real[0] != '/') return name;
+    return arena.dupe(u8, real[0..@intCast(length)]) catch return streams.outOfMemory(record);
+}
+
+fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record) error{Failed}!void {
+    files.permissions = .{
+        .read = try rule(files, config.read, record),
+        .write = try rule(files, config.write, record),
+        .deny_read = try rule(files, config.deny.read, record),
+        .deny_write = try rule(files, config.deny.write, record),
+    };
+    for (config.volumes) |volume| {
+        var buffer: [paths.path_max]u8 = undefined;
+        const guest = permissions_module.normalize(volume.guest, &buffer) orelse return badVolume(volume, record);
+        const host_path = try canonical(files, volume.host, record);
+        files.addMount(guest, host_path, true, volume.write) catch return badVolume(volume, record);
+    }
+}
+
+fn badVolume(volume: config_module.Volume, record: *errors.Record) error{Failed} {
+    _ = record.format(.BAD_OPTION, "the volume {s}:{s} cannot be mounted", .{ volume.host[0..@min(volume.host.len, 256)], volume.guest[0..@min(volume.guest.len, 256)] }, "the host path must exist, and both must be absolute paths", .{ .option = "volumes" });
+    return error.Failed;
+}
+
+/// Opens standard stream `number` on what the embedder gave.
+fn connect(machine: *Machine, number: u32, stream: i32, record: *errors.Record) error{Failed}!void {
+    const files = &machine.kernel.files;
+    const option = ([_][]const u8{ "stdin", "stdout", "stderr" })[number];
+    const access: u32 = if (number == 0) O_RDONLY else O_WRONLY;
+    const description = switch (stream) {
+        config_module.stream_ignored => files.create(.{ .device = .null }, O_RDWR, "/dev/null"),
+        config_module.stream_piped => files.create(.{ .output = machine.outputs[number - 1].? }, access, ""),
+        else => blk: {
+            const fd = streams.duplicate(stream) catch return streams.badDescriptor(record, option);
+            const get_flags = 3;
+            const flags: u32 = @intCast(host.check(linux.fcntl(fd, get_flags, 0)) catch access);
+            const description = files.create(.{ .host_stream = fd }, flags & 3, "");
+            if (description == error.OutOfMemory) host.close(fd);
+            break :blk description;
+        },
+    } catch return streams.outOfMemory(record);
+    files.put(number, description, false) catch {
+        files.release(description);
+        return streams.outOfMemory(record);
+    };
+}
+
+/// What /proc/self tells of the program.
+fn describe(kernel: *kernel_module.Kernel, machine: *Machine, config: *const Config, record: *errors.Record) error{Failed}!void {
+    const arena = kernel.files.arena.allocator();
+    kernel.program_path = arena.dupe(u8, config.program) catch return streams.outOfMemory(record);
+    kernel.program_bytes = machine.program.bytes;
+    var line: std.ArrayList(u8) = .empty;
+    for (config.argv) |argument| {
+        line.appendSlice(arena, argument) catch return streams.outOfMemory(record);
+        line.append(arena, 0) catch return streams.outOfMemory(record);
+    }
+    kernel.command_line = line.items;
+    const base = std.fs.path.basename(config.program);
+    const count = @min(base.len, kernel.name.len - 1);
+    @memcpy(kernel.name[0..count], base[0..count]);
+}
+
+/// The working directory must be a folder the guest can see; "/" always is.
+fn enter(kernel: *kernel_module.Kernel, cwd: []const u8, record: *errors.Record) error{Failed}!void {
+    var buffer: [paths.path_max]u8 = undefined;
+    const path = permissions_module.normalize(cwd, &buffer) orelse return badDirectory(cwd, record);
+    if (path.len == 1) return;
+    const space = kernel.files.namespace();
+    var place: paths.Place = .{};
+    space.resolve("/", path, true, &place) catch return badDirectory(cwd, record);
+    if (space.syntheticNode(place.path())) |node| {
+        if (node.content != .directory) return badDirectory(cwd, record);
+    } else {
+        var at: paths.HostPlace = undefined;
+        space.hostPlace(place.path(), &at) catch return badDirectory(cwd, record);
+        const fd = at.open(paths.O_PATH, 0);
+        if (fd < 0) return badDirectory(cwd, record);
+        defer host.close(@intCast(fd));
+        const mode = paths.modeOf(@intCast(fd)) orelse return badDirectory(cwd, record);
+        if (mode & linux.S.IFMT != linux.S.IFDIR) return badDirectory(cwd, record);
+    }
+    const copy = registry.allocator.dupe(u8, place.path()) catch return streams.outOfMemory(record);
+    registry.allocator.free(kernel.files.working_directory);
+    kernel.files.working_directory = copy;
+}
+
+fn badDirectory(cwd: []const u8, record: *errors.Record) error{Failed} {
+    _ = record.format(.BAD_OPTION, "the guest cannot be in {s}", .{cwd[0..@min(cwd.len, 256)]}, "give `cwd` an absolute path of a folder that `permissions.read` (--allow-read) covers", .{ .option = "cwd" });
+    return error.Failed;
+}

@@ -1,0 +1,171 @@
+//! Making and closing machines: from JavaScript's configuration to a machine with its program loaded.
+const std = @import("std");
+const linux = std.os.linux;
+const config_module = @import("config.zig");
+const errors = @import("../errors.zig");
+const host = @import("../host.zig");
+const interrupt_module = @import("../interrupt.zig");
+const limits = @import("../limits.zig");
+const loader = @import("../loader.zig");
+const machine_module = @import("../machine.zig");
+const registry = @import("registry.zig");
+const standard_streams = @import("standard_streams.zig");
+const types = @import("types.zig");
+const Config = config_module.Config;
+const Machine = machine_module.Machine;
+
+/// Boots a program; the machine's handle, or a status.
+pub fn create(json: []const u8) i32 {
+    const record = &registry.last_error;
+    const parsed = config_module.parse(registry.allocator, json) catch |failure| {
+        return record.format(.INTERNAL, "the core could not read its configuration ({t})", .{failure}, "the JavaScript side and the core do not fit; run `npm run build`", .{}).status();
+    };
+    defer parsed.deinit();
+    const platform = registry.thePlatform() catch |failure| return registry.kvmError(failure).status();
+    const config = &parsed.value;
+    const memory = memoryBytes(config.memory, record) catch return record.code.status();
+    var program = loader.open(config.program, config.programFd, record) catch return record.code.status();
+    const machine = Machine.create(registry.allocator, platform, memory) catch |failure| {
+        program.deinit();
+        return createError(failure, memory, record).status();
+    };
+    machine.program = program;
+    const entry = registry.register(machine) catch |failure| {
+        machine.destroyVm();
+        return registerError(failure, record).status();
+    };
+    boot(entry, config, record) catch {
+        if (machine.kernel_made) machine.destroy() else machine.destroyVm();
+        registry.remove(entry);
+        return record.code.status();
+    };
+    entry.block.state = @intFromEnum(machine.state);
+    return @intCast(entry.handle);
+}
+
+const Failed = error{Failed};
+
+fn memoryBytes(wanted: f64, record: *errors.Record) Failed!u64 {
+    const low: f64 = @floatFromInt(limits.memory_min_bytes);
+    const high: f64 = @floatFromInt(limits.memory_max_bytes);
+    if (wanted >= low and wanted <= high) return @intFromFloat(wanted);
+    _ = record.format(.BAD_OPTION, "a machine cannot have {d} bytes of memory", .{wanted}, "use a size from \"256KiB\" to \"1024GiB\" for `memory` (--memory)", .{ .option = "memory" });
+    return error.Failed;
+}
+
+fn createError(failure: Machine.CreateError, memory: u64, record: *errors.Record) errors.Code {
+    return switch (failure) {
+        error.OutOfMemory => record.set(.OUT_OF_MEMORY, "the program does not fit into its memory", "raise `memory` (--memory)", .{ .limit = memory }),
+        error.HostFailure => record.format(.INTERNAL, "the host refused to make a machine ({t})", .{host.last_errno}, "close machines, or raise the limits on open files and memory (ulimit -n, ulimit -v)", .{}),
+    };
+}
+
+fn registerError(failure: registry.AddError, record: *errors.Record) errors.Code {
+    return switch (failure) {
+        error.TooMany => record.set(.INTERNAL, "too many machines are open", "close() machines that are done", .{}),
+        else => record.set(.INTERNAL, "the host has no memory left", "free memory on the host", .{}),
+    };
+}
+
+fn boot(entry: *registry.Entry, config: *const Config, record: *errors.Record) Failed!void {
+    const machine = entry.machine;
+    try standard_streams.makeKernel(entry, config, record);
+    machine.kernel_made = true;
+    loader.load(machine, config.argv, config.env, record) catch return error.Failed;
+}
+
+/// Stops what runs in the machine, and waits until its thread has left it.
+pub fn stop(handle: u32) i32 {
+    var status: i32 = 0;
+    const entry = registry.get(handle, &status) orelse return status;
+    while (entry.busy.load(.acquire) != 0) {
+        entry.machine.interrupt.request(interrupt_module.Reason.close);
+        host.futexWait(&entry.busy, 1, std.time.ns_per_ms);
+    }
+    return 0;
+}
+
+/// Stops what runs in the machine and takes it down. The handle is free afterwards.
+pub fn close(handle: u32) i32 {
+    const status = stop(handle);
+    if (status < 0) return status;
+    const entry = registry.find(handle).?;
+    entry.machine.destroy();
+    registry.remove(entry);
+    return 0;
+}
+
+pub fn pipe(ends: *[2]i32) i32 {
+    _ = host.check(linux.pipe2(ends, .{ .CLOEXEC = true })) catch return hostFull();
+    return 0;
+}
+
+pub fn imageFile(bytes: []const u8) i32 {
+    const fd: i32 = @intCast(host.check(linux.memfd_create("pristine-program", linux.MFD.CLOEXEC)) catch return hostFull());
+    var done: usize = 0;
+    while (done < bytes.len) {
+        done += host.check(linux.write(fd, bytes.ptr + done, bytes.len - done)) catch {
+            host.close(fd);
+            return hostFull();
+        };
+    }
+    return fd;
+}
+
+fn hostFull() i32 {
+    return registry.last_error.format(.INTERNAL, "the host refused a descriptor or memory ({t})", .{host.last_errno}, "close machines, or raise the limit on open files (ulimit -n)", .{}).status();
+}
+
+pub fn block(handle: u32) ?*types.MachineBlock {
+    var status: i32 = 0;
+    const entry = registry.get(handle, &status) orelse return null;
+    return entry.block;
+}
+
+pub fn machineError(handle: u32) []const u8 {
+    const entry = registry.find(handle) orelse return "";
+    return entry.failure.text();
+}
+
+pub fn machineReport(handle: u32) []const u8 {
+    const entry = registry.find(handle) orelse return "";
+    return entry.machine.report.written();
+}
+
+pub fn counters(handle: u32, out: *types.Counters) i32 {
+    var status: i32 = 0;
+    const entry = registry.get(handle, &status) orelse return status;
+    const machine = entry.machine;
+    const from = &machine.kernel.counters;
+    var stat: linux.Statx = undefined;
+    const rc: isize = @bitCast(linux.statx(machine.frames.memfd, "", linux.AT.EMPTY_PATH, .{ .BLOCKS = true }, &stat));
+    out.* = .{
+        .exits = machine.vcpu.exits,
+        .syscalls = from.syscalls,
+        .faults = from.faults,
+        .host_calls = from.host_calls,
+        .pages_touched = if (rc == 0) stat.blocks / (limits.page_size / 512) else 0,
+        .pages_copied = 0,
+        .guest_nanoseconds = machine.clock.cyclesToNs(from.cycles),
+        .cycles = from.cycles,
+        .by_number = from.by_number,
+        .unsupported = from.unsupported,
+    };
+    return 0;
+}
+
+fn outputOf(handle: u32, stream: u32) ?*@import("../output.zig").Output {
+    const entry = registry.find(handle) orelse return null;
+    return if (stream == 1 or stream == 2) entry.machine.outputs[stream - 1] else null;
+}
+
+pub fn outputRead(handle: u32, stream: u32, out: []u8) i32 {
+    const output = outputOf(handle, stream) orelse return -1;
+    return output.read(out);
+}
+
+pub fn outputClose(handle: u32, stream: u32) i32 {
+    const output = outputOf(handle, stream) orelse return 0;
+    output.closeReader();
+    return 0;
+}

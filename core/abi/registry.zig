@@ -1,0 +1,136 @@
+//! The machines of the process by handle, the platform they share, and the records of errors.
+//!
+//! Used on the JavaScript thread only. A machine's entry also holds what belongs to its embedding and not to the machine:
+//! the control block that JavaScript sees and the job under way on a native thread.
+const std = @import("std");
+const linux = std.os.linux;
+const clock = @import("../clock.zig");
+const errors = @import("../errors.zig");
+const host = @import("../host.zig");
+const interrupt_module = @import("../interrupt.zig");
+const kvm = @import("../kvm.zig");
+const limits = @import("../limits.zig");
+const platform_module = @import("../platform.zig");
+const runner = @import("../runner.zig");
+const types = @import("types.zig");
+const Goal = @import("../run.zig").Goal;
+const Machine = @import("../machine.zig").Machine;
+
+pub const allocator = std.heap.c_allocator;
+
+/// What a native thread does for a machine.
+pub const Task = struct {
+    job: runner.Job,
+    goal: Goal,
+    time_limits: interrupt_module.Limits,
+    ticket: u32,
+};
+
+pub const Entry = struct {
+    handle: u32,
+    machine: *Machine,
+    block: *align(limits.page_size) types.MachineBlock,
+    task: Task = undefined,
+    /// 1 while a native thread has the machine.
+    busy: std.atomic.Value(u32) = .init(0),
+    /// The record of the last asynchronous failure.
+    failure: errors.Record = .{},
+};
+
+var entries: std.ArrayList(?*Entry) = .empty;
+var free_handles: std.ArrayList(u32) = .empty;
+
+pub var last_error: errors.Record = .{};
+var result: std.Io.Writer.Allocating = .init(allocator);
+
+/// An empty writer for the text that `pristine_result` hands out.
+pub fn newResult() *std.Io.Writer {
+    result.clearRetainingCapacity();
+    return &result.writer;
+}
+
+pub fn resultText() []const u8 {
+    return result.written();
+}
+
+var platform: ?platform_module.Platform = null;
+
+/// The platform, probed at the first call. Failures are not kept: the device may become usable.
+pub fn thePlatform() platform_module.ProbeError!*const platform_module.Platform {
+    if (platform == null) {
+        platform = try platform_module.probe(allocator);
+        try interrupt_module.installHandler();
+    }
+    return &platform.?;
+}
+
+pub fn kvmError(failure: platform_module.ProbeError) errors.Code {
+    const hint = switch (failure) {
+        error.NoDevice => "load the kernel's KVM module (modprobe kvm_intel or kvm_amd), or run on a host that offers virtualization; `pristine doctor` tells more",
+        error.NoAccess => "add the user to the group that owns /dev/kvm (usually `kvm`), or run in a container with --device /dev/kvm",
+        error.WrongVersion, error.MissingCapability => "use a Linux kernel of version 5.10 or later",
+        else => "run `pristine doctor` to see which part of KVM does not work",
+    };
+    const message = switch (failure) {
+        error.NoDevice => "/dev/kvm is not there",
+        error.NoAccess => "/dev/kvm may not be opened by this user",
+        error.WrongVersion => "/dev/kvm speaks another API version than 12",
+        error.MissingCapability => "this KVM lacks sync_regs or immediate_exit",
+        error.OutOfMemory => "there is no memory for a virtual machine",
+        error.ProbeFailed => "a test program did not run in a virtual machine",
+        error.HostFailure => "KVM refused to make a virtual machine",
+    };
+    return last_error.set(.KVM_UNAVAILABLE, message, hint, .{});
+}
+
+pub const AddError = error{ OutOfMemory, HostFailure, TooMany };
+
+/// Gives a machine a handle and a control block.
+pub fn register(machine: *Machine) AddError!*Entry {
+    const handle: u32 = free_handles.pop() orelse blk: {
+        if (entries.items.len >= limits.machines_max) return error.TooMany;
+        try entries.append(allocator, null);
+        // Room for every handle to come back, so that closing cannot fail.
+        try free_handles.ensureTotalCapacity(allocator, entries.items.len);
+        break :blk @intCast(entries.items.len - 1);
+    };
+    errdefer free_handles.appendAssumeCapacity(handle);
+    const page = try host.check(linux.mmap(null, limits.page_size, .{ .READ = true, .WRITE = true }, .{ .TYPE = .PRIVATE, .ANONYMOUS = true }, -1, 0));
+    errdefer _ = linux.munmap(@ptrFromInt(page), limits.page_size);
+    const entry = try allocator.create(Entry);
+    entry.* = .{ .handle = handle, .machine = machine, .block = @ptrFromInt(page) };
+    entries.items[handle] = entry;
+    return entry;
+}
+
+/// Takes a closed machine's entry away.
+pub fn remove(entry: *Entry) void {
+    entries.items[entry.handle] = null;
+    free_handles.appendAssumeCapacity(entry.handle);
+    _ = linux.munmap(@ptrCast(entry.block), limits.page_size);
+    allocator.destroy(entry);
+}
+
+pub fn find(handle: u32) ?*Entry {
+    return if (handle < entries.items.len) entries.items[handle] else null;
+}
+
+/// The machine's entry, or the status of a CLOSED error.
+pub fn get(handle: u32, status: *i32) ?*Entry {
+    if (find(handle)) |entry| return entry;
+    status.* = last_error.set(.CLOSED, "the machine is closed", "boot another machine", .{}).status();
+    return null;
+}
+
+/// The machine's entry when no native thread has it; otherwise the status of CLOSED or BUSY.
+pub fn getIdle(handle: u32, status: *i32) ?*Entry {
+    const entry = get(handle, status) orelse return null;
+    if (entry.busy.load(.acquire) == 0) return entry;
+    status.* = last_error.set(.BUSY, "the machine is running", "wait for the run or call under way to end", .{}).status();
+    return null;
+}
+
+/// The number of machines that are open, for tests of leaks.
+pub fn openCount() usize {
+    return entries.items.len - free_handles.items.len;
+}

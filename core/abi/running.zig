@@ -1,0 +1,239 @@
+//! Runs and calls as JavaScript asks for them: synchronously on its own thread, or on a native thread with an event at the
+//! end; and how each outcome becomes a state, a status and an error record.
+const std = @import("std");
+const call_module = @import("../call.zig");
+const errors = @import("../errors.zig");
+const events = @import("../events.zig");
+const faults = @import("../faults.zig");
+const interrupt_module = @import("../interrupt.zig");
+const limits = @import("../limits.zig");
+const machine_module = @import("../machine.zig");
+const registry = @import("registry.zig");
+const run_module = @import("../run.zig");
+const runner = @import("../runner.zig");
+const Entry = registry.Entry;
+const Outcome = run_module.Outcome;
+const Reason = interrupt_module.Reason;
+
+/// Milliseconds as JavaScript gives them: infinite and NaN are no limit, negative is at once.
+fn nanoseconds(milliseconds: f64) ?u64 {
+    if (std.math.isNan(milliseconds) or milliseconds > 1e15) return null;
+    return @intFromFloat(@max(milliseconds, 0) * 1e6);
+}
+
+fn timeLimits(wall_ms: f64, cpu_ms: f64) interrupt_module.Limits {
+    return .{ .wall_ns = nanoseconds(wall_ms), .cpu_ns = nanoseconds(cpu_ms) };
+}
+
+fn goalOf(until: u32) ?run_module.Goal {
+    return switch (until) {
+        0 => .exit,
+        1 => .listen,
+        2 => .ready,
+        else => null,
+    };
+}
+
+/// Starts the program on a native thread; the end is an event with `ticket`.
+pub fn run(handle: u32, until: u32, timeout_ms: f64, cpu_timeout_ms: f64, ticket: u32) i32 {
+    var status: i32 = 0;
+    const entry = registry.getIdle(handle, &status) orelse return status;
+    const record = &registry.last_error;
+    const goal = goalOf(until) orelse return record.set(.BAD_OPTION, "an unknown stop point", "use \"listen\" or \"ready\"", .{ .option = "until" }).status();
+    switch (entry.machine.state) {
+        .loaded, .stopped => {},
+        .exited => return record.set(.GUEST_EXIT, "the program has ended already", "boot another machine to run it again", .{ .exitCode = entry.block.stop_code }).status(),
+        else => return poisoned(record).status(),
+    }
+    entry.task = .{ .job = .{ .context = entry, .work_fn = runTask }, .goal = goal, .time_limits = timeLimits(timeout_ms, cpu_timeout_ms), .ticket = ticket };
+    return start(entry);
+}
+
+/// Starts the call in the control block on a native thread.
+pub fn callAsync(handle: u32, ticket: u32) i32 {
+    var status: i32 = 0;
+    const entry = registry.getIdle(handle, &status) orelse return status;
+    if (refusesCalls(entry)) |code| return code.status();
+    const frame = &entry.block.call;
+    entry.task = .{ .job = .{ .context = entry, .work_fn = callTask }, .goal = .call, .time_limits = timeLimits(frame.timeout_ms, frame.cpu_timeout_ms), .ticket = ticket };
+    return start(entry);
+}
+
+fn start(entry: *Entry) i32 {
+    entry.machine.interrupt.clear(Reason.abort);
+    entry.busy.store(1, .release);
+    @atomicStore(u32, &entry.block.state, @intFromEnum(machine_module.State.running), .release);
+    runner.submit(&entry.task.job) catch {
+        entry.busy.store(0, .release);
+        publishState(entry);
+        return registry.last_error.set(.INTERNAL, "no native thread could be started", "close machines that run, or raise the limit on threads (ulimit -u)", .{}).status();
+    };
+    return 0;
+}
+
+fn poisoned(record: *errors.Record) errors.Code {
+    return record.set(.NEEDS_RESET, "the machine was stopped by a fault, a time-out or an abort", "boot another machine; a fork can be reset", .{});
+}
+
+fn refusesCalls(entry: *Entry) ?errors.Code {
+    return switch (entry.machine.state) {
+        .poisoned => poisoned(&registry.last_error),
+        else => null,
+    };
+}
+
+fn publishState(entry: *Entry) void {
+    @atomicStore(u32, &entry.block.state, @intFromEnum(entry.machine.state), .release);
+}
+
+fn runTask(context: *anyopaque) void {
+    const entry: *Entry = @ptrCast(@alignCast(context));
+    const outcome = entry.machine.run(entry.task.goal, entry.task.time_limits);
+    finish(entry, outcome, .run_done);
+}
+
+fn callTask(context: *anyopaque) void {
+    const entry: *Entry = @ptrCast(@alignCast(context));
+    const outcome = call_module.call(entry.machine, &entry.block.call, entry.task.time_limits);
+    settleCall(entry.machine, outcome);
+    finish(entry, outcome, .call_done);
+}
+
+/// Publishes an outcome and tells JavaScript. After the event was queued the machine may be gone.
+fn finish(entry: *Entry, outcome: Outcome, kind: events.Kind) void {
+    const status = resultOf(entry, outcome, &entry.failure, kind == .call_done, entry.task.time_limits);
+    publishState(entry);
+    const event: events.Event = .{ .kind = @intFromEnum(kind), .handle = entry.handle, .ticket = entry.task.ticket, .status = status };
+    entry.busy.store(0, .release);
+    @import("../host.zig").futexWake(&entry.busy, 1);
+    events.push(event);
+}
+
+/// Runs the call in the control block on this thread.
+pub fn call(handle: u32) i32 {
+    var status: i32 = 0;
+    const entry = registry.getIdle(handle, &status) orelse return status;
+    if (refusesCalls(entry)) |code| return code.status();
+    const machine = entry.machine;
+    machine.interrupt.clear(Reason.abort);
+    const frame = &entry.block.call;
+    const time_limits = timeLimits(frame.timeout_ms, frame.cpu_timeout_ms);
+    for (machine.outputs) |output| if (output) |some| {
+        some.synchronous = true;
+    };
+    const outcome = call_module.call(machine, frame, time_limits);
+    for (machine.outputs) |output| if (output) |some| {
+        some.synchronous = false;
+    };
+    if (outcome == .call_return) return 0;
+    settleCall(machine, outcome);
+    const code = resultOf(entry, outcome, &registry.last_error, true, time_limits);
+    publishState(entry);
+    return code;
+}
+
+/// A call that returned leaves the machine as it was; anything else ends or poisons it.
+fn settleCall(machine: *machine_module.Machine, outcome: Outcome) void {
+    switch (outcome) {
+        .call_return => {},
+        .signal => {
+            machine.settle(outcome);
+            machine.state = .poisoned;
+        },
+        else => machine.settle(outcome),
+    }
+}
+
+/// Writes the stop into the control block, or an error into `record`; the status that says which.
+fn resultOf(entry: *Entry, outcome: Outcome, record: *errors.Record, is_call: bool, time_limits: interrupt_module.Limits) i32 {
+    const machine = entry.machine;
+    const block = entry.block;
+    return switch (outcome) {
+        .call_return => 0,
+        .ready => stopped(block, .ready, 0),
+        .exit => |code| if (is_call) record.format(.GUEST_EXIT, "the program exited with status {d} during a call", .{code}, "the function called exit; boot another machine or fork a snapshot", .{ .exitCode = code }).status() else stopped(block, .exit, code),
+        .signal => |signal| if (is_call) faultOf(machine, signal, record).status() else stopped(block, .signal, signal),
+        .out_of_memory => record.format(.OUT_OF_MEMORY, "the program needs more than its {d} MiB of memory", .{machine.frames.frames_max * limits.page_size / limits.MiB}, "raise `memory` (--memory)", .{ .limit = machine.frames.frames_max * limits.page_size }).status(),
+        .timeout => |kind| timedOut(record, kind == .wall, time_limits).status(),
+        .aborted, .closed => record.set(.ABORTED, "the run was stopped", "", .{}).status(),
+        .broken => |why| record.format(.INTERNAL, "the machine cannot go on: {s}", .{why}, "run `pristine doctor --selftest`; if that passes, report the program that did it", .{}).status(),
+    };
+}
+
+fn stopped(block: anytype, reason: machine_module.StopReason, code: i32) i32 {
+    block.stop_reason = @intFromEnum(reason);
+    block.stop_code = code;
+    return 0;
+}
+
+fn timedOut(record: *errors.Record, wall: bool, time_limits: interrupt_module.Limits) errors.Code {
+    const ns = (if (wall) time_limits.wall_ns else time_limits.cpu_ns) orelse 0;
+    const milliseconds = @as(f64, @floatFromInt(ns)) / 1e6;
+    const kind = if (wall) "wall" else "cpu";
+    const option = if (wall) "timeout" else "cpuTimeout";
+    var hint_buffer: [128]u8 = undefined;
+    const hint = std.fmt.bufPrint(&hint_buffer, "raise `{s}`, or set it to Infinity", .{option}) catch unreachable;
+    return record.format(.TIMEOUT, "the guest ran longer than {d} ms of {s} time", .{ milliseconds, kind }, hint, .{ .kind = kind, .milliseconds = milliseconds });
+}
+
+fn faultOf(machine: *machine_module.Machine, signal: u8, record: *errors.Record) errors.Code {
+    const fault = machine.last_fault;
+    const own = fault.signal == signal;
+    const message = if (own) machine.reportLine() else faults.signalName(signal);
+    var buffer: [256]u8 = undefined;
+    const namer = machine.program.namer();
+    return record.format(.GUEST_FAULT, "the guest was ended by {s}", .{message}, "the machine's report has the registers; the fault is in the guest's code", .{
+        .signal = faults.signalName(signal),
+        .address = fault.address,
+        .rip = machine.saved.rip,
+        .symbol = namer.name_fn(namer.context, machine.saved.rip, &buffer),
+        .report = machine.report.written(),
+    });
+}
+
+/// Stops a run or call under way (kind 1).
+pub fn interrupt(handle: u32, kind: u32) i32 {
+    var status: i32 = 0;
+    const entry = registry.get(handle, &status) orelse return status;
+    _ = kind;
+    if (entry.busy.load(.acquire) != 0) entry.machine.interrupt.request(Reason.abort);
+    return 0;
+}
+
+/// Makes a signal pending for the guest.
+pub fn sendSignal(handle: u32, number: u32) i32 {
+    var status: i32 = 0;
+    const entry = registry.get(handle, &status) orelse return status;
+    if (number < 1 or number > 64) return registry.last_error.set(.BAD_OPTION, "there is no such signal", "use a name such as \"SIGTERM\" or a number from 1 to 64", .{ .option = "signal" }).status();
+    entry.machine.kernel.signals.raise(number);
+    entry.machine.interrupt.request(Reason.signal);
+    return 0;
+}
+
+/// Forgets what was staged for the call before.
+pub fn callBegin(handle: u32) i32 {
+    var status: i32 = 0;
+    const entry = registry.getIdle(handle, &status) orelse return status;
+    if (refusesCalls(entry)) |code| return code.status();
+    call_module.begin(entry.machine) catch return stageError(error.OutOfMemory);
+    return 0;
+}
+
+/// Copies bytes to the call stack and passes their address as integer argument `slot`.
+pub fn callStage(handle: u32, slot: u32, bytes: []const u8) i32 {
+    var status: i32 = 0;
+    const entry = registry.getIdle(handle, &status) orelse return status;
+    if (slot >= limits.call_integer_args_max + limits.call_stack_args_max) return stageError(error.TooLarge);
+    const address = call_module.stage(entry.machine, bytes) catch |failure| return stageError(failure);
+    const frame = &entry.block.call;
+    if (slot < limits.call_integer_args_max) frame.integers[slot] = address else frame.stack_args[slot - limits.call_integer_args_max] = address;
+    return 0;
+}
+
+fn stageError(failure: call_module.StageError) i32 {
+    const record = &registry.last_error;
+    return switch (failure) {
+        error.OutOfMemory => record.set(.OUT_OF_MEMORY, "the call stack does not fit into the machine's memory", "raise `memory`", .{ .limit = 0 }),
+        error.TooLarge => record.set(.BAD_OPTION, "a call's strings and typed arrays are larger than 512 KiB together", "put them into the guest with memory.allocate() and memory.write(), and pass the address", .{ .option = "args" }),
+    }.status();
+}

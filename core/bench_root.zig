@@ -1,0 +1,2 @@
+//! What the benchmarks' floor may use of the core: KVM's structures.
+pub const kvm = @import("kvm.zig");

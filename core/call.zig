@@ -1,0 +1,122 @@
+//! Calling a function of the guest by the System V ABI, on a stack of its own.
+//!
+//! Arguments arrive in the machine's control block; strings and typed arrays are staged on the call's stack first. The
+//! function returns to a stub that makes one exit. Source: System V ABI, AMD64 supplement, 3.2.3.
+const std = @import("std");
+const assert = std.debug.assert;
+const host = @import("host.zig");
+const interrupt_module = @import("interrupt.zig");
+const kvm = @import("kvm.zig");
+const layout = @import("layout.zig");
+const limits = @import("limits.zig");
+const Machine = @import("machine.zig").Machine;
+const Outcome = @import("run.zig").Outcome;
+
+/// What a call passes and what comes back. Lives in the control block that JavaScript writes directly.
+pub const Frame = extern struct {
+    function: u64,
+    integers: [limits.call_integer_args_max]u64,
+    floats: [limits.call_float_args_max]u64,
+    stack_args: [limits.call_stack_args_max]u64,
+    float_count: u32,
+    stack_count: u32,
+    timeout_ms: f64,
+    cpu_timeout_ms: f64,
+    result_integer: u64,
+    result_float: u64,
+};
+
+pub const CallArea = struct {
+    /// Guest address of the stack's end; 0 until the first call.
+    top: u64 = 0,
+    bottom: u64 = 0,
+    /// Bytes staged for the next call, from the top down.
+    staged: u64 = 0,
+};
+
+pub const StageError = error{ OutOfMemory, TooLarge };
+
+const page = limits.page_size;
+
+/// Maps the call stack, with a guard page below it, at the first call.
+fn ensureStack(machine: *Machine) error{OutOfMemory}!void {
+    if (machine.call.top != 0) return;
+    const space = &machine.space;
+    const bytes = limits.call_stack_bytes + page;
+    const start = space.vmas.findFree(bytes, page, layout.mmap_top) orelse return error.OutOfMemory;
+    space.map(.{ .start = start, .end = start + page, .rights = .{}, .kind = .call_stack }) catch return error.OutOfMemory;
+    space.map(.{ .start = start + page, .end = start + bytes, .rights = .{ .read = true, .write = true }, .kind = .call_stack }) catch return error.OutOfMemory;
+    machine.call = .{ .top = start + bytes, .bottom = start + page };
+}
+
+/// Forgets what was staged for the call before.
+pub fn begin(machine: *Machine) error{OutOfMemory}!void {
+    try ensureStack(machine);
+    machine.call.staged = 0;
+}
+
+/// Copies bytes and a NUL behind them onto the call stack; the guest address of the copy.
+pub fn stage(machine: *Machine, bytes: []const u8) StageError!u64 {
+    try ensureStack(machine);
+    const length = std.mem.alignForward(u64, bytes.len + 1, 16);
+    if (machine.call.staged + length > limits.call_staged_max_bytes) return error.TooLarge;
+    const address = machine.call.top - machine.call.staged - length;
+    machine.space.writeAnyRights(address, bytes) catch return error.OutOfMemory;
+    machine.space.writeAnyRights(address + bytes.len, &.{0}) catch return error.OutOfMemory;
+    machine.call.staged += length;
+    return address;
+}
+
+/// Calls `frame.function` on this thread. Only `call_return` fills the results.
+pub fn call(machine: *Machine, frame: *Frame, time_limits: interrupt_module.Limits) Outcome {
+    ensureStack(machine) catch return .out_of_memory;
+    if (frame.function >= layout.address_end) return .{ .broken = "the function's address is not one of the guest's" };
+    keepVectors(machine) catch return .{ .broken = "the vector state could not be read" };
+    const stack_args = frame.stack_args[0..@min(frame.stack_count, limits.call_stack_args_max)];
+    // At the function's first instruction rsp + 8 is a multiple of 16 and the return address lies at rsp.
+    const with_arguments = std.mem.alignBackward(u64, machine.call.top - machine.call.staged - stack_args.len * 8, 16);
+    const rsp = with_arguments - 8;
+    writeStack(machine, with_arguments, stack_args) catch return .out_of_memory;
+
+    const regs = machine.vcpu.registers();
+    regs.* = .{
+        .rip = frame.function,
+        .rsp = rsp,
+        .rax = @min(frame.float_count, limits.call_float_args_max),
+        .rdi = frame.integers[0],
+        .rsi = frame.integers[1],
+        .rdx = frame.integers[2],
+        .rcx = frame.integers[3],
+        .r8 = frame.integers[4],
+        .r9 = frame.integers[5],
+    };
+    if (frame.float_count > 0) {
+        // The stub loads the vector registers from the staging area and jumps on to the function.
+        const floats = rsp - 128 - limits.call_float_args_max * 8;
+        machine.space.writeAnyRights(floats, std.mem.asBytes(&frame.floats)) catch return .out_of_memory;
+        regs.r10 = frame.function;
+        regs.r11 = floats;
+        regs.rip = layout.stub_float_call;
+    }
+    machine.vcpu.resumeUser();
+    const outcome = machine.enter(.call, time_limits);
+    if (outcome == .call_return) {
+        frame.result_integer = regs.rax;
+        frame.result_float = regs.rdx;
+    }
+    return outcome;
+}
+
+fn writeStack(machine: *Machine, address: u64, stack_args: []const u64) !void {
+    try machine.space.writeAnyRights(address - 8, std.mem.asBytes(&@as(u64, layout.stub_call_return)));
+    if (stack_args.len > 0) try machine.space.writeAnyRights(address, std.mem.sliceAsBytes(stack_args));
+}
+
+/// Before the first call in the middle of a program its vector state is put aside; the next run puts it back.
+fn keepVectors(machine: *Machine) !void {
+    if (machine.state == .exited or machine.saved_vectors != null or !machine.started) return;
+    const area = try machine.allocator.create(kvm.Xsave);
+    errdefer machine.allocator.destroy(area);
+    _ = try host.ioctlPtr(machine.vm.vcpu_fd, kvm.GET_XSAVE, area);
+    machine.saved_vectors = area;
+}

@@ -1,0 +1,139 @@
+//! The guest's clocks: one time-stamp counter, one set of parameters, read by the vDSO in the guest and by the VMM for
+//! the system calls, so that both always agree.
+//!
+//! The parameters are anchored to the host's clocks when a run starts; between anchors time is extrapolated from the
+//! counter. An anchor never sets monotonic time back.
+const std = @import("std");
+const linux = std.os.linux;
+const host = @import("host.zig");
+const parameters_module = @import("vdso_parameters.zig");
+const Parameters = parameters_module.Parameters;
+
+/// Anchors older than this are renewed when a run starts.
+const anchor_age_max_ns = 50 * std.time.ns_per_ms;
+
+/// What the process knows about the host's counter: a pair taken at start-up, to measure its frequency over a long time.
+pub const Calibration = struct {
+    start_tsc: u64,
+    start_ns: u64,
+    khz_reported: u64,
+
+    pub fn start(khz_reported: u64) Calibration {
+        const pair = sample();
+        return .{ .start_tsc = pair.tsc, .start_ns = pair.monotonic_raw_ns, .khz_reported = khz_reported };
+    }
+
+    /// Counter frequency in Hz: as reported, or as measured once enough time has passed to do better.
+    fn hertz(self: *const Calibration, now: Sample) f64 {
+        const elapsed = now.monotonic_raw_ns -| self.start_ns;
+        const reported = @as(f64, @floatFromInt(self.khz_reported)) * 1000;
+        if (elapsed < std.time.ns_per_s and self.khz_reported != 0) return reported;
+        if (elapsed < std.time.ns_per_ms) return measureNow();
+        return @as(f64, @floatFromInt(now.tsc - self.start_tsc)) * 1e9 / @as(f64, @floatFromInt(elapsed));
+    }
+
+    fn measureNow() f64 {
+        const first = sample();
+        while (host.nowNs(.MONOTONIC_RAW) < first.monotonic_raw_ns + 2 * std.time.ns_per_ms) {}
+        const second = sample();
+        return @as(f64, @floatFromInt(second.tsc - first.tsc)) * 1e9 /
+            @as(f64, @floatFromInt(second.monotonic_raw_ns - first.monotonic_raw_ns));
+    }
+};
+
+/// The clocks of one machine.
+pub const Clock = struct {
+    /// The guest's counter minus the host's.
+    tsc_offset: i64,
+    calibration: *const Calibration,
+    page: *Parameters,
+    /// The VMM's own copy of what it wrote: the page is guest memory and never read back.
+    current: Parameters,
+
+    pub fn init(tsc_offset: i64, calibration: *const Calibration, page: *align(4096) [4096]u8) Clock {
+        var self: Clock = .{ .tsc_offset = tsc_offset, .calibration = calibration, .page = @ptrCast(page), .current = .{} };
+        self.current.flags = parameters_module.flag_clocks | parameters_module.flag_cpu;
+        self.renew();
+        return self;
+    }
+
+    fn guestTsc(self: *const Clock, host_tsc: u64) u64 {
+        return host_tsc +% @as(u64, @bitCast(self.tsc_offset));
+    }
+
+    /// Renews the anchor if it is old.
+    pub fn anchor(self: *Clock) void {
+        if (self.elapsedNs(host.rdtsc()) > anchor_age_max_ns) self.renew();
+    }
+
+    fn renew(self: *Clock) void {
+        const now = sample();
+        const old = self.current;
+        const first = old.tsc_base == 0;
+        const since = if (first) 0 else self.elapsedNs(now.tsc);
+        const hertz = self.calibration.hertz(now);
+        self.current.tsc_base = self.guestTsc(now.tsc);
+        self.current.shift = 32;
+        self.current.multiplier = @intFromFloat(1e9 / hertz * (1 << 32));
+        self.current.realtime_ns = @intCast(now.realtime_ns);
+        // What was extrapolated may be a little ahead of the host; monotonic clocks wait for it, they do not go back.
+        self.current.monotonic_ns = @max(@as(i64, @intCast(now.monotonic_ns)), old.monotonic_ns + since);
+        self.current.monotonic_raw_ns = @max(@as(i64, @intCast(now.monotonic_raw_ns)), old.monotonic_raw_ns + since);
+        self.current.boottime_ns = @max(@as(i64, @intCast(now.boottime_ns)), old.boottime_ns + since);
+        self.current.tai_ns = self.current.realtime_ns + tai_offset_ns;
+        self.publish();
+    }
+
+    /// Nothing runs in the guest meanwhile, but an interrupted read in the guest must notice: the sequence changes.
+    fn publish(self: *Clock) void {
+        self.current.sequence +%= 2;
+        self.page.* = self.current;
+    }
+
+    fn elapsedNs(self: *const Clock, host_tsc: u64) i64 {
+        return self.current.elapsedNs(self.guestTsc(host_tsc));
+    }
+
+    pub fn monotonicNs(self: *const Clock) u64 {
+        return @intCast(self.current.monotonic_ns + self.elapsedNs(host.rdtsc()));
+    }
+
+    pub fn realtimeNs(self: *const Clock) u64 {
+        return @intCast(self.current.realtime_ns + self.elapsedNs(host.rdtsc()));
+    }
+
+    pub fn boottimeNs(self: *const Clock) u64 {
+        return @intCast(self.current.boottime_ns + self.elapsedNs(host.rdtsc()));
+    }
+
+    pub fn cyclesToNs(self: *const Clock, cycles: u64) u64 {
+        return @intCast(@as(u128, cycles) * self.current.multiplier >> @intCast(self.current.shift));
+    }
+};
+
+/// TAI has been 37 seconds ahead of UTC since 2017.
+const tai_offset_ns = 37 * std.time.ns_per_s;
+
+const Sample = struct { tsc: u64, realtime_ns: u64, monotonic_ns: u64, monotonic_raw_ns: u64, boottime_ns: u64 };
+
+/// Reads the counter and the clocks close together; the tightest of a few tries.
+fn sample() Sample {
+    var best: Sample = undefined;
+    var best_width: u64 = std.math.maxInt(u64);
+    for (0..4) |_| {
+        const before = host.rdtsc();
+        const monotonic = host.monotonicNs();
+        const after = host.rdtsc();
+        const realtime = host.nowNs(.REALTIME);
+        if (after - before >= best_width) continue;
+        best_width = after - before;
+        best = .{
+            .tsc = before + (after - before) / 2,
+            .realtime_ns = realtime,
+            .monotonic_ns = monotonic,
+            .monotonic_raw_ns = host.nowNs(.MONOTONIC_RAW),
+            .boottime_ns = host.nowNs(.BOOTTIME),
+        };
+    }
+    return best;
+}

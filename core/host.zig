@@ -1,0 +1,96 @@
+//! The few host services that the core needs, as raw system calls: file descriptors, mappings, locks, clocks.
+//! A library inside another runtime has no business with that runtime's I/O layer, so nothing here uses it.
+const std = @import("std");
+const linux = std.os.linux;
+
+pub const Error = error{HostFailure};
+
+/// The errno of the last failed call on this thread, for error messages.
+pub threadlocal var last_errno: linux.E = .SUCCESS;
+
+/// Unwraps a raw system-call result; the errno is left in `last_errno`.
+pub fn check(rc: usize) Error!usize {
+    const signed: isize = @bitCast(rc);
+    if (signed < 0 and signed > -4096) {
+        last_errno = @enumFromInt(-signed);
+        return error.HostFailure;
+    }
+    return rc;
+}
+
+pub fn ioctl(fd: i32, request: u32, argument: usize) Error!usize {
+    return check(linux.ioctl(fd, request, argument));
+}
+
+pub fn ioctlPtr(fd: i32, request: u32, argument: anytype) Error!usize {
+    return ioctl(fd, request, @intFromPtr(argument));
+}
+
+pub fn close(fd: i32) void {
+    if (fd >= 0) _ = linux.close(fd);
+}
+
+pub fn nowNs(clock: linux.clockid_t) u64 {
+    var ts: linux.timespec = undefined;
+    _ = linux.clock_gettime(clock, &ts);
+    return @as(u64, @intCast(ts.sec)) * std.time.ns_per_s + @as(u64, @intCast(ts.nsec));
+}
+
+pub fn monotonicNs() u64 {
+    return nowNs(.MONOTONIC);
+}
+
+/// A lock for short critical sections between native threads (three states, as in Drepper's "Futexes are tricky").
+pub const Mutex = struct {
+    state: std.atomic.Value(u32) = .init(0),
+
+    pub fn lock(self: *Mutex) void {
+        if (self.state.cmpxchgStrong(0, 1, .acquire, .monotonic) == null) return;
+        while (self.state.swap(2, .acquire) != 0) futexWait(&self.state, 2, null);
+    }
+
+    pub fn unlock(self: *Mutex) void {
+        if (self.state.swap(0, .release) == 2) futexWake(&self.state, 1);
+    }
+};
+
+pub fn futexWait(word: *std.atomic.Value(u32), expected: u32, timeout_ns: ?u64) void {
+    var ts: linux.timespec = undefined;
+    const timeout: ?*const linux.timespec = if (timeout_ns) |ns| blk: {
+        ts = .{ .sec = @intCast(ns / std.time.ns_per_s), .nsec = @intCast(ns % std.time.ns_per_s) };
+        break :blk &ts;
+    } else null;
+    _ = linux.futex_4arg(&word.raw, .{ .cmd = .WAIT, .private = true }, expected, timeout);
+}
+
+pub fn futexWake(word: *std.atomic.Value(u32), count: u32) void {
+    _ = linux.futex_3arg(&word.raw, .{ .cmd = .WAKE, .private = true }, count);
+}
+
+pub fn rdtsc() u64 {
+    var low: u32 = undefined;
+    var high: u32 = undefined;
+    asm volatile ("rdtsc"
+        : [low] "={eax}" (low),
+          [high] "={edx}" (high),
+    );
+    return @as(u64, high) << 32 | low;
+}
+
+pub const CpuidResult = struct { eax: u32, ebx: u32, ecx: u32, edx: u32 };
+
+pub fn cpuid(leaf: u32, subleaf: u32) CpuidResult {
+    var eax: u32 = undefined;
+    var ebx: u32 = undefined;
+    var ecx: u32 = undefined;
+    var edx: u32 = undefined;
+    asm volatile ("cpuid"
+        : [eax] "={eax}" (eax),
+          [ebx] "={ebx}" (ebx),
+          [ecx] "={ecx}" (ecx),
+          [edx] "={edx}" (edx),
+        : [leaf] "{eax}" (leaf),
+          [subleaf] "{ecx}" (subleaf),
+    );
+    return .{ .eax = eax, .ebx = ebx, .ecx = ecx, .edx = edx };
+}

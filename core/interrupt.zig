@@ -1,0 +1,203 @@
+//! Ending a run from outside: deadlines of the thread that runs a guest, and requests of other threads.
+//!
+//! A POSIX timer of the running thread (SIGEV_THREAD_ID) or another thread's tgkill interrupts KVM_RUN. The reason is
+//! always noted first and `immediate_exit` set second, so that no request is lost between two KVM_RUNs. Blocking host
+//! calls wait in ppoll with the signal let through only there, so none is lost before a wait either.
+//! Sources: timer_create(2), KVM api.rst (immediate_exit).
+const std = @import("std");
+const linux = std.os.linux;
+const host = @import("host.zig");
+const kvm = @import("kvm.zig");
+
+/// A real-time signal that neither Bun nor glibc uses.
+pub const kick_signal = 35;
+
+pub const Reason = struct {
+    pub const wall: u32 = 1 << 0;
+    pub const cpu: u32 = 1 << 1;
+    pub const abort: u32 = 1 << 2;
+    pub const close: u32 = 1 << 3;
+    /// A signal for the guest was queued.
+    pub const signal: u32 = 1 << 4;
+    /// A host-side wait may have become ready (an output buffer was drained or closed).
+    pub const wake: u32 = 1 << 5;
+};
+
+/// One machine's interruption state; shared between threads and the signal handler.
+pub const Interrupt = struct {
+    reasons: std.atomic.Value(u32) = .init(0),
+    run: *kvm.Run,
+    /// Thread that runs the guest, 0 while none does.
+    thread: std.atomic.Value(i32) = .init(0),
+    deadline_ns: ?u64 = null,
+
+    pub fn raise(self: *Interrupt, reason: u32) void {
+        _ = self.reasons.fetchOr(reason, .seq_cst);
+        @as(*volatile u8, &self.run.immediate_exit).* = 1;
+    }
+
+    /// From another thread: note the reason and get the running thread out of the guest or out of its wait.
+    pub fn request(self: *Interrupt, reason: u32) void {
+        self.raise(reason);
+        const thread = self.thread.load(.seq_cst);
+        if (thread != 0) _ = linux.tgkill(linux.getpid(), thread, @enumFromInt(kick_signal));
+    }
+
+    pub fn pending(self: *const Interrupt) u32 {
+        return self.reasons.load(.seq_cst);
+    }
+
+    pub fn clear(self: *Interrupt, reasons: u32) void {
+        _ = self.reasons.fetchAnd(~reasons, .seq_cst);
+    }
+
+    /// To be called before KVM_RUN after an interruption: from here on only new reasons stop it.
+    pub fn rearmEntry(self: *Interrupt) void {
+        @as(*volatile u8, &self.run.immediate_exit).* = 0;
+    }
+};
+
+const Timer = struct {
+    id: i32 = -1,
+    reason: u32,
+    armed: bool = false,
+    target: std.atomic.Value(?*Interrupt) = .init(null),
+
+    fn create(self: *Timer, clock: linux.clockid_t) host.Error!void {
+        // struct sigevent of the kernel ABI: value, signo, notify, thread id; 64 bytes in all.
+        const SigEvent = extern struct { value: usize, signo: i32, notify: i32, tid: i32, padding: [11]i32 = @splat(0) };
+        comptime std.debug.assert(@sizeOf(SigEvent) == 64);
+        const thread_id_notify = 4;
+        var event: SigEvent = .{ .value = @intFromPtr(self), .signo = kick_signal, .notify = thread_id_notify, .tid = linux.gettid() };
+        _ = try host.check(linux.syscall3(.timer_create, @intFromEnum(clock), @intFromPtr(&event), @intFromPtr(&self.id)));
+    }
+
+    fn set(self: *Timer, ns: u64) void {
+        const spec: linux.itimerspec = .{
+            .it_interval = .{ .sec = 0, .nsec = 0 },
+            .it_value = .{ .sec = @intCast(ns / std.time.ns_per_s), .nsec = @intCast(ns % std.time.ns_per_s) },
+        };
+        _ = linux.syscall4(.timer_settime, @intCast(self.id), 0, @intFromPtr(&spec), 0);
+    }
+
+    fn arm(self: *Timer, target: *Interrupt, ns: u64) void {
+        self.target.store(target, .seq_cst);
+        self.armed = true;
+        self.set(@max(ns, 1));
+    }
+
+    fn disarm(self: *Timer) void {
+        if (!self.armed) return;
+        self.set(0);
+        self.armed = false;
+        self.target.store(null, .seq_cst);
+    }
+};
+
+/// The timers of one thread that runs guests.
+pub const ThreadTimers = struct {
+    wall: Timer = .{ .reason = Reason.wall },
+    cpu: Timer = .{ .reason = Reason.cpu },
+
+    pub fn init(self: *ThreadTimers) host.Error!void {
+        try self.wall.create(.MONOTONIC);
+        errdefer _ = linux.syscall1(.timer_delete, @intCast(self.wall.id));
+        try self.cpu.create(.THREAD_CPUTIME_ID);
+    }
+
+    pub fn deinit(self: *ThreadTimers) void {
+        _ = linux.syscall1(.timer_delete, @intCast(self.wall.id));
+        _ = linux.syscall1(.timer_delete, @intCast(self.cpu.id));
+    }
+
+    pub fn arm(self: *ThreadTimers, target: *Interrupt, limits: Limits) void {
+        target.deadline_ns = if (limits.wall_ns) |ns| host.monotonicNs() +| ns else null;
+        if (limits.wall_ns) |ns| self.wall.arm(target, ns);
+        if (limits.cpu_ns) |ns| self.cpu.arm(target, ns);
+    }
+
+    pub fn disarm(self: *ThreadTimers) void {
+        self.wall.disarm();
+        self.cpu.disarm();
+    }
+};
+
+pub const Limits = struct { wall_ns: ?u64 = null, cpu_ns: ?u64 = null };
+
+threadlocal var thread_timers: ?*ThreadTimers = null;
+
+/// The calling thread's timers, made at its first use. They live as long as the process on threads that never say
+/// `releaseThread`.
+pub fn threadTimers(allocator: std.mem.Allocator) error{ OutOfMemory, HostFailure }!*ThreadTimers {
+    if (thread_timers) |timers| return timers;
+    const timers = try allocator.create(ThreadTimers);
+    errdefer allocator.destroy(timers);
+    timers.* = .{};
+    try timers.init();
+    thread_timers = timers;
+    return timers;
+}
+
+pub fn releaseThread(allocator: std.mem.Allocator) void {
+    const timers = thread_timers orelse return;
+    timers.deinit();
+    allocator.destroy(timers);
+    thread_timers = null;
+}
+
+const timer_signal_code = -2;
+
+/// Kernel layout of a timer's siginfo: signo, errno, code, pad, timer id, overrun, value.
+const TimerInfo = extern struct { signo: i32, errno: i32, code: i32, padding: i32, timer: i32, overrun: i32, value: usize };
+
+fn handle(_: i32, info: *const TimerInfo, _: ?*anyopaque) callconv(.c) void {
+    if (info.code != timer_signal_code) return;
+    const timer: *Timer = @ptrFromInt(info.value);
+    if (timer.target.load(.seq_cst)) |target| target.raise(timer.reason);
+}
+
+/// Installs the handler once in the process.
+pub fn installHandler() host.Error!void {
+    const KernelSigaction = extern struct { handler: usize, flags: u64, restorer: usize, mask: u64 };
+    const action: KernelSigaction = .{
+        .handler = @intFromPtr(&handle),
+        .flags = linux.SA.SIGINFO | linux.SA.RESTART | linux.SA.ONSTACK | linux.SA.RESTORER,
+        .restorer = @intFromPtr(&restore),
+        .mask = 0,
+    };
+    _ = try host.check(linux.syscall4(.rt_sigaction, kick_signal, @intFromPtr(&action), 0, 8));
+}
+
+fn restore() callconv(.naked) noreturn {
+    asm volatile (
+        \\ mov $15, %%eax
+        \\ syscall
+    );
+}
+
+const kick_bit: u64 = 1 << (kick_signal - 1);
+
+pub const WaitResult = enum { ready, interrupted, timed_out };
+
+/// Waits for `poll` descriptors with the kick signal let in only during the wait itself. `interrupted` when a reason is
+/// or becomes pending.
+pub fn wait(interrupt: *Interrupt, descriptors: []linux.pollfd, timeout_ns: ?u64) WaitResult {
+    var old: u64 = 0;
+    const block: u64 = kick_bit;
+    _ = linux.syscall4(.rt_sigprocmask, linux.SIG.BLOCK, @intFromPtr(&block), @intFromPtr(&old), 8);
+    defer _ = linux.syscall4(.rt_sigprocmask, linux.SIG.SETMASK, @intFromPtr(&old), 0, 8);
+    if (interrupt.pending() != 0) return .interrupted;
+    const open_mask = old & ~kick_bit;
+    var ts: linux.timespec = undefined;
+    const ts_address: usize = if (timeout_ns) |ns| blk: {
+        ts = .{ .sec = @intCast(ns / std.time.ns_per_s), .nsec = @intCast(ns % std.time.ns_per_s) };
+        break :blk @intFromPtr(&ts);
+    } else 0;
+    while (true) {
+        const rc: isize = @bitCast(linux.syscall5(.ppoll, @intFromPtr(descriptors.ptr), descriptors.len, ts_address, @intFromPtr(&open_mask), 8));
+        if (interrupt.pending() != 0) return .interrupted;
+        if (rc > 0) return .ready;
+        if (rc == 0) return .timed_out;
+        if (rc != -@as(isize, @intFromEnum(linux.E.INTR))) return .ready;
+    }
+}

@@ -1,0 +1,64 @@
+//! Every limit of the core, in one place, each with its unit in its name and its reason.
+const std = @import("std");
+
+pub const KiB = 1024;
+pub const MiB = 1024 * KiB;
+pub const GiB = 1024 * MiB;
+pub const TiB = 1024 * GiB;
+
+pub const page_size = 4096;
+/// The guest-virtual window that one page table covers, and the unit in which guest-physical space is handed out.
+pub const window_size = 2 * MiB;
+pub const window_pages = window_size / page_size;
+
+/// Default ceiling of a machine's memory, and the bounds of what may be asked for.
+pub const memory_default_bytes = 512 * MiB;
+pub const memory_min_bytes = 256 * KiB;
+pub const memory_max_bytes = 1 * TiB;
+/// Guest-physical space is given out in whole windows, so it needs more room than the committed pages it holds.
+pub const physical_space_factor = 8;
+pub const physical_space_min_bytes = 256 * MiB;
+/// Guest-physical width every supported platform offers (QEMU's `-cpu max` and AMD-V report 40 bits).
+pub const physical_space_max_bytes = 256 * GiB;
+/// The first memory slot; each further slot doubles what is registered. Slot size costs 2.6 KiB per MiB on shadow paging.
+pub const slot_first_bytes = 64 * MiB;
+
+/// VMs kept for the next machine; each costs about 0.3 MiB of kernel memory and a little at every change of mappings.
+pub const spare_vms_max = 2;
+
+/// Linux's default vm.max_map_count.
+pub const mappings_max = 65530;
+/// Lowest address a program may map, as Linux's vm.mmap_min_addr.
+pub const mmap_min_address = 0x10000;
+pub const stack_default_bytes = 8 * MiB;
+/// Linux's limits on one argument or environment string (MAX_ARG_STRLEN) and on all of them (a quarter of the stack).
+pub const argument_max_bytes = 128 * KiB;
+pub const arguments_total_max_bytes = stack_default_bytes / 4;
+pub const path_max_bytes = 4096;
+/// Open files of one guest, whatever it sets RLIMIT_NOFILE to.
+pub const descriptors_max = 4096;
+/// Linux's limits on one transfer and on the pieces of a vectored one.
+pub const transfer_max_bytes = 0x7fff_f000;
+pub const vector_max_pieces = 1024;
+pub const program_max_bytes = 2 * GiB;
+
+/// Stack for one call of a guest function, and what may be staged on it as strings and typed arrays.
+pub const call_stack_bytes = 1 * MiB;
+pub const call_staged_max_bytes = 512 * KiB;
+pub const call_integer_args_max = 6;
+pub const call_float_args_max = 8;
+pub const call_stack_args_max = 16;
+
+/// Standard output that only JavaScript drains is buffered here; an asynchronous run blocks at the first bound, a
+/// synchronous call may go on to the second and then fails.
+pub const output_soft_bytes = 1 * MiB;
+pub const output_hard_bytes = 64 * MiB;
+
+pub const machines_max = 1 << 16;
+pub const events_max = 1 << 16;
+/// A ring-0 stub that has not left ring 0 after this many exits is broken.
+pub const system_calls_traced_string_max_bytes = 32;
+pub const runner_stack_bytes = 512 * KiB;
+/// How long an idle native thread waits for another machine before it ends, in nanoseconds.
+pub const runner_idle_ns = 2 * std.time.ns_per_s;
+pub const system_call_numbers = 512;

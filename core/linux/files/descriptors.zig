@@ -1,0 +1,436 @@
+//! Descriptors themselves: closing, duplicating, flags, pipes, ioctl, waiting for several of them.
+const std = @import("std");
+const linux = std.os.linux;
+const kernel_module = @import("../kernel.zig");
+const limits = @import("../../limits.zig");
+const table = @import("table.zig");
+const time = @import("../time.zig");
+const transfer = @import("transfer.zig");
+const Args = kernel_module.Args;
+const Description = table.Description;
+const Kernel = kernel_module.Kernel;
+const Pipe = @import("pipe.zig").Pipe;
+const fail = kernel_module.fail;
+const descriptorOf = transfer.descriptorOf;
+
+const O_CLOEXEC = 0o2000000;
+const SIGXFSZ = 25;
+
+fn bound(k: *const Kernel) u64 {
+    return k.resource_limits[@intFromEnum(linux.rlimit_resource.NOFILE)].current;
+}
+
+pub fn close(k: *Kernel, a: Args) i64 {
+    return if (k.files.close(descriptorOf(a[0]))) 0 else fail(.BADF);
+}
+
+const CLOSE_RANGE_CLOEXEC = 4;
+
+pub fn closeRange(k: *Kernel, a: Args) i64 {
+    const first: u32 = @truncate(a[0]);
+    const last: u32 = @truncate(a[1]);
+    if (first > last or a[2] & ~@as(u64, 2 | CLOSE_RANGE_CLOEXEC) != 0) return fail(.INVAL);
+    var index: usize = first;
+    while (index <= last and index < k.files.slots.items.len) : (index += 1) {
+        if (k.files.slots.items[index].description == null) continue;
+        if (a[2] & CLOSE_RANGE_CLOEXEC != 0) k.files.slots.items[index].close_on_exec = true else _ = k.files.close(@intCast(index));
+    }
+    return 0;
+}
+
+fn duplicate(k: *Kernel, description: *Description, least: u64, close_on_exec: bool) i64 {
+    if (least >= bound(k)) return fail(.INVAL);
+    description.references += 1;
+    return k.files.install(description, @intCast(least), close_on_exec, bound(k)) catch |failure| {
+        description.references -= 1;
+        return switch (failure) {
+            error.OutOfMemory => fail(.NOMEM),
+            error.TooMany => fail(.MFILE),
+        };
+    };
+}
+
+pub fn dup(k: *Kernel, a: Args) i64 {
+    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    return duplicate(k, description, 0, false);
+}
+
+fn dupTo(k: *Kernel, old: i32, new: i32, close_on_exec: bool) i64 {
+    const description = k.files.get(old) orelse return fail(.BADF);
+    if (new < 0 or new >= @min(bound(k), limits.descriptors_max)) return fail(.BADF);
+    description.references += 1;
+    _ = k.files.close(new);
+    k.files.put(@intCast(new), description, close_on_exec) catch {
+        k.files.release(description);
+        return fail(.NOMEM);
+    };
+    return new;
+}
+
+pub fn dup2(k: *Kernel, a: Args) i64 {
+    const old = descriptorOf(a[0]);
+    if (old == descriptorOf(a[1])) return if (k.files.get(old) == null) fail(.BADF) else old;
+    return dupTo(k, old, descriptorOf(a[1]), false);
+}
+
+pub fn dup3(k: *Kernel, a: Args) i64 {
+    if (descriptorOf(a[0]) == descriptorOf(a[1]) or a[2] & ~@as(u64, O_CLOEXEC) != 0) return fail(.INVAL);
+    return dupTo(k, descriptorOf(a[0]), descriptorOf(a[1]), a[2] & O_CLOEXEC != 0);
+}
+
+const F = struct {
+    const DUPFD = 0;
+    const GETFD = 1;
+    const SETFD = 2;
+    const GETFL = 3;
+    const SETFL = 4;
+    const GETLK = 5;
+    const SETLK = 6;
+    const SETLKW = 7;
+    const OFD_GETLK = 36;
+    const OFD_SETLKW = 38;
+    const DUPFD_CLOEXEC = 1030;
+    const SETPIPE_SZ = 1031;
+    const GETPIPE_SZ = 1032;
+};
+const changeable_flags: u32 = table.O_APPEND | table.O_NONBLOCK | 0o40000 | 0o1000000;
+const lock_type_unlocked: i16 = 2;
+
+pub fn fcntl(k: *Kernel, a: Args) i64 {
+    const fd = descriptorOf(a[0]);
+    const description = k.files.get(fd) orelse return fail(.BADF);
+    switch (a[1]) {
+        F.DUPFD => return duplicate(k, description, a[2], false),
+        F.DUPFD_CLOEXEC => return duplicate(k, description, a[2], true),
+        F.GETFD => return @intFromBool(k.files.closeOnExec(fd).*),
+        F.SETFD => {
+            k.files.closeOnExec(fd).* = a[2] & 1 != 0;
+            return 0;
+        },
+        F.GETFL => return description.status_flags,
+        F.SETFL => {
+            description.status_flags = description.status_flags & ~changeable_flags | @as(u32, @truncate(a[2])) & changeable_flags;
+            if (description.kind == .host_file) return setHostAppend(k, description);
+            return 0;
+        },
+        // One process holds all locks there are, so none is ever in its way.
+        F.SETLK, F.SETLKW, F.OFD_GETLK + 1...F.OFD_SETLKW => return 0,
+        F.GETLK, F.OFD_GETLK => {
+            k.memory.writeValue(a[2], lock_type_unlocked) catch return fail(.FAULT);
+            return 0;
+        },
+        F.GETPIPE_SZ, F.SETPIPE_SZ => return switch (description.kind) {
+            .pipe_read, .pipe_write => @import("pipe.zig").capacity,
+            else => fail(.BADF),
+        },
+        else => return fail(.INVAL),
+    }
+}
+
+/// Appending is done by the host, so it must know.
+fn setHostAppend(k: *Kernel, description: *Description) i64 {
+    const set_flags = 4;
+    k.hostCall();
+    return @bitCast(linux.fcntl(description.kind.host_file, set_flags, description.status_flags & table.O_APPEND | table.O_NONBLOCK));
+}
+
+pub fn flock(k: *Kernel, a: Args) i64 {
+    return if (k.files.get(descriptorOf(a[0])) == null) fail(.BADF) else 0;
+}
+
+pub fn pipe(k: *Kernel, a: Args) i64 {
+    return pipe2(k, .{ a[0], 0, 0, 0, 0, 0 });
+}
+
+pub fn pipe2(k: *Kernel, a: Args) i64 {
+    if (a[1] & ~@as(u64, O_CLOEXEC | table.O_NONBLOCK | 0o40000) != 0) return fail(.INVAL);
+    const files = &k.files;
+    const made = Pipe.create(files.allocator) catch return fail(.NOMEM);
+    const flags: u32 = @truncate(a[1] & table.O_NONBLOCK);
+    const reader = files.create(.{ .pipe_read = made }, flags, "") catch {
+        files.allocator.destroy(made);
+        return fail(.NOMEM);
+    };
+    const writer = files.create(.{ .pipe_write = made }, flags | 1, "") catch {
+        made.writers = 0;
+        files.release(reader);
+        return fail(.NOMEM);
+    };
+    const first = files.install(reader, 0, a[1] & O_CLOEXEC != 0, bound(k)) catch {
+        files.release(reader);
+        files.release(writer);
+        return fail(.MFILE);
+    };
+    const second = files.install(writer, 0, a[1] & O_CLOEXEC != 0, bound(k)) catch {
+        _ = files.close(first);
+        files.release(writer);
+        return fail(.MFILE);
+    };
+    k.memory.writeValue(a[0], [2]i32{ first, second }) catch {
+        _ = files.close(first);
+        _ = files.close(second);
+        return fail(.FAULT);
+    };
+    return 0;
+}
+
+const TCGETS = 0x5401;
+const TIOCGWINSZ = 0x5413;
+const FIONREAD = 0x541b;
+const FIONBIO = 0x5421;
+const FIONCLEX = 0x5450;
+const FIOCLEX = 0x5451;
+const termios_bytes = 36;
+
+pub fn ioctl(k: *Kernel, a: Args) i64 {
+    const fd = descriptorOf(a[0]);
+    const description = k.files.get(fd) orelse return fail(.BADF);
+    switch (a[1] & 0xffff_ffff) {
+        FIONBIO => {
+            const on = k.memory.readValue(u32, a[2]) catch return fail(.FAULT);
+            if (on != 0) description.status_flags |= table.O_NONBLOCK else description.status_flags &= ~@as(u32, table.O_NONBLOCK);
+            return 0;
+        },
+        FIOCLEX, FIONCLEX => {
+            k.files.closeOnExec(fd).* = a[1] & 0xffff_ffff == FIOCLEX;
+            return 0;
+        },
+        FIONREAD => return waiting(k, description, a[2]),
+        TCGETS => return fromTerminal(k, description, TCGETS, termios_bytes, a[2]),
+        TIOCGWINSZ => return fromTerminal(k, description, TIOCGWINSZ, 8, a[2]),
+        else => return fail(.NOTTY),
+    }
+}
+
+fn waiting(k: *Kernel, description: *const Description, address: u64) i64 {
+    var count: i32 = 0;
+    switch (description.kind) {
+        .pipe_read => |made| count = @intCast(made.fill),
+        .host_stream, .host_file => |fd| {
+            k.hostCall();
+            const rc: i64 = @bitCast(linux.ioctl(fd, FIONREAD, @intFromPtr(&count)));
+            if (rc < 0) return rc;
+        },
+        else => return fail(.NOTTY),
+    }
+    k.memory.writeValue(address, count) catch return fail(.FAULT);
+    return 0;
+}
+
+/// What a program may know of the embedder's terminal: that it is one, and its size.
+fn fromTerminal(k: *Kernel, description: *const Description, request: u32, comptime bytes: usize, address: u64) i64 {
+    if (description.kind != .host_stream) return fail(.NOTTY);
+    var buffer: [bytes]u8 = @splat(0);
+    k.hostCall();
+    const rc: i64 = @bitCast(linux.ioctl(description.kind.host_stream, request, @intFromPtr(&buffer)));
+    if (rc < 0) return rc;
+    k.memory.write(address, &buffer) catch return fail(.FAULT);
+    return 0;
+}
+
+pub fn fsync(k: *Kernel, a: Args) i64 {
+    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    switch (description.kind) {
+        .host_file => |fd| {
+            k.hostCall();
+            return @bitCast(linux.fsync(fd));
+        },
+        .host_directory, .text, .synthetic_directory => return 0,
+        else => return fail(.INVAL),
+    }
+}
+
+pub fn sync(_: *Kernel, _: Args) i64 {
+    return 0;
+}
+
+pub fn ftruncate(k: *Kernel, a: Args) i64 {
+    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    if (description.kind != .host_file or !description.mayWrite()) return fail(.INVAL);
+    k.hostCall();
+    return @bitCast(linux.ftruncate(description.kind.host_file, @bitCast(a[1])));
+}
+
+pub fn fallocate(k: *Kernel, a: Args) i64 {
+    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    if (description.kind != .host_file or !description.mayWrite()) return fail(.BADF);
+    k.hostCall();
+    return @bitCast(linux.fallocate(description.kind.host_file, @bitCast(@as(u32, @truncate(a[1]))), @bitCast(a[2]), @bitCast(a[3])));
+}
+
+pub fn fchmod(k: *Kernel, a: Args) i64 {
+    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
+    k.hostCall();
+    return @bitCast(linux.fchmod(description.kind.host_file, @intCast(a[1] & 0o7777)));
+}
+
+pub fn fchown(k: *Kernel, a: Args) i64 {
+    if (k.files.get(descriptorOf(a[0])) == null) return fail(.BADF);
+    return @import("names.zig").chown(k, a);
+}
+
+pub fn umask(k: *Kernel, a: Args) i64 {
+    const old = k.umask;
+    k.umask = @intCast(a[0] & 0o777);
+    return old;
+}
+
+// Waiting
+
+const PollEntry = extern struct { fd: i32, events: i16, revents: i16 };
+
+/// What a file is ready for without asking the host; null if only the host knows.
+fn readiness(description: *const Description) ?i16 {
+    const both: i16 = linux.POLL.IN | linux.POLL.OUT;
+    return switch (description.kind) {
+        .host_stream => null,
+        .pipe_read => |made| if (made.fill > 0) linux.POLL.IN else if (made.writers == 0) linux.POLL.HUP else 0,
+        .pipe_write => |made| if (made.readers == 0) linux.POLL.ERR else if (made.fill < @import("pipe.zig").capacity) linux.POLL.OUT else 0,
+        .output => linux.POLL.OUT,
+        else => both,
+    };
+}
+
+/// Fills `revents`; answers how many entries have some. Entries that only the host knows are put into `asked`.
+fn look(k: *Kernel, entries: []PollEntry, asked: []linux.pollfd) struct { ready: u32, asked: usize } {
+    var ready: u32 = 0;
+    var count: usize = 0;
+    for (entries) |*entry| {
+        entry.revents = 0;
+        if (entry.fd < 0) continue;
+        const description = k.files.get(entry.fd) orelse {
+            entry.revents = linux.POLL.NVAL;
+            ready += 1;
+            continue;
+        };
+        if (readiness(description)) |events| {
+            entry.revents = events & (entry.events | linux.POLL.HUP | linux.POLL.ERR);
+            if (entry.revents != 0) ready += 1;
+        } else {
+            asked[count] = .{ .fd = description.kind.host_stream, .events = entry.events, .revents = 0 };
+            count += 1;
+        }
+    }
+    return .{ .ready = ready, .asked = count };
+}
+
+fn collect(k: *Kernel, entries: []PollEntry, asked: []const linux.pollfd) u32 {
+    var ready: u32 = 0;
+    var index: usize = 0;
+    for (entries) |*entry| {
+        if (entry.fd < 0) continue;
+        const description = k.files.get(entry.fd) orelse continue;
+        if (readiness(description) != null) continue;
+        entry.revents = asked[index].revents;
+        index += 1;
+        if (entry.revents != 0) ready += 1;
+    }
+    return ready;
+}
+
+const poll_entries_max = 1024;
+
+fn pollUntil(k: *Kernel, entries: []PollEntry, timeout_ns: ?u64) i64 {
+    var asked_storage: [poll_entries_max]linux.pollfd = undefined;
+    const found = look(k, entries, &asked_storage);
+    const asked = asked_storage[0..found.asked];
+    const wait_ns: ?u64 = if (found.ready > 0) 0 else timeout_ns;
+    if (asked.len == 0 and (found.ready > 0 or (timeout_ns orelse 1) == 0)) return found.ready;
+    return switch (k.waitForAny(asked, wait_ns)) {
+        .interrupted => if (found.ready > 0) found.ready else fail(.INTR),
+        .timed_out => found.ready,
+        .ready => found.ready + collect(k, entries, asked),
+    };
+}
+
+fn pollArray(k: *Kernel, address: u64, count: u64, timeout_ns: ?u64) i64 {
+    if (count > @min(bound(k), poll_entries_max)) return fail(.INVAL);
+    var storage: [poll_entries_max]PollEntry = undefined;
+    const entries = storage[0..@intCast(count)];
+    k.memory.read(address, std.mem.sliceAsBytes(entries)) catch return fail(.FAULT);
+    const rc = pollUntil(k, entries, timeout_ns);
+    if (rc >= 0) k.memory.write(address, std.mem.sliceAsBytes(entries)) catch return fail(.FAULT);
+    return rc;
+}
+
+pub fn poll(k: *Kernel, a: Args) i64 {
+    const milliseconds: i32 = @bitCast(@as(u32, @truncate(a[2])));
+    return pollArray(k, a[0], a[1], if (milliseconds < 0) null else @as(u64, @intCast(milliseconds)) * std.time.ns_per_ms);
+}
+
+pub fn ppoll(k: *Kernel, a: Args) i64 {
+    var timeout: ?u64 = null;
+    if (a[2] != 0) timeout = time.fromTimespec(k.memory.readValue(time.Timespec, a[2]) catch return fail(.FAULT)) orelse return fail(.INVAL);
+    return pollArray(k, a[0], a[1], timeout);
+}
+
+const Set = [poll_entries_max / 64]u64;
+
+fn readSet(k: *Kernel, address: u64, words: usize) error{Fault}!Set {
+    var set: Set = @splat(0);
+    if (address != 0) try k.memory.read(address, std.mem.sliceAsBytes(set[0..words]));
+    return set;
+}
+
+fn isIn(set: *const Set, fd: usize) bool {
+    return set[fd / 64] >> @intCast(fd % 64) & 1 == 1;
+}
+
+fn selectUntil(k: *Kernel, a: Args, timeout_ns: ?u64) i64 {
+    const count: i32 = @bitCast(@as(u32, @truncate(a[0])));
+    if (count < 0) return fail(.INVAL);
+    const bits: usize = @min(@as(usize, @intCast(count)), poll_entries_max);
+    const words = (bits + 63) / 64;
+    var sets: [3]Set = undefined;
+    for (&sets, a[1..4]) |*set, address| set.* = readSet(k, address, words) catch return fail(.FAULT);
+    var storage: [poll_entries_max]PollEntry = undefined;
+    var used: usize = 0;
+    for (0..bits) |fd| {
+        var events: i16 = 0;
+        if (isIn(&sets[0], fd)) events |= linux.POLL.IN;
+        if (isIn(&sets[1], fd)) events |= linux.POLL.OUT;
+        if (events == 0 and !isIn(&sets[2], fd)) continue;
+        if (k.files.get(@intCast(fd)) == null) return fail(.BADF);
+        storage[used] = .{ .fd = @intCast(fd), .events = events, .revents = 0 };
+        used += 1;
+    }
+    const rc = pollUntil(k, storage[0..used], timeout_ns);
+    if (rc < 0) return rc;
+    var results: [3]Set = @splat(@splat(0));
+    var total: i64 = 0;
+    for (storage[0..used]) |entry| {
+        const fd: usize = @intCast(entry.fd);
+        const bit = @as(u64, 1) << @intCast(fd % 64);
+        const readable = entry.revents & (linux.POLL.IN | linux.POLL.HUP | linux.POLL.ERR) != 0;
+        const writable = entry.revents & (linux.POLL.OUT | linux.POLL.ERR) != 0;
+        if (readable and isIn(&sets[0], fd)) {
+            results[0][fd / 64] |= bit;
+            total += 1;
+        }
+        if (writable and isIn(&sets[1], fd)) {
+            results[1][fd / 64] |= bit;
+            total += 1;
+        }
+    }
+    for (results, a[1..4]) |set, address| {
+        if (address != 0) k.memory.write(address, std.mem.sliceAsBytes(set[0..words])) catch return fail(.FAULT);
+    }
+    return total;
+}
+
+pub fn select(k: *Kernel, a: Args) i64 {
+    var timeout: ?u64 = null;
+    if (a[4] != 0) {
+        const value = k.memory.readValue([2]i64, a[4]) catch return fail(.FAULT);
+        if (value[0] < 0 or value[1] < 0) return fail(.INVAL);
+        timeout = @as(u64, @intCast(value[0])) *| std.time.ns_per_s +| @as(u64, @intCast(value[1])) *| std.time.ns_per_us;
+    }
+    return selectUntil(k, a, timeout);
+}
+
+pub fn pselect6(k: *Kernel, a: Args) i64 {
+    var timeout: ?u64 = null;
+    if (a[4] != 0) timeout = time.fromTimespec(k.memory.readValue(time.Timespec, a[4]) catch return fail(.FAULT)) orelse return fail(.INVAL);
+    return selectUntil(k, a, timeout);
+}

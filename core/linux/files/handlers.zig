@@ -1,0 +1,86 @@
+//! The file family's rows of the system-call table.
+const descriptors = @import("descriptors.zig");
+const names = @import("names.zig");
+const status = @import("status.zig");
+const transfer = @import("transfer.zig");
+
+pub const checkMapping = transfer.checkMapping;
+pub const readForMapping = transfer.readForMapping;
+
+/// The rows; `Call` and `row` come from the table, which cannot be imported from here without a circle of constants.
+pub fn rows(comptime Call: type, comptime row: anytype) [count]Call {
+    return .{
+        row(0, "read", transfer.read, &.{ .descriptor, .bytes_out, .size }),
+        row(1, "write", transfer.write, &.{ .descriptor, .bytes_in, .size }),
+        row(2, "open", names.open, &.{ .path, .open_flags, .mode }),
+        row(3, "close", descriptors.close, &.{.descriptor}),
+        row(4, "stat", status.stat, &.{ .path, .address }),
+        row(5, "fstat", status.fstat, &.{ .descriptor, .address }),
+        row(6, "lstat", status.lstat, &.{ .path, .address }),
+        row(7, "poll", descriptors.poll, &.{ .address, .size, .integer }),
+        row(8, "lseek", transfer.lseek, &.{ .descriptor, .offset, .integer }),
+        row(16, "ioctl", descriptors.ioctl, &.{ .descriptor, .hex, .address }),
+        row(17, "pread64", transfer.pread64, &.{ .descriptor, .bytes_out, .size, .offset }),
+        row(18, "pwrite64", transfer.pwrite64, &.{ .descriptor, .bytes_in, .size, .offset }),
+        row(19, "readv", transfer.readv, &.{ .descriptor, .address, .size }),
+        row(20, "writev", transfer.writev, &.{ .descriptor, .address, .size }),
+        row(21, "access", status.access, &.{ .path, .mode }),
+        row(22, "pipe", descriptors.pipe, &.{.address}),
+        row(23, "select", descriptors.select, &.{ .integer, .address, .address, .address, .address }),
+        row(32, "dup", descriptors.dup, &.{.descriptor}),
+        row(33, "dup2", descriptors.dup2, &.{ .descriptor, .descriptor }),
+        row(40, "sendfile", transfer.sendfile, &.{ .descriptor, .descriptor, .address, .size }),
+        row(72, "fcntl", descriptors.fcntl, &.{ .descriptor, .integer, .hex }),
+        row(73, "flock", descriptors.flock, &.{ .descriptor, .hex }),
+        row(74, "fsync", descriptors.fsync, &.{.descriptor}),
+        row(75, "fdatasync", descriptors.fsync, &.{.descriptor}),
+        row(76, "truncate", names.truncate, &.{ .path, .offset }),
+        row(77, "ftruncate", descriptors.ftruncate, &.{ .descriptor, .offset }),
+        row(79, "getcwd", names.getcwd, &.{ .address, .size }),
+        row(80, "chdir", names.chdir, &.{.path}),
+        row(81, "fchdir", names.fchdir, &.{.descriptor}),
+        row(82, "rename", names.rename, &.{ .path, .path }),
+        row(83, "mkdir", names.mkdir, &.{ .path, .mode }),
+        row(84, "rmdir", names.rmdir, &.{.path}),
+        row(85, "creat", names.creat, &.{ .path, .mode }),
+        row(86, "link", names.link, &.{ .path, .path }),
+        row(87, "unlink", names.unlink, &.{.path}),
+        row(88, "symlink", names.symlink, &.{ .path, .path }),
+        row(89, "readlink", names.readlink, &.{ .path, .bytes_out, .size }),
+        row(90, "chmod", names.chmod, &.{ .path, .mode }),
+        row(91, "fchmod", descriptors.fchmod, &.{ .descriptor, .mode }),
+        row(92, "chown", names.chown, &.{ .path, .integer, .integer }),
+        row(93, "fchown", descriptors.fchown, &.{ .descriptor, .integer, .integer }),
+        row(94, "lchown", names.chown, &.{ .path, .integer, .integer }),
+        row(95, "umask", descriptors.umask, &.{.mode}),
+        row(137, "statfs", status.statfs, &.{ .path, .address }),
+        row(138, "fstatfs", status.fstatfs, &.{ .descriptor, .address }),
+        row(162, "sync", descriptors.sync, &.{}),
+        row(217, "getdents64", status.getdents64, &.{ .descriptor, .address, .size }),
+        row(257, "openat", names.openat, &.{ .directory_descriptor, .path, .open_flags, .mode }),
+        row(258, "mkdirat", names.mkdirat, &.{ .directory_descriptor, .path, .mode }),
+        row(260, "fchownat", names.chownat, &.{ .directory_descriptor, .path, .integer, .integer, .hex }),
+        row(262, "newfstatat", status.newfstatat, &.{ .directory_descriptor, .path, .address, .hex }),
+        row(263, "unlinkat", names.unlinkat, &.{ .directory_descriptor, .path, .hex }),
+        row(264, "renameat", names.renameat, &.{ .directory_descriptor, .path, .directory_descriptor, .path }),
+        row(265, "linkat", names.linkat, &.{ .directory_descriptor, .path, .directory_descriptor, .path, .hex }),
+        row(266, "symlinkat", names.symlinkat, &.{ .path, .directory_descriptor, .path }),
+        row(267, "readlinkat", names.readlinkat, &.{ .directory_descriptor, .path, .address, .size }),
+        row(268, "fchmodat", names.fchmodat, &.{ .directory_descriptor, .path, .mode }),
+        row(269, "faccessat", status.faccessat, &.{ .directory_descriptor, .path, .mode }),
+        row(270, "pselect6", descriptors.pselect6, &.{ .integer, .address, .address, .address, .address, .address }),
+        row(271, "ppoll", descriptors.ppoll, &.{ .address, .size, .address, .address, .size }),
+        row(280, "utimensat", names.utimensat, &.{ .directory_descriptor, .path, .address, .hex }),
+        row(285, "fallocate", descriptors.fallocate, &.{ .descriptor, .hex, .offset, .offset }),
+        row(292, "dup3", descriptors.dup3, &.{ .descriptor, .descriptor, .hex }),
+        row(293, "pipe2", descriptors.pipe2, &.{ .address, .hex }),
+        row(295, "preadv", transfer.preadv, &.{ .descriptor, .address, .size, .offset }),
+        row(296, "pwritev", transfer.pwritev, &.{ .descriptor, .address, .size, .offset }),
+        row(316, "renameat2", names.renameat2, &.{ .directory_descriptor, .path, .directory_descriptor, .path, .hex }),
+        row(332, "statx", status.statx, &.{ .directory_descriptor, .path, .hex, .hex, .address }),
+        row(436, "close_range", descriptors.closeRange, &.{ .descriptor, .descriptor, .hex }),
+        row(439, "faccessat2", status.faccessat2, &.{ .directory_descriptor, .path, .mode, .hex }),
+    };
+}
+
+const count = 70;

@@ -1,0 +1,76 @@
+//! A pipe inside one machine: a bounded ring of bytes with counted ends. No host descriptor is behind it.
+const std = @import("std");
+
+pub const capacity = 64 * 1024;
+
+pub const Pipe = struct {
+    bytes: [capacity]u8 = undefined,
+    start: usize = 0,
+    fill: usize = 0,
+    readers: u32 = 1,
+    writers: u32 = 1,
+
+    pub fn create(allocator: std.mem.Allocator) error{OutOfMemory}!*Pipe {
+        const pipe = try allocator.create(Pipe);
+        pipe.* = .{};
+        return pipe;
+    }
+
+    pub fn closeReader(self: *Pipe, allocator: std.mem.Allocator) void {
+        self.readers -= 1;
+        self.destroyIfUnused(allocator);
+    }
+
+    pub fn closeWriter(self: *Pipe, allocator: std.mem.Allocator) void {
+        self.writers -= 1;
+        self.destroyIfUnused(allocator);
+    }
+
+    fn destroyIfUnused(self: *Pipe, allocator: std.mem.Allocator) void {
+        if (self.readers == 0 and self.writers == 0) allocator.destroy(self);
+    }
+
+    pub fn read(self: *Pipe, out: []u8) usize {
+        const count = @min(out.len, self.fill);
+        const first = @min(count, capacity - self.start);
+        @memcpy(out[0..first], self.bytes[self.start..][0..first]);
+        @memcpy(out[first..count], self.bytes[0 .. count - first]);
+        self.start = (self.start + count) % capacity;
+        self.fill -= count;
+        return count;
+    }
+
+    pub fn write(self: *Pipe, data: []const u8) usize {
+        const count = @min(data.len, capacity - self.fill);
+        const end = (self.start + self.fill) % capacity;
+        const first = @min(count, capacity - end);
+        @memcpy(self.bytes[end..][0..first], data[0..first]);
+        @memcpy(self.bytes[0 .. count - first], data[first..count]);
+        self.fill += count;
+        return count;
+    }
+};
+
+test "bytes come out of a pipe in order, around its end too" {
+    const pipe = try Pipe.create(std.testing.allocator);
+    defer {
+        pipe.closeReader(std.testing.allocator);
+        pipe.closeWriter(std.testing.allocator);
+    }
+    var next_in: u8 = 0;
+    var next_out: u8 = 0;
+    var buffer: [40_000]u8 = undefined;
+    for (0..20) |_| {
+        for (&buffer) |*byte| {
+            byte.* = next_in;
+            next_in +%= 1;
+        }
+        const written = pipe.write(&buffer);
+        next_in -%= @truncate(buffer.len - written);
+        const got = pipe.read(buffer[0..30_000]);
+        for (buffer[0..got]) |byte| {
+            try std.testing.expectEqual(next_out, byte);
+            next_out +%= 1;
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! What files are: stat and its family, access, folder listings, file systems.
+const std = @import("std");
+const linux = std.os.linux;
+const assert = std.debug.assert;
+const host = @import("../../host.zig");
+const kernel_module = @import("../kernel.zig");
+const names = @import("names.zig");
+const paths = @import("../paths.zig");
+const permissions_module = @import("../permissions.zig");
+const synthetic = @import("../synthetic.zig");
+const table = @import("table.zig");
+const transfer = @import("transfer.zig");
+const Args = kernel_module.Args;
+const Kernel = kernel_module.Kernel;
+const fail = kernel_module.fail;
+
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_EMPTY_PATH = 0x1000;
+const cwd: u64 = @bitCast(@as(i64, AT_FDCWD));
+
+/// struct stat of x86-64.
+const Stat = extern struct {
+    dev: u64,
+    ino: u64,
+    nlink: u64,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    padding: u32 = 0,
+    rdev: u64,
+    size: i64,
+    blksize: i64,
+    blocks: i64,
+    atim: [2]i64,
+    mtim: [2]i64,
+    ctim: [2]i64,
+    unused: [3]i64 = @splat(0),
+};
+comptime {
+    assert(@sizeOf(Stat) == 144);
+    assert(@sizeOf(linux.Statx) == 256);
+}
+
+/// What is known of a file, as statx gives it.
+const Facts = linux.Statx;
+
+fn makeDevice(major: u64, minor: u64) u64 {
+    return (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~@as(u64, 0xff)) << 12 | (major & ~@as(u64, 0xfff)) << 32;
+}
+
+fn toStat(facts: *const Facts) Stat {
+    return .{
+        .dev = makeDevice(facts.dev_major, facts.dev_minor),
+        .ino = facts.ino,
+        .nlink = facts.nlink,
+        .mode = facts.mode,
+        .uid = facts.uid,
+        .gid = facts.gid,
+        .rdev = makeDevice(facts.rdev_major, facts.rdev_minor),
+        .size = @bitCast(facts.size),
+        .blksize = facts.blksize,
+        .blocks = @bitCast(facts.blocks),
+        .atim = .{ facts.atime.sec, facts.atime.nsec },
+        .mtim = .{ facts.mtime.sec, facts.mtime.nsec },
+        .ctim = .{ facts.ctime.sec, facts.ctime.nsec },
+    };
+}
+
+fn ofHost(k: *Kernel, fd: i32, facts: *Facts) i64 {
+    k.hostCall();
+    return @bitCast(linux.statx(fd, "", linux.AT.EMPTY_PATH, .{ .TYPE = true, .MODE = true, .NLINK = true, .UID = true, .GID = true, .ATIME = true, .MTIME = true, .CTIME = true, .INO = true, .SIZE = true, .BLOCKS = true, .BTIME = true }, facts));
+}
+
+/// The facts of something the VMM makes up.
+fn madeUp(k: *Kernel, mode: u32, size: u64, inode: u64, device: [2]u32) Facts {
+    var facts = std.mem.zeroes(Facts);
+    const basic_mask = 0x7ff;
+    facts.mask = @bitCast(@as(u32, basic_mask));
+    facts.mode = @intCast(mode);
+    facts.nlink = 1;
+    facts.blksize = 4096;
+    facts.size = size;
+    facts.ino = inode;
+    facts.rdev_major = device[0];
+    facts.rdev_minor = device[1];
+    const seconds: i64 = @intCast(k.clock.realtimeNs() / std.time.ns_per_s);
+    inline for (.{ "atime", "mtime", "ctime" }) |field| @field(facts, field).sec = seconds;
+    return facts;
+}
+
+fn inodeOf(path: []const u8) u64 {
+    return std.hash.Wyhash.hash(0, path) >> 16 | 1;
+}
+
+fn ofDevice(k: *Kernel, device: synthetic.Device) Facts {
+    const minor: u32 = switch (device) {
+        .null => 3,
+        .zero => 5,
+        .full => 7,
+        .random => 9,
+        .terminal => 0,
+    };
+    const major: u32 = if (device == .terminal) 5 else 1;
+    return madeUp(k, linux.S.IFCHR | 0o666, 0, minor, .{ major, minor });
+}
+
+fn ofNode(k: *Kernel, node: *const synthetic.Node, follow: bool, facts: *Facts) i64 {
+    facts.* = switch (node.content) {
+        .directory => madeUp(k, linux.S.IFDIR | 0o555, 0, inodeOf(node.path), .{ 0, 0 }),
+        .device => |device| ofDevice(k, device),
+        .text => |text| madeUp(k, linux.S.IFREG | 0o444, if (node.always) 0 else text.len, inodeOf(node.path), .{ 0, 0 }),
+        .generated => madeUp(k, linux.S.IFREG | 0o444, 0, inodeOf(node.path), .{ 0, 0 }),
+        .link => madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 }),
+        .program => if (follow)
+            madeUp(k, linux.S.IFREG | 0o755, k.program_bytes.len, inodeOf(node.path), .{ 0, 0 })
+        else
+            madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 }),
+        .stream => |number| {
+            const description = k.files.get(number) orelse return fail(.NOENT);
+            return ofDescription(k, description, facts);
+        },
+    };
+    return 0;
+}
+
+fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Facts) i64 {
+    switch (description.kind) {
+        .host_stream, .host_file => |fd| return ofHost(k, fd, facts),
+        .host_directory => |directory| return ofHost(k, directory.fd, facts),
+        .output, .pipe_read, .pipe_write => facts.* = madeUp(k, linux.S.IFIFO | 0o600, 0, @intFromPtr(description) >> 4, .{ 0, 0 }),
+        .device => |device| facts.* = ofDevice(k, device),
+        .text => |text| facts.* = madeUp(k, linux.S.IFREG | 0o444, text.bytes.len, inodeOf(description.path), .{ 0, 0 }),
+        .synthetic_directory => |directory| facts.* = madeUp(k, linux.S.IFDIR | 0o555, 0, inodeOf(directory.path), .{ 0, 0 }),
+    }
+    return 0;
+}
+
+/// Finds the facts of what a folder descriptor and a path name.
+fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Facts) i64 {
+    var lookup: names.Lookup = .{ .k = k };
+    var buffer: [paths.path_max]u8 = undefined;
+    const path = if (path_address == 0 and flags & AT_EMPTY_PATH != 0) "" else lookup.readPath(path_address, &buffer) catch return lookup.errno;
+    const number = transfer.descriptorOf(folder);
+    if (path.len == 0 and flags & AT_EMPTY_PATH != 0 and number != AT_FDCWD) {
+        const description = k.files.get(number) orelse return fail(.BADF);
+        return ofDescription(k, description, facts);
+    }
+    var target: names.Target = .{};
+    const follow = flags & AT_SYMLINK_NOFOLLOW == 0;
+    lookup.resolve(number, if (path.len == 0 and flags & AT_EMPTY_PATH != 0) "." else path, follow, &target) catch return lookup.errno;
+    if (target.node) |node| {
+        const rc = ofNode(k, node, follow, facts);
+        if (rc == 0 and target.place.must_be_directory and facts.mode & linux.S.IFMT != linux.S.IFDIR) return fail(.NOTDIR);
+        return rc;
+    }
+    k.hostCall();
+    const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
+    if (fd < 0) return fd;
+    defer host.close(@intCast(fd));
+    const rc = ofHost(k, @intCast(fd), facts);
+    if (rc < 0) return rc;
+    const is_directory = facts.mode & linux.S.IFMT == linux.S.IFDIR;
+    if (target.place.must_be_directory and !is_directory) return fail(.NOTDIR);
+    // A folder that only leads to something granted may be examined, anything else must be granted itself.
+    if (!is_directory) lookup.demand(&target, .read) catch return lookup.errno;
+    return 0;
+}
+
+fn answer(k: *Kernel, address: u64, rc: i64, facts: *const Facts) i64 {
+    if (rc < 0) return rc;
+    k.memory.writeValue(address, toStat(facts)) catch return fail(.FAULT);
+    return 0;
+}
+
+pub fn stat(k: *Kernel, a: Args) i64 {
+    var facts: Facts = undefined;
+    return answer(k, a[1], find(k, cwd, a[0], 0, &facts), &facts);
+}
+pub fn lstat(k: *Kernel, a: Args) i64 {
+    var facts: Facts = undefined;
+    return answer(k, a[1], find(k, cwd, a[0], AT_SYMLINK_NOFOLLOW, &facts), &facts);
+}
+pub fn fstat(k: *Kernel, a: Args) i64 {
+    const description = k.files.get(transfer.descriptorOf(a[0])) orelse return fail(.BADF);
+    var facts: Facts = undefined;
+    return answer(k, a[1], ofDescription(k, description, &facts), &facts);
+}
+pub fn newfstatat(k: *Kernel, a: Args) i64 {
+    if (a[3] & ~@as(u64, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | 0x800) != 0) return fail(.INVAL);
+    var facts: Facts = undefined;
+    return answer(k, a[2], find(k, a[0], a[1], a[3], &facts), &facts);
+}
+
+pub fn statx(k: *Kernel, a: Args) i64 {
+    if (a[2] & ~@as(u64, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | 0x800 | 0x6000) != 0) return fail(.INVAL);
+    if (a[3] & 0x8000_0000 != 0) return fail(.INVAL);
+    var facts: Facts = undefined;
+    const rc = find(k, a[0], a[1], a[2], &facts);
+    if (rc < 0) return rc;
+    k.memory.writeValue(a[4], facts) catch return fail(.FAULT);
+    return 0;
+}
+
+const W_OK = 2;
+const X_OK = 1;
+
+fn accessAt(k: *Kernel, folder: u64, path: u64, mode: u64, flags: u64) i64 {
+    if (mode & ~@as(u64, 7) != 0) return fail(.INVAL);
+    var facts: Facts = undefined;
+    const rc = find(k, folder, path, flags & (AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH), &facts);
+    if (rc < 0) return rc;
+    var lookup: names.Lookup = .{ .k = k };
+    var target: names.Target = .{};
+    lookup.argument(transfer.descriptorOf(folder), path, true, &target) catch return lookup.errno;
+    if (target.node != null) {
+        const bits: u64 = facts.mode & 7;
+        return if (mode & ~bits != 0) fail(.ACCES) else 0;
+    }
+    if (mode & W_OK != 0) lookup.demand(&target, .write) catch return lookup.errno;
+    k.hostCall();
+    const fd = target.at.open(paths.O_PATH, 0);
+    if (fd < 0) return fd;
+    defer host.close(@intCast(fd));
+    var buffer: [64]u8 = undefined;
+    const name = std.fmt.bufPrintZ(&buffer, "/proc/self/fd/{d}", .{fd}) catch unreachable;
+    return @bitCast(linux.faccessat(AT_FDCWD, name, @intCast(mode), 0));
+}
+pub fn access(k: *Kernel, a: Args) i64 {
+    return accessAt(k, cwd, a[0], a[1], 0);
+}
+pub fn faccessat(k: *Kernel, a: Args) i64 {
+    return accessAt(k, a[0], a[1], a[2], 0);
+}
+pub fn faccessat2(k: *Kernel, a: Args) i64 {
+    return accessAt(k, a[0], a[1], a[2], a[3]);
+}
+
+// Folder listings
+
+const entry_header_bytes = 19;
+
+pub fn getdents64(k: *Kernel, a: Args) i64 {
+    const description = k.files.get(transfer.descriptorOf(a[0])) orelse return fail(.BADF);
+    var buffer: [32 * 1024]u8 align(8) = undefined;
+    const room = buffer[0..@intCast(@min(a[2] & 0xffff_ffff, buffer.len))];
+    switch (description.kind) {
+        .host_directory => |directory| {
+            const count = listHost(k, directory.fd, directory.path, room);
+            if (count <= 0) return count;
+            k.memory.write(a[1], room[0..@intCast(count)]) catch return fail(.FAULT);
+            return count;
+        },
+        .synthetic_directory => |*directory| {
+            const before = directory.at;
+            const count = listSynthetic(directory.path, &directory.at, room);
+            if (count == 0 and before != directory.at) return 0;
+            if (count < 0) return count;
+            k.memory.write(a[1], room[0..@intCast(count)]) catch return fail(.FAULT);
+            return count;
+        },
+        else => return fail(.NOTDIR),
+    }
+}
+
+/// The host's entries; in a folder that only leads to something granted, those that are or lead to it.
+fn listHost(k: *Kernel, fd: i32, path: []const u8, out: []u8) i64 {
+    const space = k.files.namespace();
+    while (true) {
+        k.hostCall();
+        const count: i64 = @bitCast(linux.getdents64(fd, out.ptr, out.len));
+        if (count <= 0) return count;
+        var kept: usize = 0;
+        var at: usize = 0;
+        while (at < count) {
+            const length = std.mem.readInt(u16, out[at + 16 ..][0..2], .little);
+            const name = std.mem.sliceTo(out[at + entry_header_bytes .. at + length], 0);
+            if (visible(&space, path, name)) {
+                std.mem.copyForwards(u8, out[kept..][0..length], out[at..][0..length]);
+                kept += length;
+            }
+            at += length;
+        }
+        if (kept > 0) return @intCast(kept);
+    }
+}
+
+fn visible(space: *const paths.Namespace, folder: []const u8, name: []const u8) bool {
+    if (std.mem.eql(u8, name, ".") or std.mem.eql(u8, name, "..")) return true;
+    var buffer: [paths.path_max + 256]u8 = undefined;
+    const path = std.fmt.bufPrint(&buffer, "{s}/{s}", .{ if (folder.len == 1) "" else folder, name }) catch return false;
+    if (path.len >= paths.path_max) return false;
+    var at: paths.HostPlace = undefined;
+    space.hostPlace(path, &at) catch return false;
+    return at.mount.volume and !space.permissions.deny_read.covers(at.hostPath()) or space.permissions.reveals(at.hostPath());
+}
+
+fn listSynthetic(path: []const u8, position: *u64, out: []u8) i64 {
+    var length: usize = 0;
+    var index: u64 = 0;
+    for ([_][]const u8{ ".", ".." }) |name| {
+        if (index >= position.*) {
+            if (!putEntry(out, &length, name, inodeOf(path), linux.DT.DIR, index + 1)) return finish(length);
+            position.* = index + 1;
+        }
+        index += 1;
+    }
+    for (&synthetic.nodes) |*node| {
+        const name = synthetic.nameIn(node, path) orelse continue;
+        if (index >= position.*) {
+            const kind: u8 = switch (node.content) {
+                .directory => linux.DT.DIR,
+                .device => linux.DT.CHR,
+                .link, .program, .stream => linux.DT.LNK,
+                .text, .generated => linux.DT.REG,
+            };
+            if (!putEntry(out, &length, name, inodeOf(node.path), kind, index + 1)) return finish(length);
+            position.* = index + 1;
+        }
+        index += 1;
+    }
+    return @intCast(length);
+}
+
+fn finish(length: usize) i64 {
+    return if (length == 0) fail(.INVAL) else @intCast(length);
+}
+
+fn putEntry(out: []u8, length: *usize, name: []const u8, inode: u64, kind: u8, next: u64) bool {
+    const bytes = std.mem.alignForward(usize, entry_header_bytes + name.len + 1, 8);
+    if (length.* + bytes > out.len) return false;
+    const entry = out[length.*..][0..bytes];
+    @memset(entry, 0);
+    std.mem.writeInt(u64, entry[0..8], inode, .little);
+    std.mem.writeInt(u64, entry[8..16], next, .little);
+    std.mem.writeInt(u16, entry[16..18], @intCast(bytes), .little);
+    entry[18] = kind;
+    @memcpy(entry[entry_header_bytes..][0..name.len], name);
+    length.* += bytes;
+    return true;
+}
+
+// File systems
+
+const Statfs = extern struct { type: i64, bsize: i64, blocks: u64, bfree: u64, bavail: u64, files: u64, ffree: u64, fsid: [2]i32, namelen: i64, frsize: i64, flags: i64, spare: [4]i64 };
+comptime {
+    assert(@sizeOf(Statfs) == 120);
+}
+const ext4_magic = 0xef53;
+
+fn writeStatfs(k: *Kernel, address: u64) i64 {
+    // The host's file systems are none of the guest's business: one of a fixed size answers for all.
+    const facts: Statfs = .{ .type = ext4_magic, .bsize = 4096, .blocks = 1 << 20, .bfree = 1 << 19, .bavail = 1 << 19, .files = 1 << 20, .ffree = 1 << 19, .fsid = .{ 0, 0 }, .namelen = 255, .frsize = 4096, .flags = 0, .spare = @splat(0) };
+    k.memory.writeValue(address, facts) catch return fail(.FAULT);
+    return 0;
+}
+pub fn statfs(k: *Kernel, a: Args) i64 {
+    var facts: Facts = undefined;
+    const rc = find(k, cwd, a[0], 0, &facts);
+    return if (rc < 0) rc else writeStatfs(k, a[1]);
+}
+pub fn fstatfs(k: *Kernel, a: Args) i64 {
+    if (k.files.get(transfer.descriptorOf(a[0])) == null) return fail(.BADF);
+    return writeStatfs(k, a[1]);
+}

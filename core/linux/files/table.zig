@@ -1,0 +1,161 @@
+//! Open files: descriptors of the guest, and the descriptions behind them, which `dup` shares.
+//!
+//! A guest's descriptor is an index into this table; no host descriptor's number is ever visible to a guest.
+const std = @import("std");
+const linux = std.os.linux;
+const host = @import("../../host.zig");
+const limits = @import("../../limits.zig");
+const paths = @import("../paths.zig");
+const permissions_module = @import("../permissions.zig");
+const synthetic = @import("../synthetic.zig");
+const Output = @import("../../output.zig").Output;
+const Pipe = @import("pipe.zig").Pipe;
+
+pub const Kind = union(enum) {
+    /// A stream of the embedder's: a terminal, a pipe, a file. Blocking reads wait outside the host call.
+    host_stream: i32,
+    /// Standard output that JavaScript reads.
+    output: *Output,
+    host_file: i32,
+    host_directory: struct { fd: i32, path: []u8 },
+    device: synthetic.Device,
+    /// The text of a synthetic file, made when it was opened.
+    text: struct { bytes: []u8, at: u64 = 0 },
+    synthetic_directory: struct { path: []u8, at: u64 = 0 },
+    pipe_read: *Pipe,
+    pipe_write: *Pipe,
+};
+
+/// One open file; several descriptors may share it.
+pub const Description = struct {
+    kind: Kind,
+    references: u32 = 1,
+    /// O_APPEND, O_NONBLOCK and the access mode, as F_GETFL shows them.
+    status_flags: u32,
+    /// Guest path it was opened by; empty for streams and pipes.
+    path: []u8 = &.{},
+
+    pub fn mayRead(self: *const Description) bool {
+        return self.status_flags & 3 != 1;
+    }
+
+    pub fn mayWrite(self: *const Description) bool {
+        return self.status_flags & 3 != 0;
+    }
+
+    pub fn isNonBlocking(self: *const Description) bool {
+        return self.status_flags & O_NONBLOCK != 0;
+    }
+};
+
+pub const O_APPEND = 0o2000;
+pub const O_NONBLOCK = 0o4000;
+
+const Slot = struct { description: ?*Description = null, close_on_exec: bool = false };
+
+pub const Error = error{ OutOfMemory, TooMany };
+
+pub const FileTable = struct {
+    allocator: std.mem.Allocator,
+    slots: std.ArrayList(Slot) = .empty,
+    working_directory: []u8,
+    permissions: permissions_module.Permissions = .{},
+    mounts: []paths.Mount = &.{},
+    hook: paths.DeniedHook = .{},
+    /// Owns the texts of permissions and mounts.
+    arena: std.heap.ArenaAllocator,
+
+    /// A table with no open file and the host's root that grants nothing.
+    pub fn initEmpty(allocator: std.mem.Allocator) error{ OutOfMemory, HostFailure }!FileTable {
+        var self: FileTable = .{
+            .allocator = allocator,
+            .working_directory = try allocator.dupe(u8, "/"),
+            .arena = .init(allocator),
+        };
+        errdefer self.deinit();
+        try self.addMount("/", "/", false, false);
+        return self;
+    }
+
+    /// Shows a host folder at a guest path. Both are canonical.
+    pub fn addMount(self: *FileTable, guest: []const u8, host_path: []const u8, volume: bool, write: bool) error{ OutOfMemory, HostFailure }!void {
+        const arena = self.arena.allocator();
+        const name = try arena.dupeZ(u8, host_path);
+        const fd: i32 = @intCast(try host.check(linux.open(name, .{ .PATH = true, .CLOEXEC = true }, 0)));
+        errdefer host.close(fd);
+        const mounts = try arena.alloc(paths.Mount, self.mounts.len + 1);
+        @memcpy(mounts[0..self.mounts.len], self.mounts);
+        mounts[self.mounts.len] = .{ .guest = try arena.dupe(u8, guest), .host = name, .fd = fd, .volume = volume, .write = write };
+        self.mounts = mounts;
+    }
+
+    pub fn deinit(self: *FileTable) void {
+        for (self.slots.items) |slot| if (slot.description) |description| self.release(description);
+        self.slots.deinit(self.allocator);
+        for (self.mounts) |mount| host.close(mount.fd);
+        self.allocator.free(self.working_directory);
+        self.arena.deinit();
+    }
+
+    pub fn namespace(self: *const FileTable) paths.Namespace {
+        return .{ .mounts = self.mounts, .permissions = &self.permissions, .hook = self.hook };
+    }
+
+    pub fn get(self: *const FileTable, fd: i32) ?*Description {
+        if (fd < 0 or fd >= self.slots.items.len) return null;
+        return self.slots.items[@intCast(fd)].description;
+    }
+
+    pub fn create(self: *FileTable, kind: Kind, status_flags: u32, path: []const u8) error{OutOfMemory}!*Description {
+        const description = try self.allocator.create(Description);
+        errdefer self.allocator.destroy(description);
+        description.* = .{ .kind = kind, .status_flags = status_flags, .path = try self.allocator.dupe(u8, path) };
+        return description;
+    }
+
+    /// The lowest free descriptor at or above `least` now refers to `description`, whose reference passes to it.
+    pub fn install(self: *FileTable, description: *Description, least: u32, close_on_exec: bool, bound: u64) Error!i32 {
+        var index: usize = least;
+        while (index < self.slots.items.len and self.slots.items[index].description != null) index += 1;
+        if (index >= @min(bound, limits.descriptors_max)) return error.TooMany;
+        try self.put(index, description, close_on_exec);
+        return @intCast(index);
+    }
+
+    /// Puts a description at a free place.
+    pub fn put(self: *FileTable, index: usize, description: *Description, close_on_exec: bool) error{OutOfMemory}!void {
+        if (index >= self.slots.items.len) try self.slots.appendNTimes(self.allocator, .{}, index + 1 - self.slots.items.len);
+        self.slots.items[index] = .{ .description = description, .close_on_exec = close_on_exec };
+    }
+
+    pub fn closeOnExec(self: *FileTable, fd: i32) *bool {
+        return &self.slots.items[@intCast(fd)].close_on_exec;
+    }
+
+    /// False if the descriptor is not open.
+    pub fn close(self: *FileTable, fd: i32) bool {
+        const description = self.get(fd) orelse return false;
+        self.slots.items[@intCast(fd)] = .{};
+        self.release(description);
+        return true;
+    }
+
+    pub fn release(self: *FileTable, description: *Description) void {
+        description.references -= 1;
+        if (description.references > 0) return;
+        switch (description.kind) {
+            .host_stream, .host_file => |fd| host.close(fd),
+            .host_directory => |directory| {
+                host.close(directory.fd);
+                self.allocator.free(directory.path);
+            },
+            .text => |text| self.allocator.free(text.bytes),
+            .synthetic_directory => |directory| self.allocator.free(directory.path),
+            .pipe_read => |pipe| pipe.closeReader(self.allocator),
+            .pipe_write => |pipe| pipe.closeWriter(self.allocator),
+            .output, .device => {},
+        }
+        self.allocator.free(description.path);
+        self.allocator.destroy(description);
+    }
+};

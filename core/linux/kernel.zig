@@ -1,0 +1,117 @@
+//! The emulated kernel's state of one machine, as the system-call handlers see it.
+//!
+//! A handler is `fn (kernel: *Kernel, args: Args) i64`: a result, or a negative errno. It reads guest memory only through
+//! `kernel.memory`, counts each host call it causes with `kernel.hostCall()`, and blocks only through `kernel.waitForHost`.
+const std = @import("std");
+const linux = std.os.linux;
+const host = @import("../host.zig");
+const interrupt_module = @import("../interrupt.zig");
+const limits = @import("../limits.zig");
+const AddressSpace = @import("../memory/address_space.zig").AddressSpace;
+const Clock = @import("../clock.zig").Clock;
+const FileTable = @import("files/table.zig").FileTable;
+const GuestAccess = @import("../memory/access.zig").GuestAccess;
+const Signals = @import("signals.zig").Signals;
+
+pub const Args = [6]u64;
+
+/// A handler's answer for a failed call.
+pub fn fail(code: linux.E) i64 {
+    return -@as(i64, @intFromEnum(code));
+}
+
+pub const Wait = interrupt_module.WaitResult;
+
+/// Why the guest stops running, as its own system calls or the kernel decide it.
+pub const Stop = union(enum) {
+    exit: u8,
+    /// Ended by a signal with its default action.
+    signal: u8,
+    ready,
+    out_of_memory,
+};
+
+pub const Identity = struct { uid: u32 = 1000, gid: u32 = 1000, pid: i32 = 1000, parent: i32 = 1 };
+
+pub const Counters = struct {
+    exits: u64 = 0,
+    syscalls: u64 = 0,
+    faults: u64 = 0,
+    host_calls: u64 = 0,
+    /// Time-stamp counter cycles spent in runs and calls.
+    cycles: u64 = 0,
+    by_number: [limits.system_call_numbers]u32 = @splat(0),
+    unsupported: [limits.system_call_numbers]u32 = @splat(0),
+};
+
+pub const Segments = struct { fs: u64 = 0, gs: u64 = 0 };
+
+pub const Kernel = struct {
+    allocator: std.mem.Allocator,
+    memory: GuestAccess,
+    space: *AddressSpace,
+    files: FileTable,
+    signals: Signals = .{},
+    clock: *Clock,
+    interrupt: *interrupt_module.Interrupt,
+    counters: Counters = .{},
+    identity: Identity = .{},
+    umask: u32 = 0o022,
+    /// FS and GS bases to load before the guest goes on; set by arch_prctl.
+    segments: ?Segments = null,
+    current_segments: Segments = .{},
+    resource_limits: [16]ResourceLimit = default_resource_limits,
+    name: [16]u8 = @splat(0),
+    /// What /proc/self tells: the program's path, its file, its arguments with a NUL behind each.
+    program_path: []const u8 = "",
+    program_bytes: []const u8 = "",
+    command_line: []const u8 = "",
+    clear_child_tid: u64 = 0,
+    stop: ?Stop = null,
+    /// Set by a handler whose call must not have its result written (rt_sigreturn).
+    registers_replaced: bool = false,
+    /// Host counter when the run under way began.
+    entered_tsc: u64 = 0,
+
+    pub fn deinit(self: *Kernel) void {
+        self.files.deinit();
+    }
+
+    /// CPU time of the machine: what it has spent in runs and calls.
+    pub fn cpuTimeNs(self: *const Kernel) u64 {
+        return self.clock.cyclesToNs(self.counters.cycles + (host.rdtsc() -% self.entered_tsc));
+    }
+
+    /// Counts one host call made for the guest.
+    pub fn hostCall(self: *Kernel) void {
+        self.counters.host_calls += 1;
+    }
+
+    /// Blocks until the host descriptor has one of `events`, the time is over, or the run is interrupted; with `fd` -1 it
+    /// only waits. The only place where a handler may block.
+    pub fn waitForHost(self: *Kernel, fd: i32, events: i16, timeout_ns: ?u64) Wait {
+        var descriptors = [_]linux.pollfd{.{ .fd = fd, .events = events, .revents = 0 }};
+        return self.waitForAny(if (fd < 0) descriptors[0..0] else &descriptors, timeout_ns);
+    }
+
+    pub fn waitForAny(self: *Kernel, descriptors: []linux.pollfd, timeout_ns: ?u64) Wait {
+        self.hostCall();
+        return interrupt_module.wait(self.interrupt, descriptors, timeout_ns);
+    }
+
+    /// Makes a signal pending for the guest; it acts before the guest runs on.
+    pub fn raiseSignal(self: *Kernel, signal: u32) void {
+        self.signals.raise(signal);
+    }
+};
+
+pub const ResourceLimit = extern struct { current: u64, maximum: u64 };
+const unlimited = std.math.maxInt(u64);
+
+const default_resource_limits = blk: {
+    var table: [16]ResourceLimit = @splat(.{ .current = unlimited, .maximum = unlimited });
+    table[@intFromEnum(linux.rlimit_resource.STACK)] = .{ .current = limits.stack_default_bytes, .maximum = unlimited };
+    table[@intFromEnum(linux.rlimit_resource.CORE)] = .{ .current = 0, .maximum = unlimited };
+    table[@intFromEnum(linux.rlimit_resource.NOFILE)] = .{ .current = 1024, .maximum = 4096 };
+    break :blk table;
+};

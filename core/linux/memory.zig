@@ -1,0 +1,215 @@
+//! mmap and its family: what Linux's mm/ answers, on the machine's own address space.
+const std = @import("std");
+const linux = std.os.linux;
+const kernel_module = @import("kernel.zig");
+const layout = @import("../layout.zig");
+const limits = @import("../limits.zig");
+const AddressSpace = @import("../memory/address_space.zig").AddressSpace;
+const files = @import("files/handlers.zig");
+const vma_module = @import("../memory/vma.zig");
+const Args = kernel_module.Args;
+const Kernel = kernel_module.Kernel;
+const Rights = vma_module.Rights;
+const fail = kernel_module.fail;
+
+const page = limits.page_size;
+
+const PROT_MASK = 0x7;
+const MAP_SHARED = 0x01;
+const MAP_TYPE = 0x0f;
+const MAP_FIXED = 0x10;
+const MAP_ANONYMOUS = 0x20;
+const MAP_FIXED_NOREPLACE = 0x10_0000;
+
+pub fn rightsOf(protection: u64) Rights {
+    return .{ .read = protection & 1 != 0, .write = protection & 2 != 0, .execute = protection & 4 != 0 };
+}
+
+/// Rounds a length up to pages; null when it is 0 or does not fit the address space.
+fn pagesOf(length: u64) ?u64 {
+    if (length == 0 or length > layout.user_end) return null;
+    return std.mem.alignForward(u64, length, page);
+}
+
+fn inUserSpace(start: u64, length: u64) bool {
+    return start <= layout.user_end and length <= layout.user_end - start;
+}
+
+pub fn mmap(k: *Kernel, a: Args) i64 {
+    const hint, const length, const protection, const flags, const offset = .{ a[0], a[1], a[2], a[3], a[5] };
+    const kind = flags & MAP_TYPE;
+    if (kind == 0 or kind > 3 or offset % page != 0) return fail(.INVAL);
+    const bytes = pagesOf(length) orelse return fail(if (length == 0) .INVAL else .NOMEM);
+    const fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
+    const start = place(k.space, hint, bytes, fixed) orelse return fail(if (fixed and hint % page != 0) .INVAL else .NOMEM);
+    if (fixed) {
+        if (start < limits.mmap_min_address) return fail(.PERM);
+        if (flags & MAP_FIXED_NOREPLACE != 0 and !k.space.vmas.isFree(start, start + bytes)) return fail(.EXIST);
+    }
+    const anonymous = flags & MAP_ANONYMOUS != 0;
+    if (!anonymous) {
+        const refused = files.checkMapping(k, @bitCast(@as(u32, @truncate(a[4]))), protection, flags);
+        if (refused < 0) return refused;
+    }
+    if (fixed) k.space.unmap(start, start + bytes) catch return fail(.NOMEM);
+    k.space.map(.{
+        .start = start,
+        .end = start + bytes,
+        .rights = rightsOf(protection),
+        .kind = if (anonymous) .anonymous else .file,
+        .shared = kind != 2,
+    }) catch return fail(.NOMEM);
+    if (!anonymous) {
+        const refused = fillFromFile(k, start, length, @bitCast(@as(u32, @truncate(a[4]))), offset);
+        if (refused < 0) {
+            k.space.unmap(start, start + bytes) catch {};
+            return refused;
+        }
+    }
+    return @intCast(start);
+}
+
+/// Where a mapping goes: at a fixed address or a free hint, else the highest free place.
+fn place(space: *AddressSpace, hint: u64, bytes: u64, fixed: bool) ?u64 {
+    if (fixed) return if (hint % page == 0 and inUserSpace(hint, bytes)) hint else null;
+    const wanted = std.mem.alignBackward(u64, hint, page);
+    if (wanted >= limits.mmap_min_address and inUserSpace(wanted, bytes) and space.vmas.isFree(wanted, wanted + bytes)) return wanted;
+    const alignment: u64 = if (bytes >= limits.window_size) limits.window_size else page;
+    return space.vmas.findFree(bytes, alignment, layout.mmap_top);
+}
+
+/// A private file mapping holds a copy of the file, read at once.
+fn fillFromFile(k: *Kernel, start: u64, length: u64, fd: i32, offset: u64) i64 {
+    var done: u64 = 0;
+    while (done < length) {
+        const to = k.space.pieceAnyRights(start + done, @intCast(length - done)) orelse return fail(.NOMEM);
+        const got = files.readForMapping(k, fd, offset + done, to);
+        if (got < 0) return got;
+        if (got == 0) break;
+        done += @intCast(got);
+    }
+    return 0;
+}
+
+pub fn munmap(k: *Kernel, a: Args) i64 {
+    const bytes = pagesOf(a[1]) orelse return fail(.INVAL);
+    if (a[0] % page != 0 or !inUserSpace(a[0], bytes)) return fail(.INVAL);
+    k.space.unmap(a[0], a[0] + bytes) catch return fail(.NOMEM);
+    return 0;
+}
+
+pub fn mprotect(k: *Kernel, a: Args) i64 {
+    if (a[0] % page != 0 or a[2] & ~@as(u64, PROT_MASK) != 0) return fail(.INVAL);
+    if (a[1] == 0) return 0;
+    const bytes = pagesOf(a[1]) orelse return fail(.NOMEM);
+    if (!inUserSpace(a[0], bytes) or !k.space.vmas.covers(a[0], a[0] + bytes)) return fail(.NOMEM);
+    k.space.protect(a[0], a[0] + bytes, rightsOf(a[2])) catch return fail(.NOMEM);
+    return 0;
+}
+
+/// Grows or shrinks the heap; answers the new break, or the old one when that cannot be.
+pub fn brk(k: *Kernel, a: Args) i64 {
+    const space = k.space;
+    const old = space.brk_end;
+    if (a[0] < space.brk_start or a[0] > layout.mmap_top) return @intCast(old);
+    const old_page = std.mem.alignForward(u64, old, page);
+    const new_page = std.mem.alignForward(u64, a[0], page);
+    if (new_page > old_page) {
+        if (!space.vmas.isFree(old_page, new_page)) return @intCast(old);
+        space.map(.{ .start = old_page, .end = new_page, .rights = .{ .read = true, .write = true }, .kind = .heap }) catch return @intCast(old);
+    } else if (new_page < old_page) {
+        space.unmap(new_page, old_page) catch return @intCast(old);
+    }
+    space.brk_end = a[0];
+    return @intCast(a[0]);
+}
+
+const MADV_DONTNEED = 4;
+const MADV_FREE = 8;
+
+pub fn madvise(k: *Kernel, a: Args) i64 {
+    if (a[0] % page != 0) return fail(.INVAL);
+    if (a[1] == 0) return 0;
+    const bytes = pagesOf(a[1]) orelse return fail(.INVAL);
+    if (!inUserSpace(a[0], bytes)) return fail(.INVAL);
+    switch (a[2]) {
+        0...3, 8...25 => {},
+        // File pages would have to come back from the file, and their copy is all there is: they stay as they are.
+        MADV_DONTNEED => {
+            var at = a[0];
+            const end = a[0] + bytes;
+            while (at < end) {
+                const index = k.space.vmas.indexAfter(at);
+                if (index == k.space.vmas.items.items.len) break;
+                const vma = k.space.vmas.items.items[index];
+                if (vma.start >= end) break;
+                const discardable = vma.kind == .anonymous or vma.kind == .heap or vma.kind == .stack;
+                if (discardable) k.space.discard(@max(at, vma.start), @min(end, vma.end));
+                at = vma.end;
+            }
+        },
+        else => return fail(.INVAL),
+    }
+    return if (k.space.vmas.covers(a[0], a[0] + bytes)) 0 else fail(.NOMEM);
+}
+
+const MREMAP_MAYMOVE = 1;
+const MREMAP_FIXED = 2;
+
+pub fn mremap(k: *Kernel, a: Args) i64 {
+    const old, const flags = .{ a[0], a[3] };
+    const old_bytes = pagesOf(a[1]) orelse return fail(.INVAL);
+    const new_bytes = pagesOf(a[2]) orelse return fail(if (a[2] == 0) .INVAL else .NOMEM);
+    if (old % page != 0 or flags & ~@as(u64, 3) != 0 or flags & 3 == MREMAP_FIXED) return fail(.INVAL);
+    if (!inUserSpace(old, old_bytes)) return fail(.FAULT);
+    const vma = (k.space.vmas.find(old) orelse return fail(.FAULT)).*;
+    if (vma.end < old + old_bytes) return fail(.FAULT);
+    if (flags & MREMAP_FIXED == 0) {
+        if (new_bytes <= old_bytes) {
+            if (new_bytes < old_bytes) k.space.unmap(old + new_bytes, old + old_bytes) catch return fail(.NOMEM);
+            return @intCast(old);
+        }
+        if (inUserSpace(old, new_bytes) and k.space.vmas.isFree(old + old_bytes, old + new_bytes)) {
+            var grown = vma;
+            grown.start = old + old_bytes;
+            grown.end = old + new_bytes;
+            k.space.map(grown) catch return fail(.NOMEM);
+            return @intCast(old);
+        }
+        if (flags & MREMAP_MAYMOVE == 0) return fail(.NOMEM);
+    }
+    return move(k, vma, old, old_bytes, new_bytes, if (flags & MREMAP_FIXED != 0) a[4] else null);
+}
+
+fn move(k: *Kernel, vma: vma_module.Vma, old: u64, old_bytes: u64, new_bytes: u64, wanted: ?u64) i64 {
+    const target = if (wanted) |address| blk: {
+        if (address % page != 0 or address < limits.mmap_min_address or !inUserSpace(address, new_bytes)) return fail(.INVAL);
+        if (address < old + old_bytes and old < address + new_bytes) return fail(.INVAL);
+        k.space.unmap(address, address + new_bytes) catch return fail(.NOMEM);
+        break :blk address;
+    } else place(k.space, 0, new_bytes, false) orelse return fail(.NOMEM);
+    var moved = vma;
+    moved.start = target;
+    moved.end = target + new_bytes;
+    if (moved.kind == .heap or moved.kind == .stack) moved.kind = .anonymous;
+    k.space.map(moved) catch return fail(.NOMEM);
+    k.space.copyCommitted(old, target, @min(old_bytes, new_bytes)) catch {
+        k.space.unmap(target, target + new_bytes) catch {};
+        return fail(.NOMEM);
+    };
+    k.space.unmap(old, old + old_bytes) catch return fail(.NOMEM);
+    return @intCast(target);
+}
+
+/// Nothing is ever paged out, so locking memory needs nothing.
+pub fn mlock(k: *Kernel, a: Args) i64 {
+    const bytes = pagesOf(a[1]) orelse return if (a[1] == 0) 0 else fail(.NOMEM);
+    const start = std.mem.alignBackward(u64, a[0], page);
+    if (!inUserSpace(start, bytes) or !k.space.vmas.covers(start, start + bytes)) return fail(.NOMEM);
+    return 0;
+}
+
+pub fn msync(k: *Kernel, a: Args) i64 {
+    if (a[0] % page != 0) return fail(.INVAL);
+    return mlock(k, a);
+}

@@ -1,0 +1,204 @@
+//! The small synthetic /proc, /sys, /dev and /etc that every guest sees, whatever the host has.
+//!
+//! /proc and /dev are always these; /etc and /sys give way to the host's file where the guest may read that.
+const std = @import("std");
+const limits = @import("../limits.zig");
+const Kernel = @import("kernel.zig").Kernel;
+const Writer = std.Io.Writer;
+
+pub const Device = enum { null, zero, full, random, terminal };
+
+pub const Content = union(enum) {
+    directory,
+    text: []const u8,
+    generated: *const fn (k: *Kernel, out: *Writer) Writer.Error!void,
+    device: Device,
+    link: []const u8,
+    /// The file that runs.
+    program,
+    /// Another name of a standard stream.
+    stream: u8,
+};
+
+pub const Node = struct { path: []const u8, content: Content, always: bool = true };
+
+fn directory(path: []const u8, always: bool) Node {
+    return .{ .path = path, .content = .directory, .always = always };
+}
+fn text(path: []const u8, content: []const u8) Node {
+    return .{ .path = path, .content = .{ .text = content }, .always = std.mem.startsWith(u8, path, "/proc") };
+}
+fn made(path: []const u8, comptime function: anytype) Node {
+    return .{ .path = path, .content = .{ .generated = function } };
+}
+
+const utc_zone = "TZif2" ++ "\x00" ** 15 ++ "\x00" ** 12 ++ "\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x04" ++ "\x00" ** 6 ++ "UTC\x00" ++
+    "TZif2" ++ "\x00" ** 15 ++ "\x00" ** 12 ++ "\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x04" ++ "\x00" ** 6 ++ "UTC\x00" ++ "\nUTC0\n";
+
+pub const nodes = [_]Node{
+    directory("/dev", true),
+    .{ .path = "/dev/full", .content = .{ .device = .full } },
+    .{ .path = "/dev/null", .content = .{ .device = .null } },
+    .{ .path = "/dev/random", .content = .{ .device = .random } },
+    .{ .path = "/dev/stderr", .content = .{ .stream = 2 } },
+    .{ .path = "/dev/stdin", .content = .{ .stream = 0 } },
+    .{ .path = "/dev/stdout", .content = .{ .stream = 1 } },
+    .{ .path = "/dev/tty", .content = .{ .device = .terminal } },
+    .{ .path = "/dev/urandom", .content = .{ .device = .random } },
+    .{ .path = "/dev/zero", .content = .{ .device = .zero } },
+    directory("/etc", false),
+    text("/etc/group", "root:x:0:\nguest:x:1000:\nnogroup:x:65534:\n"),
+    text("/etc/hostname", "pristine\n"),
+    text("/etc/hosts", "127.0.0.1\tlocalhost pristine\n::1\tlocalhost\n"),
+    text("/etc/localtime", utc_zone),
+    text("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+    text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"),
+    directory("/proc", true),
+    made("/proc/cpuinfo", &cpuinfo),
+    text("/proc/filesystems", "nodev\tproc\nnodev\ttmpfs\n\text4\n"),
+    text("/proc/loadavg", "0.00 0.00 0.00 1/1 1000\n"),
+    made("/proc/meminfo", &meminfo),
+    text("/proc/mounts", "pristine / ext4 ro 0 0\nproc /proc proc rw 0 0\n"),
+    directory("/proc/self", true),
+    text("/proc/self/cgroup", "0::/\n"),
+    made("/proc/self/cmdline", &cmdline),
+    made("/proc/self/comm", &comm),
+    .{ .path = "/proc/self/exe", .content = .program },
+    made("/proc/self/maps", &maps),
+    text("/proc/self/mountinfo", "1 0 0:1 / / ro - ext4 pristine ro\n"),
+    made("/proc/self/stat", &processStat),
+    made("/proc/self/statm", &statm),
+    made("/proc/self/status", &status),
+    made("/proc/stat", &stat),
+    directory("/proc/sys", true),
+    directory("/proc/sys/kernel", true),
+    text("/proc/sys/kernel/ngroups_max", "65536\n"),
+    text("/proc/sys/kernel/osrelease", "6.1.0-pristine\n"),
+    text("/proc/sys/kernel/ostype", "Linux\n"),
+    directory("/proc/sys/net", true),
+    directory("/proc/sys/net/core", true),
+    text("/proc/sys/net/core/somaxconn", "4096\n"),
+    directory("/proc/sys/vm", true),
+    text("/proc/sys/vm/mmap_min_addr", "65536\n"),
+    text("/proc/sys/vm/overcommit_memory", "0\n"),
+    made("/proc/uptime", &uptime),
+    text("/proc/version", "Linux version 6.1.0-pristine #1 SMP\n"),
+    directory("/sys", false),
+    directory("/sys/devices", false),
+    directory("/sys/devices/system", false),
+    directory("/sys/devices/system/cpu", false),
+    text("/sys/devices/system/cpu/online", "0\n"),
+    text("/sys/devices/system/cpu/possible", "0\n"),
+};
+
+/// The node of a canonical path; /proc/PID of the guest itself is /proc/self.
+pub fn find(path: []const u8) ?*const Node {
+    var low: usize = 0;
+    var high = nodes.len;
+    while (low < high) {
+        const middle = (low + high) / 2;
+        switch (std.mem.order(u8, nodes[middle].path, path)) {
+            .eq => return &nodes[middle],
+            .lt => low = middle + 1,
+            .gt => high = middle,
+        }
+    }
+    return null;
+}
+
+comptime {
+    @setEvalBranchQuota(20_000);
+    for (nodes[1..], nodes[0 .. nodes.len - 1]) |next, before| {
+        if (std.mem.order(u8, before.path, next.path) != .lt) @compileError("the synthetic nodes are not in order at " ++ next.path);
+    }
+}
+
+/// The last component of a node if it lies directly in `folder`.
+pub fn nameIn(node: *const Node, folder: []const u8) ?[]const u8 {
+    if (node.path.len <= folder.len + 1 or !std.mem.startsWith(u8, node.path, folder) or node.path[folder.len] != '/') return null;
+    const name = node.path[folder.len + 1 ..];
+    return if (std.mem.indexOfScalar(u8, name, '/') == null) name else null;
+}
+
+fn cpuinfo(_: *Kernel, out: *Writer) Writer.Error!void {
+    try out.writeAll("processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: Pristine virtual CPU\ncpu MHz\t\t: 2000.000\ncache size\t: 1024 KB\ncpu cores\t: 1\nflags\t\t: fpu tsc msr cx8 cmov mmx fxsr sse sse2 syscall nx lm\n\n");
+}
+
+fn meminfo(k: *Kernel, out: *Writer) Writer.Error!void {
+    const total = k.space.frames.frames_max * 4;
+    const free = k.space.frames.framesLeft() * 4;
+    try out.print("MemTotal:       {d: >8} kB\nMemFree:        {d: >8} kB\nMemAvailable:   {d: >8} kB\nBuffers:               0 kB\nCached:                0 kB\nSwapTotal:             0 kB\nSwapFree:              0 kB\n", .{ total, free, free });
+}
+
+fn cmdline(k: *Kernel, out: *Writer) Writer.Error!void {
+    try out.writeAll(k.command_line);
+}
+
+fn comm(k: *Kernel, out: *Writer) Writer.Error!void {
+    try out.print("{s}\n", .{std.mem.sliceTo(&k.name, 0)});
+}
+
+fn maps(k: *Kernel, out: *Writer) Writer.Error!void {
+    for (k.space.vmas.items.items) |vma| {
+        const rights = vma.rights;
+        const start = out.end;
+        try out.print("{x}-{x} {c}{c}{c}{c} 00000000 00:00 0", .{
+            vma.start,                             vma.end,                                   @as(u8, if (rights.read) 'r' else '-'),
+            @as(u8, if (rights.write) 'w' else '-'), @as(u8, if (rights.execute) 'x' else '-'), @as(u8, if (vma.shared) 's' else 'p'),
+        });
+        _ = start;
+        const name = switch (vma.kind) {
+            .program => k.program_path,
+            .heap => "[heap]",
+            .stack => "[stack]",
+            .vdso => "[vdso]",
+            .anonymous, .file, .call_stack => "",
+        };
+        if (name.len > 0) try out.print("                          {s}", .{name});
+        try out.writeByte('\n');
+    }
+}
+
+fn residentPages(k: *Kernel) u64 {
+    return k.space.frames.frames_used;
+}
+
+fn mappedBytes(k: *Kernel) u64 {
+    var total: u64 = 0;
+    for (k.space.vmas.items.items) |vma| total += vma.end - vma.start;
+    return total;
+}
+
+fn processStat(k: *Kernel, out: *Writer) Writer.Error!void {
+    const name = std.mem.sliceTo(&k.name, 0);
+    const pid = k.identity.pid;
+    try out.print("{d} ({s}) R {d} {d} {d} 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 0 {d} {d} 18446744073709551615" ++ " 0" ** 27 ++ "\n", .{ pid, name, k.identity.parent, pid, pid, mappedBytes(k), residentPages(k) });
+}
+
+fn statm(k: *Kernel, out: *Writer) Writer.Error!void {
+    try out.print("{d} {d} 0 0 0 {d} 0\n", .{ mappedBytes(k) / limits.page_size, residentPages(k), residentPages(k) });
+}
+
+fn status(k: *Kernel, out: *Writer) Writer.Error!void {
+    const id = k.identity;
+    try out.print("Name:\t{s}\nUmask:\t{o:0>4}\nState:\tR (running)\nTgid:\t{d}\nPid:\t{d}\nPPid:\t{d}\nUid:\t{d}\t{d}\t{d}\t{d}\nGid:\t{d}\t{d}\t{d}\t{d}\nVmSize:\t{d: >8} kB\nVmRSS:\t{d: >8} kB\nThreads:\t1\nCpus_allowed:\t1\nCpus_allowed_list:\t0\n", .{
+        std.mem.sliceTo(&k.name, 0), k.umask, id.pid, id.pid, id.parent, id.uid, id.uid, id.uid, id.uid, id.gid, id.gid, id.gid, id.gid, mappedBytes(k) / 1024, residentPages(k) * 4,
+    });
+}
+
+fn stat(_: *Kernel, out: *Writer) Writer.Error!void {
+    try out.writeAll("cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\nintr 0\nctxt 0\nbtime 0\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n");
+}
+
+fn uptime(k: *Kernel, out: *Writer) Writer.Error!void {
+    const ns = k.clock.boottimeNs();
+    try out.print("{d}.{d:0>2} 0.00\n", .{ ns / std.time.ns_per_s, ns % std.time.ns_per_s / 10_000_000 });
+}
+
+test "nodes are found by path and listed by folder" {
+    try std.testing.expect(find("/dev/null").?.content == .device);
+    try std.testing.expectEqual(null, find("/dev/nul"));
+    try std.testing.expectEqualStrings("null", nameIn(find("/dev/null").?, "/dev").?);
+    try std.testing.expectEqual(null, nameIn(find("/proc/self/exe").?, "/proc"));
+    try std.testing.expectEqual(44 + 4 + 6 + (44 + 4 + 6) + 6, utc_zone.len);
+}

@@ -1,0 +1,149 @@
+//! The system calls: number, name, handler and the shapes of the arguments, one row each.
+//!
+//! The shapes drive `--trace` and the fuzzer. An unknown number answers ENOSYS and is counted. A new call is one function
+//! in its family's file and one row here.
+const std = @import("std");
+const files = @import("files/handlers.zig");
+const identity = @import("identity.zig");
+const kernel_module = @import("kernel.zig");
+const limits = @import("../limits.zig");
+const memory = @import("memory.zig");
+const signals = @import("signals.zig");
+const time = @import("time.zig");
+const Args = kernel_module.Args;
+const Kernel = kernel_module.Kernel;
+
+pub const Handler = *const fn (kernel: *Kernel, args: Args) i64;
+
+/// What an argument is, for people and for the fuzzer.
+pub const Shape = enum {
+    integer,
+    unsigned,
+    hex,
+    descriptor,
+    directory_descriptor,
+    address,
+    size,
+    offset,
+    path,
+    /// Bytes for the kernel; the length is the next argument.
+    bytes_in,
+    /// Bytes from the kernel; the result says how many.
+    bytes_out,
+    open_flags,
+    mode,
+    protection,
+    map_flags,
+    signal,
+    clock,
+};
+
+pub const Call = struct { number: u32, name: []const u8, handler: Handler, shapes: []const Shape };
+
+fn row(number: u32, name: []const u8, handler: Handler, shapes: []const Shape) Call {
+    return .{ .number = number, .name = name, .handler = handler, .shapes = shapes };
+}
+
+/// Pristine's own calls, far outside Linux's numbers; see guest/pristine.h.
+pub const ready_number = 0x50520001;
+pub const generation_number = 0x50520002;
+
+const own_rows = [_]Call{
+    row(ready_number, "pristine_ready", identity.ready, &.{}),
+    row(generation_number, "pristine_generation", identity.generation, &.{}),
+};
+
+const rows = files.rows(Call, row) ++ [_]Call{
+    row(9, "mmap", memory.mmap, &.{ .address, .size, .protection, .map_flags, .descriptor, .offset }),
+    row(10, "mprotect", memory.mprotect, &.{ .address, .size, .protection }),
+    row(11, "munmap", memory.munmap, &.{ .address, .size }),
+    row(12, "brk", memory.brk, &.{.address}),
+    row(25, "mremap", memory.mremap, &.{ .address, .size, .size, .hex, .address }),
+    row(26, "msync", memory.msync, &.{ .address, .size, .hex }),
+    row(28, "madvise", memory.madvise, &.{ .address, .size, .integer }),
+    row(149, "mlock", memory.mlock, &.{ .address, .size }),
+    row(150, "munlock", memory.mlock, &.{ .address, .size }),
+
+    row(13, "rt_sigaction", signals.rtSigaction, &.{ .signal, .address, .address, .size }),
+    row(14, "rt_sigprocmask", signals.rtSigprocmask, &.{ .integer, .address, .address, .size }),
+    row(15, "rt_sigreturn", signals.rtSigreturn, &.{}),
+    row(34, "pause", signals.pause, &.{}),
+    row(62, "kill", signals.kill, &.{ .integer, .signal }),
+    row(127, "rt_sigpending", signals.rtSigpending, &.{ .address, .size }),
+    row(130, "rt_sigsuspend", signals.rtSigsuspend, &.{ .address, .size }),
+    row(131, "sigaltstack", signals.sigaltstack, &.{ .address, .address }),
+    row(200, "tkill", signals.tkill, &.{ .integer, .signal }),
+    row(234, "tgkill", signals.tgkill, &.{ .integer, .integer, .signal }),
+
+    row(24, "sched_yield", identity.schedYield, &.{}),
+    row(35, "nanosleep", time.nanosleep, &.{ .address, .address }),
+    row(96, "gettimeofday", time.gettimeofday, &.{ .address, .address }),
+    row(98, "getrusage", time.getrusage, &.{ .integer, .address }),
+    row(100, "times", time.times, &.{.address}),
+    row(201, "time", time.time, &.{.address}),
+    row(228, "clock_gettime", time.clockGettime, &.{ .clock, .address }),
+    row(229, "clock_getres", time.clockGetres, &.{ .clock, .address }),
+    row(230, "clock_nanosleep", time.clockNanosleep, &.{ .clock, .hex, .address, .address }),
+
+    row(39, "getpid", identity.getpid, &.{}),
+    row(60, "exit", identity.exitGroup, &.{.integer}),
+    row(63, "uname", identity.uname, &.{.address}),
+    row(97, "getrlimit", identity.getrlimit, &.{ .integer, .address }),
+    row(99, "sysinfo", identity.sysinfo, &.{.address}),
+    row(102, "getuid", identity.getuid, &.{}),
+    row(104, "getgid", identity.getgid, &.{}),
+    row(105, "setuid", identity.setUids, &.{.integer}),
+    row(106, "setgid", identity.setGids, &.{.integer}),
+    row(107, "geteuid", identity.getuid, &.{}),
+    row(108, "getegid", identity.getgid, &.{}),
+    row(110, "getppid", identity.getppid, &.{}),
+    row(111, "getpgrp", identity.getpgrp, &.{}),
+    row(115, "getgroups", identity.getgroups, &.{ .integer, .address }),
+    row(118, "getresuid", identity.getresuid, &.{ .address, .address, .address }),
+    row(120, "getresgid", identity.getresgid, &.{ .address, .address, .address }),
+    row(121, "getpgid", identity.getProcessGroup, &.{.integer}),
+    row(124, "getsid", identity.getProcessGroup, &.{.integer}),
+    row(157, "prctl", identity.prctl, &.{ .integer, .hex, .hex, .hex, .hex }),
+    row(158, "arch_prctl", identity.archPrctl, &.{ .hex, .address }),
+    row(160, "setrlimit", identity.setrlimit, &.{ .integer, .address }),
+    row(186, "gettid", identity.gettid, &.{}),
+    row(204, "sched_getaffinity", identity.schedGetaffinity, &.{ .integer, .size, .address }),
+    row(218, "set_tid_address", identity.setTidAddress, &.{.address}),
+    row(231, "exit_group", identity.exitGroup, &.{.integer}),
+    row(273, "set_robust_list", identity.setRobustList, &.{ .address, .size }),
+    row(302, "prlimit64", identity.prlimit64, &.{ .integer, .integer, .address, .address }),
+    row(309, "getcpu", identity.getcpu, &.{ .address, .address, .address }),
+    row(318, "getrandom", identity.getrandom, &.{ .bytes_out, .size, .hex }),
+};
+
+const by_number = blk: {
+    @setEvalBranchQuota(20_000);
+    var table: [limits.system_call_numbers]?Call = @splat(null);
+    for (rows) |call| {
+        if (table[call.number] != null) @compileError("two rows for system call " ++ call.name);
+        table[call.number] = call;
+    }
+    break :blk table;
+};
+
+pub fn find(number: u64) ?*const Call {
+    if (number < by_number.len) {
+        return if (by_number[@intCast(number)]) |*call| call else null;
+    }
+    for (&own_rows) |*call| {
+        if (call.number == number) return call;
+    }
+    return null;
+}
+
+/// Runs one system call and counts it.
+pub fn dispatch(k: *Kernel, number: u64, args: Args) i64 {
+    k.counters.syscalls += 1;
+    const index: usize = @intCast(@min(number, limits.system_call_numbers - 1));
+    k.counters.by_number[index] +%= 1;
+    const call = find(number) orelse {
+        k.counters.unsupported[index] +%= 1;
+        return kernel_module.fail(.NOSYS);
+    };
+    return call.handler(k, args);
+}

@@ -1,0 +1,122 @@
+//! Clocks, sleeps and the process's own timers. Clock reads normally never get here: the vDSO answers them in the guest.
+const std = @import("std");
+const linux = std.os.linux;
+const host = @import("../host.zig");
+const kernel_module = @import("kernel.zig");
+const Args = kernel_module.Args;
+const Kernel = kernel_module.Kernel;
+const fail = kernel_module.fail;
+
+pub const Timespec = extern struct { sec: i64, nsec: i64 };
+const Timeval = extern struct { sec: i64, usec: i64 };
+const ns_per_s = std.time.ns_per_s;
+
+pub const Clock = enum(u32) { realtime = 0, monotonic = 1, process_cpu = 2, thread_cpu = 3, monotonic_raw = 4, realtime_coarse = 5, monotonic_coarse = 6, boottime = 7, tai = 11 };
+
+fn clockOf(value: u64) ?Clock {
+    return std.enums.fromInt(Clock, @as(u32, @truncate(value)));
+}
+
+fn nowNs(k: *Kernel, clock: Clock) u64 {
+    return switch (clock) {
+        .realtime, .realtime_coarse, .tai => k.clock.realtimeNs(),
+        .monotonic, .monotonic_raw, .monotonic_coarse => k.clock.monotonicNs(),
+        .boottime => k.clock.boottimeNs(),
+        // A machine's CPU time is the time it spent in the guest and in the VMM for it.
+        .process_cpu, .thread_cpu => k.cpuTimeNs(),
+    };
+}
+
+pub fn toTimespec(ns: u64) Timespec {
+    return .{ .sec = @intCast(ns / ns_per_s), .nsec = @intCast(ns % ns_per_s) };
+}
+
+/// Nanoseconds of a valid time; null for a negative or malformed one.
+pub fn fromTimespec(ts: Timespec) ?u64 {
+    if (ts.sec < 0 or ts.nsec < 0 or ts.nsec >= ns_per_s) return null;
+    return @as(u64, @intCast(ts.sec)) *| ns_per_s +| @as(u64, @intCast(ts.nsec));
+}
+
+pub fn clockGettime(k: *Kernel, a: Args) i64 {
+    const clock = clockOf(a[0]) orelse return fail(.INVAL);
+    k.memory.writeValue(a[1], toTimespec(nowNs(k, clock))) catch return fail(.FAULT);
+    return 0;
+}
+
+pub fn clockGetres(k: *Kernel, a: Args) i64 {
+    const clock = clockOf(a[0]) orelse return fail(.INVAL);
+    const coarse = clock == .realtime_coarse or clock == .monotonic_coarse;
+    const resolution: Timespec = .{ .sec = 0, .nsec = if (coarse) 4_000_000 else 1 };
+    if (a[1] != 0) k.memory.writeValue(a[1], resolution) catch return fail(.FAULT);
+    return 0;
+}
+
+pub fn gettimeofday(k: *Kernel, a: Args) i64 {
+    const ns = k.clock.realtimeNs();
+    if (a[0] != 0) k.memory.writeValue(a[0], Timeval{ .sec = @intCast(ns / ns_per_s), .usec = @intCast(ns % ns_per_s / 1000) }) catch return fail(.FAULT);
+    if (a[1] != 0) k.memory.writeValue(a[1], [2]i32{ 0, 0 }) catch return fail(.FAULT);
+    return 0;
+}
+
+pub fn time(k: *Kernel, a: Args) i64 {
+    const seconds: i64 = @intCast(k.clock.realtimeNs() / ns_per_s);
+    if (a[0] != 0) k.memory.writeValue(a[0], seconds) catch return fail(.FAULT);
+    return seconds;
+}
+
+/// Sleeps until the clock shows `deadline_ns`; on a signal the rest of a relative sleep is written to `rest_address`.
+fn sleepUntil(k: *Kernel, clock: Clock, deadline_ns: u64, rest_address: u64) i64 {
+    while (true) {
+        const now = nowNs(k, clock);
+        if (now >= deadline_ns) return 0;
+        if (k.waitForHost(-1, 0, deadline_ns - now) != .interrupted) continue;
+        if (rest_address != 0) {
+            const rest = deadline_ns -| nowNs(k, clock);
+            k.memory.writeValue(rest_address, toTimespec(rest)) catch return fail(.FAULT);
+        }
+        return fail(.INTR);
+    }
+}
+
+pub fn nanosleep(k: *Kernel, a: Args) i64 {
+    const wanted = k.memory.readValue(Timespec, a[0]) catch return fail(.FAULT);
+    const ns = fromTimespec(wanted) orelse return fail(.INVAL);
+    return sleepUntil(k, .monotonic, nowNs(k, .monotonic) +| ns, a[1]);
+}
+
+const TIMER_ABSTIME = 1;
+
+pub fn clockNanosleep(k: *Kernel, a: Args) i64 {
+    const clock = clockOf(a[0]) orelse return fail(.INVAL);
+    if (clock == .thread_cpu or clock == .process_cpu) return fail(.OPNOTSUPP);
+    const wanted = k.memory.readValue(Timespec, a[2]) catch return fail(.FAULT);
+    const ns = fromTimespec(wanted) orelse return fail(.INVAL);
+    if (a[1] & TIMER_ABSTIME != 0) return sleepUntil(k, clock, ns, 0);
+    return sleepUntil(k, clock, nowNs(k, clock) +| ns, a[3]);
+}
+
+const Rusage = extern struct { user: Timeval, system: Timeval, rest: [14]i64 = @splat(0) };
+comptime {
+    std.debug.assert(@sizeOf(Rusage) == 144);
+}
+
+fn toTimeval(ns: u64) Timeval {
+    return .{ .sec = @intCast(ns / ns_per_s), .usec = @intCast(ns % ns_per_s / 1000) };
+}
+
+pub fn getrusage(k: *Kernel, a: Args) i64 {
+    const who: i32 = @bitCast(@as(u32, @truncate(a[0])));
+    if (who < -1 or who > 1) return fail(.INVAL);
+    const spent = if (who == -1) 0 else k.cpuTimeNs();
+    var usage: Rusage = .{ .user = toTimeval(spent), .system = .{ .sec = 0, .usec = 0 } };
+    usage.rest[0] = @intCast(k.space.frames.frames_used * 4);
+    k.memory.writeValue(a[1], usage) catch return fail(.FAULT);
+    return 0;
+}
+
+pub fn times(k: *Kernel, a: Args) i64 {
+    const ticks_per_second = 100;
+    const spent: i64 = @intCast(k.cpuTimeNs() / (ns_per_s / ticks_per_second));
+    if (a[0] != 0) k.memory.writeValue(a[0], [4]i64{ spent, 0, 0, 0 }) catch return fail(.FAULT);
+    return @intCast(k.clock.monotonicNs() / (ns_per_s / ticks_per_second));
+}

@@ -1,0 +1,226 @@
+//! Guest-physical space: one host mapping of one memfd, given out in 2 MiB blocks and, for small mappings, in frames.
+//!
+//! A frame that is given back was revoked and zeroed before (its memory was punched out of the memfd, which also makes
+//! KVM forget its translation), so that it may be used again at once. Not here: who maps a frame (`address_space.zig`).
+const std = @import("std");
+const linux = std.os.linux;
+const assert = std.debug.assert;
+const host = @import("../host.zig");
+const limits = @import("../limits.zig");
+
+pub const Error = error{ OutOfMemory, HostFailure };
+pub const Frame = u32;
+const block_frames = limits.window_pages;
+
+const BlockUse = enum(u8) { free, tables, small, whole };
+
+const Block = struct {
+    use: BlockUse = .free,
+    free_count: u16 = block_frames,
+    /// A set bit is a frame in use.
+    used: [block_frames / 64]u64 = @splat(0),
+};
+
+/// Called when guest-physical space up to `bytes` must be backed by memory slots.
+pub const Grow = struct {
+    context: *anyopaque,
+    grow_fn: *const fn (context: *anyopaque, bytes: u64) host.Error!void,
+};
+
+pub const FrameSpace = struct {
+    allocator: std.mem.Allocator,
+    memfd: i32,
+    base: [*]align(limits.page_size) u8,
+    bytes_max: u64,
+    blocks: std.ArrayList(Block) = .empty,
+    grow: Grow,
+    /// Frames that the guest can touch or that hold its page tables; bounded by `frames_max`.
+    frames_used: u64 = 0,
+    frames_max: u64,
+    free_blocks: u32 = 0,
+
+    pub fn init(allocator: std.mem.Allocator, memory_bytes: u64, grow: Grow) Error!FrameSpace {
+        const wanted = std.mem.alignForward(u64, memory_bytes, limits.window_size) *| limits.physical_space_factor;
+        const bytes_max = std.math.clamp(wanted, limits.physical_space_min_bytes, limits.physical_space_max_bytes);
+        const memfd: i32 = @intCast(try host.check(linux.memfd_create("pristine-guest", linux.MFD.CLOEXEC | linux.MFD.ALLOW_SEALING)));
+        errdefer host.close(memfd);
+        _ = try host.check(linux.ftruncate(memfd, @intCast(bytes_max)));
+        const address = try host.check(linux.mmap(null, bytes_max, .{ .READ = true, .WRITE = true }, .{ .TYPE = .SHARED, .NORESERVE = true }, memfd, 0));
+        return .{
+            .allocator = allocator,
+            .memfd = memfd,
+            .base = @ptrFromInt(address),
+            .bytes_max = bytes_max,
+            .grow = grow,
+            .frames_max = memory_bytes / limits.page_size,
+        };
+    }
+
+    pub fn deinit(self: *FrameSpace) void {
+        _ = linux.munmap(self.base, self.bytes_max);
+        host.close(self.memfd);
+        self.blocks.deinit(self.allocator);
+        self.* = undefined;
+    }
+
+    /// The host bytes of `count` frames.
+    pub fn bytes(self: *const FrameSpace, frame: Frame, count: usize) []align(limits.page_size) u8 {
+        const offset = @as(u64, frame) * limits.page_size;
+        const length = count * limits.page_size;
+        assert(offset + length <= self.bytes_max);
+        return @alignCast(self.base[offset..][0..length]);
+    }
+
+    fn account(self: *FrameSpace, count: u64) Error!void {
+        if (self.frames_used + count > self.frames_max) return error.OutOfMemory;
+        self.frames_used += count;
+    }
+
+    pub fn framesLeft(self: *const FrameSpace) u64 {
+        return self.frames_max - self.frames_used;
+    }
+
+    fn newBlock(self: *FrameSpace, use: BlockUse) Error!u32 {
+        if (self.free_blocks > 0) {
+            for (self.blocks.items, 0..) |*block, index| {
+                if (block.use != .free) continue;
+                self.free_blocks -= 1;
+                block.* = .{ .use = use };
+                return @intCast(index);
+            }
+            unreachable;
+        }
+        const end = (@as(u64, self.blocks.items.len) + 1) * limits.window_size;
+        if (end > self.bytes_max) return error.OutOfMemory;
+        try self.grow.grow_fn(self.grow.context, end);
+        self.blocks.append(self.allocator, .{ .use = use }) catch return error.OutOfMemory;
+        return @intCast(self.blocks.items.len - 1);
+    }
+
+    /// A whole block for one window of guest-virtual space; its frames are accounted when they are mapped.
+    pub fn takeBlock(self: *FrameSpace) Error!Frame {
+        return try self.newBlock(.whole) * block_frames;
+    }
+
+    pub fn releaseBlock(self: *FrameSpace, first: Frame) void {
+        const block = &self.blocks.items[first / block_frames];
+        assert(block.use == .whole and first % block_frames == 0);
+        block.use = .free;
+        self.free_blocks += 1;
+    }
+
+    /// Frames of a whole block are mapped one range at a time; this accounts for them.
+    pub fn useOfBlock(self: *FrameSpace, count: u64) Error!void {
+        try self.account(count);
+    }
+
+    pub fn unuseOfBlock(self: *FrameSpace, count: u64) void {
+        assert(self.frames_used >= count);
+        self.frames_used -= count;
+    }
+
+    /// `count` contiguous frames from a shared block.
+    pub fn takeSmall(self: *FrameSpace, count: u16) Error!Frame {
+        return self.take(.small, count);
+    }
+
+    /// A zeroed frame for a page table; page tables have blocks of their own.
+    pub fn takeTable(self: *FrameSpace) Error!Frame {
+        return self.take(.tables, 1);
+    }
+
+    fn take(self: *FrameSpace, use: BlockUse, count: u16) Error!Frame {
+        assert(count > 0 and count <= block_frames);
+        try self.account(count);
+        errdefer self.frames_used -= count;
+        for (self.blocks.items, 0..) |*block, index| {
+            if (block.use != use or block.free_count < count) continue;
+            if (findRun(block, count)) |first| return self.mark(@intCast(index), first, count);
+        }
+        const index = try self.newBlock(use);
+        return self.mark(index, 0, count);
+    }
+
+    fn mark(self: *FrameSpace, index: u32, first: u16, count: u16) Frame {
+        const block = &self.blocks.items[index];
+        for (first..first + count) |bit| block.used[bit / 64] |= @as(u64, 1) << @intCast(bit % 64);
+        block.free_count -= count;
+        return index * block_frames + first;
+    }
+
+    /// Gives back frames of a shared block. The caller has revoked their translations and punched their memory out.
+    pub fn releaseSmall(self: *FrameSpace, frame: Frame, count: u16) void {
+        const block = &self.blocks.items[frame / block_frames];
+        assert(block.use == .small);
+        const first = frame % block_frames;
+        for (first..first + count) |bit| {
+            assert(block.used[bit / 64] >> @intCast(bit % 64) & 1 == 1);
+            block.used[bit / 64] &= ~(@as(u64, 1) << @intCast(bit % 64));
+        }
+        block.free_count += count;
+        self.frames_used -= count;
+        if (block.free_count == block_frames) {
+            block.use = .free;
+            self.free_blocks += 1;
+        }
+    }
+
+    /// Takes the frames of the system area out of the first block, before anything else is given out.
+    pub fn reserveSystem(self: *FrameSpace, first: Frame, count: u16) Error!void {
+        assert(self.blocks.items.len == 0);
+        const index = try self.newBlock(.tables);
+        _ = self.mark(index, 0, @intCast(first + count));
+    }
+
+    /// Frees the memory behind frames: they read as zero afterwards and KVM has dropped its translations of them.
+    pub fn punch(self: *FrameSpace, frame: Frame, count: u64) void {
+        const mode = linux.FALLOC.FL_PUNCH_HOLE | linux.FALLOC.FL_KEEP_SIZE;
+        const rc = linux.fallocate(self.memfd, mode, @intCast(@as(u64, frame) * limits.page_size), @intCast(count * limits.page_size));
+        // A hole in a memfd needs no memory; were it refused all the same, the bytes must still not survive.
+        if (@as(isize, @bitCast(rc)) < 0) @memset(self.bytes(frame, count), 0);
+    }
+
+    /// Makes KVM drop its translations of frames whose entries were restricted; their contents stay.
+    pub fn revoke(self: *FrameSpace, frame: Frame, count: u64) void {
+        const range = self.bytes(frame, count);
+        _ = linux.madvise(range.ptr, range.len, linux.MADV.DONTNEED);
+    }
+};
+
+fn findRun(block: *const Block, count: u16) ?u16 {
+    var run: u16 = 0;
+    for (0..block_frames) |bit| {
+        const used = block.used[bit / 64] >> @intCast(bit % 64) & 1 == 1;
+        run = if (used) 0 else run + 1;
+        if (run == count) return @intCast(bit + 1 - count);
+    }
+    return null;
+}
+
+fn noGrowth(context: *anyopaque, wanted: u64) host.Error!void {
+    _ = context;
+    _ = wanted;
+}
+
+/// A frame space without a VM, for unit tests.
+pub fn testSpace(memory_bytes: u64) Error!FrameSpace {
+    var nothing: u8 = 0;
+    return FrameSpace.init(std.testing.allocator, memory_bytes, .{ .context = &nothing, .grow_fn = noGrowth });
+}
+
+test "frames come back, blocks are used again, the ceiling holds" {
+    var space = try testSpace(4 * limits.MiB);
+    defer space.deinit();
+    const first = try space.takeSmall(512);
+    @memset(space.bytes(first, 512), 0xaa);
+    const second = try space.takeSmall(511);
+    try std.testing.expectError(error.OutOfMemory, space.takeSmall(2));
+    space.punch(first, 512);
+    space.releaseSmall(first, 512);
+    const third = try space.takeSmall(256);
+    try std.testing.expectEqual(first, third);
+    try std.testing.expect(std.mem.allEqual(u8, space.bytes(third, 256), 0));
+    space.releaseSmall(third, 256);
+    space.releaseSmall(second, 511);
+    try std.testing.expectEqual(@as(u64, 0), space.frames_used);
+}

@@ -1,0 +1,197 @@
+//! The mappings of a guest's address space (VMAs): a sorted array of ranges with rights, no memory behind them here.
+//!
+//! Every operation costs time in the number of mappings, never in the pages of a reservation. Programs have 25 to 230.
+const std = @import("std");
+const assert = std.debug.assert;
+const limits = @import("../limits.zig");
+
+pub const Rights = packed struct(u8) {
+    read: bool = false,
+    write: bool = false,
+    execute: bool = false,
+    padding: u5 = 0,
+
+    pub fn none(self: Rights) bool {
+        return !self.read and !self.write and !self.execute;
+    }
+};
+
+pub const Kind = enum(u8) { anonymous, program, heap, stack, file, vdso, call_stack };
+
+pub const Vma = struct {
+    start: u64,
+    end: u64,
+    rights: Rights,
+    kind: Kind,
+    shared: bool = false,
+
+    fn continues(self: Vma, next: Vma) bool {
+        return self.end == next.start and self.rights == next.rights and self.kind == next.kind and
+            self.shared == next.shared and self.kind != .stack;
+    }
+};
+
+pub const Error = error{OutOfMemory};
+
+pub const VmaList = struct {
+    allocator: std.mem.Allocator,
+    items: std.ArrayList(Vma) = .empty,
+
+    pub fn deinit(self: *VmaList) void {
+        self.items.deinit(self.allocator);
+    }
+
+    /// Index of the first mapping that ends above `address`.
+    pub fn indexAfter(self: *const VmaList, address: u64) usize {
+        var low: usize = 0;
+        var high = self.items.items.len;
+        while (low < high) {
+            const middle = (low + high) / 2;
+            if (self.items.items[middle].end <= address) low = middle + 1 else high = middle;
+        }
+        return low;
+    }
+
+    pub fn find(self: *const VmaList, address: u64) ?*Vma {
+        const index = self.indexAfter(address);
+        if (index == self.items.items.len) return null;
+        const vma = &self.items.items[index];
+        return if (vma.start <= address) vma else null;
+    }
+
+    /// Whether every byte of the range lies in some mapping.
+    pub fn covers(self: *const VmaList, start: u64, end: u64) bool {
+        var at = start;
+        var index = self.indexAfter(start);
+        while (at < end) : (index += 1) {
+            if (index == self.items.items.len or self.items.items[index].start > at) return false;
+            at = self.items.items[index].end;
+        }
+        return true;
+    }
+
+    pub fn isFree(self: *const VmaList, start: u64, end: u64) bool {
+        const index = self.indexAfter(start);
+        return index == self.items.items.len or self.items.items[index].start >= end;
+    }
+
+    /// Adds a mapping to a free range and joins it with its equal neighbours.
+    pub fn insert(self: *VmaList, vma: Vma) Error!void {
+        assert(vma.start < vma.end and vma.start % limits.page_size == 0 and vma.end % limits.page_size == 0);
+        assert(self.isFree(vma.start, vma.end));
+        if (self.items.items.len >= limits.mappings_max) return error.OutOfMemory;
+        const index = self.indexAfter(vma.start);
+        self.items.insert(self.allocator, index, vma) catch return error.OutOfMemory;
+        self.joinAround(index);
+    }
+
+    fn joinAround(self: *VmaList, index: usize) void {
+        const list = self.items.items;
+        if (index + 1 < list.len and list[index].continues(list[index + 1])) {
+            list[index].end = list[index + 1].end;
+            _ = self.items.orderedRemove(index + 1);
+        }
+        if (index > 0 and self.items.items[index - 1].continues(self.items.items[index])) {
+            self.items.items[index - 1].end = self.items.items[index].end;
+            _ = self.items.orderedRemove(index);
+        }
+    }
+
+    /// Makes `address` a boundary between mappings.
+    fn splitAt(self: *VmaList, address: u64) Error!void {
+        const vma = self.find(address) orelse return;
+        if (vma.start == address) return;
+        if (self.items.items.len >= limits.mappings_max) return error.OutOfMemory;
+        var upper = vma.*;
+        upper.start = address;
+        const index = self.indexAfter(address);
+        self.items.insert(self.allocator, index + 1, upper) catch return error.OutOfMemory;
+        self.items.items[index].end = address;
+    }
+
+    /// Removes whatever is mapped in the range; nothing changes on failure but a harmless split.
+    pub fn remove(self: *VmaList, start: u64, end: u64) Error!void {
+        assert(start < end);
+        try self.splitAt(start);
+        try self.splitAt(end);
+        const first = self.indexAfter(start);
+        var last = first;
+        while (last < self.items.items.len and self.items.items[last].start < end) last += 1;
+        self.items.replaceRange(self.allocator, first, last - first, &.{}) catch unreachable;
+    }
+
+    /// Changes the rights of every mapping in the range, which must be covered.
+    pub fn protect(self: *VmaList, start: u64, end: u64, rights: Rights) Error!void {
+        assert(self.covers(start, end));
+        try self.splitAt(start);
+        try self.splitAt(end);
+        var index = self.indexAfter(start);
+        while (index < self.items.items.len and self.items.items[index].start < end) : (index += 1) {
+            self.items.items[index].rights = rights;
+        }
+        index = @min(index, self.items.items.len - 1);
+        const first = self.indexAfter(start);
+        while (index + 1 > first) : (index -= 1) {
+            if (index < self.items.items.len) self.joinAround(index);
+            if (index == 0) break;
+        }
+    }
+
+    /// The highest free range of `length` bytes that ends at or below `ceiling`, top down as Linux does; null if none.
+    pub fn findFree(self: *const VmaList, length: u64, alignment: u64, ceiling: u64) ?u64 {
+        var end = ceiling;
+        var index = self.indexAfter(ceiling - 1);
+        if (index < self.items.items.len and self.items.items[index].start < ceiling) end = self.items.items[index].start;
+        while (true) {
+            const below = if (index == 0) limits.mmap_min_address else self.items.items[index - 1].end;
+            if (end > below and end - below >= length) {
+                const start = std.mem.alignBackward(u64, end - length, alignment);
+                if (start >= below) return start;
+            }
+            if (index == 0) return null;
+            index -= 1;
+            end = self.items.items[index].start;
+        }
+    }
+};
+
+test "a list of mappings agrees with a table of pages under random changes" {
+    const pages = 64;
+    var list: VmaList = .{ .allocator = std.testing.allocator };
+    defer list.deinit();
+    var model: [pages]?Rights = @splat(null);
+    var random = std.Random.DefaultPrng.init(1);
+    const page = limits.page_size;
+    const base = 0x10_0000;
+    for (0..20_000) |_| {
+        const first = random.random().uintLessThan(u64, pages);
+        const count = 1 + random.random().uintLessThan(u64, pages - first);
+        const start = base + first * page;
+        const end = start + count * page;
+        const rights: Rights = @bitCast(random.random().uintLessThan(u8, 8));
+        const part = model[first .. first + count];
+        switch (random.random().uintLessThan(u8, 3)) {
+            0 => {
+                try list.remove(start, end);
+                @memset(part, null);
+            },
+            1 => if (list.isFree(start, end)) {
+                try list.insert(.{ .start = start, .end = end, .rights = rights, .kind = .anonymous });
+                @memset(part, rights);
+            },
+            else => if (list.covers(start, end)) {
+                try list.protect(start, end, rights);
+                @memset(part, rights);
+            },
+        }
+        for (model, 0..) |expected, index| {
+            const found = list.find(base + index * page);
+            if (expected) |want| {
+                try std.testing.expectEqual(want, found.?.rights);
+            } else try std.testing.expectEqual(null, found);
+        }
+        for (list.items.items[0..list.items.items.len -| 1], 0..) |vma, index| {
+            try std.testing.expect(!vma.continues(list.items.items[index + 1]));
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The root of Pristine's core: the C boundary, and in test builds every unit test.
+comptime {
+    _ = @import("abi/exports.zig");
+}
+
+test {
+    _ = @import("abi/exports.zig");
+    _ = @import("errors.zig");
+    _ = @import("linux/files/pipe.zig");
+    _ = @import("linux/permissions.zig");
+    _ = @import("linux/signals.zig");
+    _ = @import("linux/synthetic.zig");
+    _ = @import("machine_test.zig");
+    _ = @import("memory/access.zig");
+    _ = @import("memory/address_space.zig");
+    _ = @import("memory/frames.zig");
+    _ = @import("memory/vma.zig");
+    _ = @import("platform.zig");
+}

@@ -1,0 +1,181 @@
+//! The loop that runs a machine: enter the guest, answer what it asks, until it stops for a reason.
+const std = @import("std");
+const faults = @import("faults.zig");
+const interrupt_module = @import("interrupt.zig");
+const layout = @import("layout.zig");
+const Machine = @import("machine.zig").Machine;
+const signal_frame = @import("signal_frame.zig");
+const system_area = @import("system_area.zig");
+const table = @import("linux/table.zig");
+const Reason = interrupt_module.Reason;
+
+pub const Goal = enum { exit, listen, ready, call };
+
+pub const Outcome = union(enum) {
+    exit: u8,
+    signal: u8,
+    ready,
+    call_return,
+    out_of_memory,
+    timeout: enum { wall, cpu },
+    aborted,
+    closed,
+    /// The VM cannot go on, and why.
+    broken: []const u8,
+};
+
+/// The same instruction may fault so often at one address before the fault counts as incurable.
+const same_fault_max = 64;
+
+/// Runs with the registers in the vCPU's sync area. On return the guest's registers are in `machine.saved`.
+pub fn run(machine: *Machine, goal: Goal) Outcome {
+    machine.fault_repeats = 0;
+    while (true) {
+        if (machine.interrupt.pending() != 0) {
+            if (interrupted(machine)) |outcome| return stopAsUser(machine, outcome);
+        }
+        switch (machine.vcpu.enter()) {
+            .system_call => if (systemCall(machine, goal)) |outcome| return outcome,
+            .call_return => {
+                if (goal == .call) return .call_return;
+                if (raise(machine, .{ .signal = faults.SIGSEGV, .code = 0, .address = machine.vcpu.registers().rip })) |outcome| return outcome;
+            },
+            .exception => |exception| if (exceptionOf(machine, exception)) |outcome| return outcome,
+            .exit_page => |address| if (raise(machine, faults.ofExitPage(address))) |outcome| return outcome,
+            .interrupted => machine.interrupt.rearmEntry(),
+            .broken => |why| return .{ .broken = why },
+        }
+    }
+}
+
+/// Keeps the registers with which the guest would go on in ring 3.
+fn stopAsUser(machine: *Machine, outcome: Outcome) Outcome {
+    const regs = machine.vcpu.registers();
+    if (regs.rip == system_area.ring0_sysret) {
+        regs.rip = regs.rcx;
+        regs.rflags = regs.r11;
+    }
+    machine.saved = machine.vcpu.registers().*;
+    return outcome;
+}
+
+/// A reason from outside is pending; null when the guest may go on.
+fn interrupted(machine: *Machine) ?Outcome {
+    const reasons = machine.interrupt.pending();
+    if (reasons & Reason.close != 0) return .closed;
+    if (reasons & Reason.abort != 0) return .aborted;
+    if (reasons & Reason.wall != 0) return .{ .timeout = .wall };
+    if (reasons & Reason.cpu != 0) return .{ .timeout = .cpu };
+    machine.interrupt.clear(Reason.signal | Reason.wake);
+    machine.interrupt.rearmEntry();
+    // Signals act at the next system call or fault when the guest is inside a stub, here when it is in its own code.
+    if (machine.started and machine.vcpu.inOwnCode()) return deliverSignals(machine, null);
+    return null;
+}
+
+fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
+    const k = &machine.kernel;
+    const regs = machine.vcpu.registers();
+    const number = regs.rax;
+    const args: [6]u64 = .{ regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9 };
+    const sregs = machine.vcpu.segments();
+    k.current_segments = .{ .fs = sregs.fs.base, .gs = sregs.gs.base };
+    if (regs.rcx >= layout.address_end) {
+        return raise(machine, .{ .signal = faults.SIGSEGV, .code = 0, .address = regs.rcx });
+    }
+    const result = table.dispatch(k, number, args);
+    if (machine.tracer) |tracer| tracer.call(k, number, args, result);
+    if (k.segments) |segments| {
+        machine.vcpu.setSegmentBases(segments.fs, segments.gs);
+        k.segments = null;
+    }
+    if (k.stop) |stop| {
+        k.stop = null;
+        switch (stop) {
+            .exit => |code| return stopAfterCall(machine, result, .{ .exit = code }),
+            .signal => |signal| return stopAfterCall(machine, result, .{ .signal = signal }),
+            .out_of_memory => return stopAfterCall(machine, result, .out_of_memory),
+            .ready => if (goal == .ready) return stopAfterCall(machine, 0, .ready),
+        }
+    }
+    if (machine.space.out_of_memory) return stopAfterCall(machine, result, .out_of_memory);
+    if (k.registers_replaced) {
+        k.registers_replaced = false;
+        if (!signal_frame.restore(machine)) return raise(machine, .{ .signal = faults.SIGSEGV, .code = 0 });
+        machine.vcpu.resumeUser();
+        return if (k.signals.anyDeliverable()) deliverSignals(machine, null) else null;
+    }
+    if (k.signals.anyDeliverable()) {
+        asUserAfterCall(machine, result);
+        return deliverSignals(machine, .{ .number = number, .result = result });
+    }
+    machine.vcpu.resumeSystemCall(result);
+    return null;
+}
+
+/// Puts the registers into the state right behind the `syscall` instruction.
+fn asUserAfterCall(machine: *Machine, result: i64) void {
+    const regs = machine.vcpu.registers();
+    regs.rax = @bitCast(result);
+    regs.rip = regs.rcx;
+    regs.rflags = regs.r11;
+    machine.vcpu.resumeUser();
+}
+
+fn stopAfterCall(machine: *Machine, result: i64, outcome: Outcome) Outcome {
+    asUserAfterCall(machine, result);
+    return stopAsUser(machine, outcome);
+}
+
+fn exceptionOf(machine: *Machine, exception: @import("vcpu.zig").Exception) ?Outcome {
+    machine.kernel.counters.faults += 1;
+    const regs = machine.vcpu.registers();
+    if (exception.vector != faults.page_fault_vector) return raise(machine, faults.ofException(exception, regs.rip));
+    const outcome = machine.space.fault(exception.address, faults.accessOf(exception.error_code));
+    switch (outcome) {
+        .resolved => {
+            const same = machine.fault_address == exception.address and machine.fault_rip == regs.rip;
+            machine.fault_repeats = if (same) machine.fault_repeats + 1 else 0;
+            machine.fault_address = exception.address;
+            machine.fault_rip = regs.rip;
+            if (machine.fault_repeats > same_fault_max) return .{ .broken = "a page fault that mapping the page does not cure" };
+            machine.vcpu.resumeUser();
+            return null;
+        },
+        .out_of_memory => {
+            return stopAsUser(machine, .out_of_memory);
+        },
+        .not_mapped, .no_right => return raise(machine, faults.ofPageFault(exception, outcome)),
+    }
+}
+
+/// Delivers the signal of the guest's own fault.
+fn raise(machine: *Machine, fault: faults.Fault) ?Outcome {
+    machine.vcpu.resumeUser();
+    machine.last_fault = fault;
+    machine.kernel.signals.raiseFault(fault);
+    return deliverSignals(machine, null);
+}
+
+/// Acts on pending signals; the registers in the sync area are the user's. `call` is the system call just answered, which
+/// is made again after a handler with SA_RESTART.
+fn deliverSignals(machine: *Machine, call: ?signal_frame.InterruptedCall) ?Outcome {
+    const signals = &machine.kernel.signals;
+    var restartable = call;
+    while (signals.next()) |disposition| switch (disposition) {
+        .ignore => {},
+        .terminate => |signal| return stopAsUser(machine, .{ .signal = signal }),
+        .handle => |handling| {
+            if (!signal_frame.build(machine, handling.fault, handling.action, restartable)) {
+                machine.last_fault = .{ .signal = faults.SIGSEGV, .code = 0, .address = machine.vcpu.registers().rsp };
+                return stopAsUser(machine, .{ .signal = faults.SIGSEGV });
+            }
+            restartable = null;
+        },
+    };
+    if (signals.saved_mask) |mask| {
+        signals.blocked = mask;
+        signals.saved_mask = null;
+    }
+    return null;
+}

@@ -1,0 +1,202 @@
+//! Signal frames as Linux lays them on the user stack: building one for a handler, and going back from it.
+//! Layout: struct rt_sigframe, ucontext, sigcontext and the XSAVE area of arch/x86 (uapi/asm/sigcontext.h).
+const std = @import("std");
+const assert = std.debug.assert;
+const faults = @import("faults.zig");
+const host = @import("host.zig");
+const kvm = @import("kvm.zig");
+const layout = @import("layout.zig");
+const Machine = @import("machine.zig").Machine;
+const signals_module = @import("linux/signals.zig");
+
+/// A system call that a signal interrupted, so that it can be made again.
+pub const InterruptedCall = struct { number: u64, result: i64 };
+
+const SigContext = extern struct {
+    r8: u64 = 0,
+    r9: u64 = 0,
+    r10: u64 = 0,
+    r11: u64 = 0,
+    r12: u64 = 0,
+    r13: u64 = 0,
+    r14: u64 = 0,
+    r15: u64 = 0,
+    rdi: u64 = 0,
+    rsi: u64 = 0,
+    rbp: u64 = 0,
+    rbx: u64 = 0,
+    rdx: u64 = 0,
+    rax: u64 = 0,
+    rcx: u64 = 0,
+    rsp: u64 = 0,
+    rip: u64 = 0,
+    eflags: u64 = 0,
+    cs: u16 = layout.selector_user_code,
+    gs: u16 = 0,
+    fs: u16 = 0,
+    ss: u16 = layout.selector_user_data,
+    err: u64 = 0,
+    trapno: u64 = 0,
+    oldmask: u64 = 0,
+    cr2: u64 = 0,
+    fpstate: u64 = 0,
+    reserved: [8]u64 = @splat(0),
+};
+
+const UContext = extern struct {
+    flags: u64,
+    link: u64 = 0,
+    stack: signals_module.AlternateStack,
+    mcontext: SigContext,
+    sigmask: u64,
+};
+
+const SigInfo = extern struct { signo: i32, errno: i32 = 0, code: i32, padding: i32 = 0, address: u64 = 0, rest: [13]u64 = @splat(0) };
+
+const Frame = extern struct { return_address: u64, ucontext: UContext, info: SigInfo };
+
+comptime {
+    assert(@sizeOf(SigContext) == 256);
+    assert(@sizeOf(UContext) == 304);
+    assert(@sizeOf(SigInfo) == 128);
+}
+
+/// UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+const ucontext_flags = 1 | 2 | 4;
+const red_zone_bytes = 128;
+const extended_magic_1 = 0x4650_5853;
+const extended_magic_2 = 0x4650_5845;
+const software_reserved_offset = 464;
+const xsave_header_offset = 512;
+const legacy_bytes = 512;
+
+/// Bytes of the XSAVE area with all components the guest may use (CPUID leaf 0xd).
+pub fn xsaveBytes() usize {
+    const Cached = struct {
+        var bytes: usize = 0;
+    };
+    if (Cached.bytes == 0) Cached.bytes = @min(@max(host.cpuid(0xd, 0).ebx, legacy_bytes + 64), @sizeOf(kvm.Xsave));
+    return Cached.bytes;
+}
+
+const system_call_bytes = 2;
+const eintr = -4;
+
+/// Builds the frame of a handler and points the registers at it; false when the stack cannot take it.
+pub fn build(machine: *Machine, fault: faults.Fault, action: signals_module.Action, call: ?InterruptedCall) bool {
+    if (action.handler >= layout.address_end) return false;
+    const regs = machine.vcpu.registers();
+    const signals = &machine.kernel.signals;
+    if (call) |interrupted| {
+        if (interrupted.result == eintr and action.flags & signals_module.SA_RESTART != 0 and restarts(interrupted.number)) {
+            regs.rax = interrupted.number;
+            regs.rip -= system_call_bytes;
+        }
+    }
+    const alternate = signals.alternate;
+    const on_alternate = alternate.flags == 0 and regs.rsp -% alternate.base < alternate.size;
+    var sp = regs.rsp -% red_zone_bytes;
+    if (action.flags & signals_module.SA_ONSTACK != 0 and alternate.flags == 0 and !on_alternate) sp = alternate.base +% alternate.size;
+
+    var xsave: kvm.Xsave = undefined;
+    _ = host.ioctlPtr(machine.vm.vcpu_fd, kvm.GET_XSAVE, &xsave) catch return false;
+    const bytes = xsaveBytes();
+    sp = std.mem.alignBackward(u64, sp -% (bytes + 4), 64);
+    const fpstate = sp;
+    writeSoftwareReserved(&xsave, bytes);
+    sp = std.mem.alignBackward(u64, sp -% @sizeOf(Frame), 16) -% 8;
+
+    const frame: Frame = .{
+        .return_address = if (action.flags & signals_module.SA_RESTORER != 0) action.restorer else layout.stub_signal_return,
+        .ucontext = .{
+            .flags = ucontext_flags,
+            .stack = alternate,
+            .mcontext = contextOf(regs, fault, signals.saved_mask orelse signals.blocked, fpstate),
+            .sigmask = signals.saved_mask orelse signals.blocked,
+        },
+        .info = .{ .signo = fault.signal, .code = fault.code, .address = infoAddress(machine, fault) },
+    };
+    const memory = machine.kernel.memory;
+    memory.write(fpstate, xsave.region[0..bytes]) catch return false;
+    memory.writeValue(fpstate + bytes, @as(u32, extended_magic_2)) catch return false;
+    memory.writeValue(sp, frame) catch return false;
+
+    signals.saved_mask = null;
+    signals.blocked |= action.mask;
+    if (action.flags & signals_module.SA_NODEFER == 0) signals.blocked |= signals_module.Signals.bit(fault.signal);
+    regs.rdi = fault.signal;
+    regs.rsi = sp + @offsetOf(Frame, "info");
+    regs.rdx = sp + @offsetOf(Frame, "ucontext");
+    regs.rax = 0;
+    regs.rsp = sp;
+    regs.rip = action.handler;
+    const direction_trap_resume: u64 = 0x400 | 0x100 | 0x10000;
+    regs.rflags &= ~direction_trap_resume;
+    machine.vcpu.resumeUser();
+    return true;
+}
+
+/// Sleeps and waits with a time-out end with EINTR whatever the action says (signal(7)).
+fn restarts(number: u64) bool {
+    return switch (number) {
+        7, 23, 34, 35, 128, 130, 230, 232, 270, 271, 281 => false,
+        else => true,
+    };
+}
+
+fn infoAddress(machine: *const Machine, fault: faults.Fault) u64 {
+    const sent_by_process = fault.code <= 0;
+    if (!sent_by_process) return fault.address;
+    const identity = machine.kernel.identity;
+    return @as(u64, identity.uid) << 32 | @as(u32, @bitCast(identity.pid));
+}
+
+fn contextOf(regs: *const kvm.Regs, fault: faults.Fault, mask: u64, fpstate: u64) SigContext {
+    var context: SigContext = .{ .err = fault.error_code, .trapno = fault.vector, .oldmask = mask, .cr2 = fault.address, .fpstate = fpstate, .eflags = regs.rflags };
+    inline for (@typeInfo(kvm.Regs).@"struct".fields) |field| {
+        if (@hasField(SigContext, field.name)) @field(context, field.name) = @field(regs, field.name);
+    }
+    return context;
+}
+
+fn writeSoftwareReserved(xsave: *kvm.Xsave, bytes: usize) void {
+    const area = xsave.region[software_reserved_offset..][0..48];
+    @memset(area, 0);
+    std.mem.writeInt(u32, area[0..4], extended_magic_1, .little);
+    std.mem.writeInt(u32, area[4..8], @intCast(bytes + 4), .little);
+    const low: u64 = host.cpuid(0xd, 0).eax;
+    std.mem.writeInt(u64, area[8..16], low, .little);
+    std.mem.writeInt(u32, area[16..20], @intCast(bytes), .little);
+}
+
+/// Goes back from a handler (rt_sigreturn): registers, vector state and mask as the frame holds them now. False when the
+/// frame cannot be read or its vector state is not valid.
+pub fn restore(machine: *Machine) bool {
+    const regs = machine.vcpu.registers();
+    const memory = machine.kernel.memory;
+    const address = regs.rsp -% 8;
+    const frame = memory.readValue(Frame, address) catch return false;
+    const context = frame.ucontext.mcontext;
+    if (context.rip >= layout.address_end) return false;
+    machine.kernel.signals.blocked = frame.ucontext.sigmask & ~(signals_module.Signals.bit(signals_module.SIGKILL) | signals_module.Signals.bit(signals_module.SIGSTOP));
+    if (frame.ucontext.stack.flags == 0 or frame.ucontext.stack.flags == 2) machine.kernel.signals.alternate = frame.ucontext.stack;
+    inline for (@typeInfo(kvm.Regs).@"struct".fields) |field| {
+        if (@hasField(SigContext, field.name)) @field(regs, field.name) = @field(context, field.name);
+    }
+    regs.rflags = context.eflags;
+    if (context.fpstate == 0) return true;
+    return restoreVectors(machine, context.fpstate);
+}
+
+fn restoreVectors(machine: *Machine, address: u64) bool {
+    var xsave: kvm.Xsave = .{ .region = @splat(0) };
+    const memory = machine.kernel.memory;
+    const bytes = xsaveBytes();
+    const magic = memory.readValue(u32, address + software_reserved_offset) catch return false;
+    const length = if (magic == extended_magic_1) bytes else legacy_bytes;
+    memory.read(address, xsave.region[0..length]) catch return false;
+    if (length == legacy_bytes) std.mem.writeInt(u64, xsave.region[xsave_header_offset..][0..8], 3, .little);
+    // KVM refuses reserved bits in MXCSR and in the header; such a frame is the guest's error.
+    _ = host.ioctlPtr(machine.vm.vcpu_fd, kvm.SET_XSAVE, &xsave) catch return false;
+    return true;
+}

@@ -1,0 +1,124 @@
+//! What the VMM puts into every guest's system area: descriptor tables and stubs, as bytes.
+//!
+//! Rules of the stubs: only rax, rcx and r11 may be lost, nothing is pushed (the user stack has a red zone), no data of their own.
+//! Sources: Intel SDM volume 3, chapters 6 and 7 (IDT, TSS); AMD APM volume 3 (SYSCALL, SYSRET).
+const std = @import("std");
+const assert = std.debug.assert;
+const layout = @import("layout.zig");
+const limits = @import("limits.zig");
+
+/// How `syscall` reaches the VMM. See `platform.zig` for how it is found out.
+pub const SyscallRoute = enum {
+    /// `syscall` enters ring 0, where `out` exits (hardware virtualization).
+    ring0_out,
+    /// `syscall` stays in ring 3 at LSTAR, where a store to the exit page exits (PVM).
+    ring3_store,
+};
+
+const gate_interrupt = 0x8e00;
+const exception_ist = 1;
+
+/// Fills the descriptor page: GDT, TSS, IDT.
+pub fn writeDescriptors(page: *[limits.page_size]u8) void {
+    const gdt: *[10]u64 = @ptrCast(@alignCast(page[layout.gdt_offset..].ptr));
+    gdt.* = @splat(0);
+    gdt[layout.selector_kernel_code / 8] = 0x00af_9b00_0000_ffff;
+    gdt[layout.selector_kernel_data / 8] = 0x00cf_9300_0000_ffff;
+    gdt[layout.selector_user_data / 8] = 0x00cf_f300_0000_ffff;
+    gdt[layout.selector_user_code / 8] = 0x00af_fb00_0000_ffff;
+    const tss = layout.Page.descriptors.address() + layout.tss_offset;
+    gdt[layout.selector_tss / 8] = 103 | (tss & 0xff_ffff) << 16 | 0x8b << 40 | (tss >> 24 & 0xff) << 56;
+    gdt[layout.selector_tss / 8 + 1] = tss >> 32;
+
+    const stack_end = layout.Page.exception_stack.address() + limits.page_size;
+    const tss_bytes = page[layout.tss_offset..][0..104];
+    @memset(tss_bytes, 0);
+    std.mem.writeInt(u64, tss_bytes[4..12], stack_end, .little);
+    std.mem.writeInt(u64, tss_bytes[36..44], stack_end, .little);
+    std.mem.writeInt(u16, tss_bytes[102..104], 104, .little);
+
+    for (0..layout.vectors) |vector| {
+        const handler = exceptionStub(@intCast(vector));
+        const gate = page[layout.idt_offset + vector * 16 ..][0..16];
+        std.mem.writeInt(u16, gate[0..2], @truncate(handler), .little);
+        std.mem.writeInt(u16, gate[2..4], layout.selector_kernel_code, .little);
+        std.mem.writeInt(u16, gate[4..6], gate_interrupt | exception_ist, .little);
+        std.mem.writeInt(u16, gate[6..8], @truncate(handler >> 16), .little);
+        std.mem.writeInt(u64, gate[8..16], handler >> 32, .little);
+    }
+    // #BP and #OF may be raised by ring 3 itself (int3, into).
+    for ([_]usize{ 3, 4 }) |vector| page[layout.idt_offset + vector * 16 + 5] |= 0x60;
+}
+
+const exception_stub_bytes = 16;
+
+pub fn exceptionStub(vector: u8) u64 {
+    return layout.Page.ring0_stubs.address() + @as(u64, vector) * exception_stub_bytes;
+}
+
+/// Fills the ring-0 stub page: for each vector `out %al, $port; hlt`, and the system-call stub `out; sysretq`.
+pub fn writeRing0Stubs(page: *[limits.page_size]u8) void {
+    @memset(page, 0xf4);
+    for (0..layout.vectors) |vector| {
+        page[vector * exception_stub_bytes ..][0..2].* = .{ 0xe6, @intCast(layout.port_exception + vector) };
+    }
+    const offset = layout.stub_ring0_syscall - layout.Page.ring0_stubs.address();
+    page[offset..][0..5].* = .{ 0xe6, layout.port_syscall, 0x48, 0x0f, 0x07 };
+}
+
+/// Where the ring-0 system-call stub goes on after the VMM has answered.
+pub const ring0_sysret = layout.stub_ring0_syscall + 2;
+
+/// `movabs %rax, exit page`: ten bytes, stores rax and so carries the system call's number.
+const store_to_exit_page = [_]u8{ 0x48, 0xa3 } ++ std.mem.toBytes(std.mem.nativeToLittle(u64, layout.Page.exit.address()));
+const trap = [_]u8{ 0x0f, 0x0b };
+const syscall = [_]u8{ 0x0f, 0x05 };
+/// `movq %xmm0, %rdx`: a called function's floating-point result travels with its integer result.
+const result_to_rdx = [_]u8{ 0x66, 0x48, 0x0f, 0x7e, 0xc2 };
+
+/// `movsd 8*i(%r11), %xmm<i>` for eight registers, then `jmp *%r10`.
+const load_float_arguments = blk: {
+    var code: []const u8 = &.{};
+    for (0..limits.call_float_args_max) |i| {
+        code = code ++ [_]u8{ 0xf2, 0x41, 0x0f, 0x10, 0x43 | @as(u8, i) << 3, 8 * i };
+    }
+    code = code ++ [_]u8{ 0x41, 0xff, 0xe2 };
+    break :blk code[0..code.len].*;
+};
+
+/// `mov $15, %eax; syscall`: rt_sigreturn, for handlers registered without a restorer.
+const signal_return = [_]u8{ 0xb8, 15, 0, 0, 0 } ++ syscall ++ trap;
+
+/// Fills the stub page of ring 3.
+pub fn writeUserStubs(page: *[limits.page_size]u8, route: SyscallRoute) void {
+    @memset(page, 0xcc);
+    put(page, layout.stub_syscall, &(store_to_exit_page ++ trap));
+    switch (route) {
+        .ring3_store => put(page, layout.stub_call_return, &(result_to_rdx ++ store_to_exit_page ++ trap)),
+        .ring0_out => put(page, layout.stub_call_return, &(result_to_rdx ++ syscall ++ trap)),
+    }
+    put(page, layout.stub_float_call, &load_float_arguments);
+    put(page, layout.stub_signal_return, &signal_return);
+}
+
+/// The instruction pointer with which an exit of the call-return stub arrives.
+pub fn callReturnRip(route: SyscallRoute) u64 {
+    return layout.stub_call_return + result_to_rdx.len + switch (route) {
+        .ring3_store => store_to_exit_page.len,
+        .ring0_out => syscall.len,
+    };
+}
+
+/// The instruction pointer with which an exit of the ring-3 system-call stub arrives.
+pub const ring3_syscall_rip = layout.stub_syscall + store_to_exit_page.len;
+
+fn put(page: *[limits.page_size]u8, address: u64, code: []const u8) void {
+    const offset = address - layout.Page.user_stubs.address();
+    @memcpy(page[offset..][0..code.len], code);
+}
+
+comptime {
+    assert(store_to_exit_page.len == 10);
+    assert(layout.stub_float_call + load_float_arguments.len <= layout.stub_signal_return);
+    assert(layout.idt_offset + layout.vectors * 16 <= limits.page_size);
+}

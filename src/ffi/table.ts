@@ -1,0 +1,149 @@
+// Written by `npm run generate` from core/abi; do not edit.
+
+export const ABI_VERSION = 957157632;
+
+export const symbols = {
+  pristine_abi_version: { args: [], returns: "u32" },
+  pristine_last_error: { args: ["ptr", "u32"], returns: "u32" },
+  pristine_result: { args: ["ptr", "u32"], returns: "u32" },
+  pristine_doctor: { args: ["u32"], returns: "i32" },
+  pristine_machine_create: { args: ["ptr", "u32"], returns: "i32" },
+  pristine_machine_close: { args: ["u32"], returns: "i32" },
+  pristine_machine_stop: { args: ["u32"], returns: "i32" },
+  pristine_machine_block: { args: ["u32"], returns: "ptr" },
+  pristine_machine_run: { args: ["u32", "u32", "f64", "f64", "u32"], returns: "i32" },
+  pristine_machine_interrupt: { args: ["u32", "u32"], returns: "i32" },
+  pristine_machine_signal: { args: ["u32", "u32"], returns: "i32" },
+  pristine_machine_error: { args: ["u32", "ptr", "u32"], returns: "u32" },
+  pristine_machine_report: { args: ["u32", "ptr", "u32"], returns: "u32" },
+  pristine_call_begin: { args: ["u32"], returns: "i32" },
+  pristine_call_stage: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
+  pristine_call: { args: ["u32"], returns: "i32" },
+  pristine_call_async: { args: ["u32", "u32"], returns: "i32" },
+  pristine_memory_base: { args: ["u32"], returns: "ptr" },
+  pristine_memory_translate: { args: ["u32", "f64", "f64"], returns: "f64" },
+  pristine_memory_pieces: { args: ["u32", "f64", "f64"], returns: "i32" },
+  pristine_memory_read: { args: ["u32", "f64", "ptr", "u32"], returns: "i32" },
+  pristine_memory_write: { args: ["u32", "f64", "ptr", "u32"], returns: "i32" },
+  pristine_memory_cstring: { args: ["u32", "f64", "ptr", "u32"], returns: "i32" },
+  pristine_memory_allocate: { args: ["u32", "f64", "f64"], returns: "f64" },
+  pristine_symbol: { args: ["u32", "ptr", "u32"], returns: "f64" },
+  pristine_counters: { args: ["u32", "ptr"], returns: "i32" },
+  pristine_pipe: { args: ["ptr"], returns: "i32" },
+  pristine_image: { args: ["ptr", "u32"], returns: "i32" },
+  pristine_events_fd: { args: [], returns: "i32" },
+  pristine_events_take: { args: ["ptr", "u32"], returns: "u32" },
+  pristine_output_read: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
+  pristine_output_close: { args: ["u32", "u32"], returns: "i32" },
+} as const;
+
+/** Byte offsets. */
+export const MachineBlock = {
+  size: 304,
+  call: 0,
+  state: 288,
+  stop_reason: 292,
+  stop_code: 296,
+  generation: 300,
+} as const;
+
+/** Byte offsets. */
+export const CallFrame = {
+  size: 288,
+  function: 0,
+  integers: 8,
+  floats: 56,
+  stack_args: 120,
+  float_count: 248,
+  stack_count: 252,
+  timeout_ms: 256,
+  cpu_timeout_ms: 264,
+  result_integer: 272,
+  result_float: 280,
+} as const;
+
+/** Byte offsets. */
+export const Counters = {
+  size: 4160,
+  exits: 0,
+  syscalls: 8,
+  faults: 16,
+  host_calls: 24,
+  pages_touched: 32,
+  pages_copied: 40,
+  guest_nanoseconds: 48,
+  cycles: 56,
+  by_number: 64,
+  unsupported: 2112,
+} as const;
+
+/** Byte offsets. */
+export const Event = {
+  size: 16,
+  kind: 0,
+  handle: 4,
+  ticket: 8,
+  status: 12,
+} as const;
+
+export const EventKind = {
+  run_done: 1,
+  call_done: 2,
+  output_ready: 3,
+} as const;
+
+export const MachineState = {
+  loaded: 0,
+  running: 1,
+  stopped: 2,
+  exited: 3,
+  poisoned: 4,
+  closed: 5,
+} as const;
+
+export const StopReason = {
+  none: 0,
+  exit: 1,
+  signal: 2,
+  listen: 3,
+  ready: 4,
+} as const;
+
+/** Index n is status -(n + 1). */
+export const errorCodes = [
+  "KVM_UNAVAILABLE",
+  "NOT_FOUND",
+  "NOT_EXECUTABLE",
+  "BAD_OPTION",
+  "BAD_ADDRESS",
+  "NO_SYMBOL",
+  "GUEST_FAULT",
+  "GUEST_EXIT",
+  "TIMEOUT",
+  "OUT_OF_MEMORY",
+  "DENIED",
+  "NEEDS_RESET",
+  "STALE_VIEW",
+  "CLOSED",
+  "BUSY",
+  "SNAPSHOT_INVALID",
+  "SNAPSHOT_MISMATCH",
+  "REMOTE_FAULT",
+  "BAD_REPLY",
+  "BUNDLE_FAILED",
+  "UNSUPPORTED",
+  "ABI_MISMATCH",
+  "INTERNAL",
+  "ABORTED",
+] as const;
+
+export const limits = {
+  call_integer_args_max: 6,
+  call_float_args_max: 8,
+  call_stack_args_max: 16,
+  call_staged_max_bytes: 524288,
+  memory_default_bytes: 536870912,
+  memory_min_bytes: 262144,
+  memory_max_bytes: 1099511627776,
+  system_call_numbers: 512,
+} as const;

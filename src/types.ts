@@ -1,0 +1,148 @@
+/** The types of the public API that are not classes. */
+import type { Spawn } from "bun";
+
+/** Bytes as a number, or text in binary units: `"512MiB"`, `"512M"` (the same), `"4096"`. */
+export type Size = number | `${number}${"" | "K" | "M" | "G" | "KiB" | "MiB" | "GiB"}`;
+/** A guest-virtual address; 47 bits, so always a safe integer. */
+export type Address = number;
+
+export type ArgType = "i32" | "u32" | "i64" | "u64" | "i64_fast" | "u64_fast" | "f32" | "f64" | "bool" | "ptr" | "cstring" | "buffer";
+export type ReturnType = Exclude<ArgType, "buffer"> | "void";
+
+interface ArgOf {
+  i32: number;
+  u32: number;
+  i64: bigint | number;
+  u64: bigint | number;
+  i64_fast: number | bigint;
+  u64_fast: number | bigint;
+  f32: number;
+  f64: number;
+  bool: boolean;
+  ptr: Address | null;
+  cstring: string;
+  buffer: ArrayBufferView;
+}
+
+interface ReturnOf {
+  i32: number;
+  u32: number;
+  i64: bigint;
+  u64: bigint;
+  i64_fast: number | bigint;
+  u64_fast: number | bigint;
+  f32: number;
+  f64: number;
+  bool: boolean;
+  ptr: Address | null;
+  cstring: string;
+  void: undefined;
+}
+
+/** Types of a guest function's parameters and result, as in bun:ffi; System V ABI. */
+export interface Signature {
+  readonly args?: readonly ArgType[];
+  readonly returns?: ReturnType;
+}
+type ArgsOf<T extends readonly ArgType[]> = { -readonly [I in keyof T]: ArgOf[T[I]] };
+export type Args<S extends Signature> = S["args"] extends readonly ArgType[] ? ArgsOf<S["args"]> : [];
+export type Result<S extends Signature> = S["returns"] extends ReturnType ? ReturnOf[S["returns"]] : undefined;
+
+export interface WaitOptions {
+  /** Wall-clock milliseconds; `Infinity` for no limit. */
+  timeout?: number | undefined;
+  /** Ends the wait: the promise rejects with `signal.reason`, the machine is poisoned. */
+  signal?: AbortSignal | undefined;
+}
+
+/** A function of the guest, bound once. */
+export interface GuestFunction<S extends Signature> {
+  /** Calls it on this thread and waits. */
+  (...args: Args<S>): Result<S>;
+  /** Calls it on a native thread; the event loop stays free. */
+  async(args: Args<S>, options?: WaitOptions): Promise<Result<S>>;
+  readonly address: Address;
+  readonly name: string;
+}
+
+/** Why a run ended. */
+export type Stop =
+  | { reason: "exit"; exitCode: number; signalCode: null }
+  | { reason: "signal"; exitCode: null; signalCode: NodeJS.Signals }
+  | { reason: "listen"; address: { host: string; port: number } | { unix: string } }
+  | { reason: "ready" };
+export type ExitStop = Extract<Stop, { reason: "exit" | "signal" }>;
+
+export type ReadTo<T> = T extends "pipe" ? ReadableStream<Uint8Array<ArrayBuffer>> : undefined;
+export type WriteTo<T> = T extends "pipe" ? Bun.FileSink : undefined;
+
+/** What the guest may reach. Default: nothing. `true` is everything, a list is those and what is beneath. */
+export interface Permissions {
+  read?: boolean | readonly string[];
+  write?: boolean | readonly string[];
+  /** Names, or patterns with `*`, of this process's environment that the guest gets. */
+  env?: boolean | readonly string[];
+  connect?: boolean | readonly string[];
+  listen?: boolean | readonly string[];
+  /** Wins over what is allowed. */
+  deny?: Omit<Permissions, "deny">;
+}
+
+/** A host folder or file shown at another place of the guest; it grants by itself. */
+export interface Volume {
+  host: string;
+  guest: string;
+  write?: boolean;
+}
+
+export interface BootOptions<
+  In extends Spawn.Writable = "ignore",
+  Out extends Spawn.Readable = "pipe",
+  Err extends Spawn.Readable = "inherit",
+> extends WaitOptions {
+  /** Arguments behind the program's name. */
+  args?: readonly string[];
+  /** The program's own name (`argv[0]`); its path if not given. */
+  argv0?: string;
+  env?: Record<string, string | undefined>;
+  /** The guest's working directory; default `/`. */
+  cwd?: string;
+  /** Ceiling of the guest's memory, not a commitment; 256 KiB to 1 TiB, default 512 MiB. */
+  memory?: Size;
+  /** CPU milliseconds for each run or call; default no limit. */
+  cpuTimeout?: number;
+  remote?: boolean;
+  permissions?: Permissions | "all";
+  volumes?: readonly Volume[];
+  stdin?: In;
+  stdout?: Out;
+  stderr?: Err;
+  /** A host descriptor that gets one line for each system call, in strace's format. */
+  trace?: number;
+}
+
+/** What a machine has done so far. */
+export interface Counters {
+  /** Exits of the virtual CPU to the host: what operations cost on any machine. */
+  readonly exits: number;
+  readonly syscalls: number;
+  /** System calls by Linux's number. */
+  readonly byNumber: ReadonlyMap<number, number>;
+  /** Calls answered with ENOSYS. */
+  readonly unsupported: ReadonlyMap<number, number>;
+  /** Host system calls made for the guest. */
+  readonly hostCalls: number;
+  readonly faults: number;
+  readonly pagesTouched: number;
+  readonly pagesCopied: number;
+  readonly guestNanoseconds: number;
+  readonly cycles: bigint;
+}
+
+/** A view of guest memory that tells when it is no longer valid. */
+export interface Lease extends Disposable {
+  /** The bytes; throws `STALE_VIEW` when the memory is gone. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly stale: boolean;
+  release(): void;
+}
