@@ -5,6 +5,7 @@ comptime {
 
 test {
     _ = @import("abi/exports.zig");
+    _ = @import("elf_fuzz.zig");
     _ = @import("errors.zig");
     _ = @import("linux/files/pipe.zig");
     _ = @import("linux/permissions.zig");
@@ -16,4 +17,5 @@ test {
     _ = @import("memory/frames.zig");
     _ = @import("memory/vma.zig");
     _ = @import("platform.zig");
+    _ = @import("vdso_test.zig");
 }

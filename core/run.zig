@@ -7,6 +7,7 @@ const Machine = @import("machine.zig").Machine;
 const signal_frame = @import("signal_frame.zig");
 const system_area = @import("system_area.zig");
 const table = @import("linux/table.zig");
+const Exception = @import("vcpu.zig").Exception;
 const Reason = interrupt_module.Reason;
 
 pub const Goal = enum { exit, listen, ready, call };
@@ -127,10 +128,10 @@ fn stopAfterCall(machine: *Machine, result: i64, outcome: Outcome) Outcome {
     return stopAsUser(machine, outcome);
 }
 
-fn exceptionOf(machine: *Machine, exception: @import("vcpu.zig").Exception) ?Outcome {
+fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
     machine.kernel.counters.faults += 1;
     const regs = machine.vcpu.registers();
-    if (exception.vector != faults.page_fault_vector) return raise(machine, faults.ofException(exception, regs.rip));
+    if (exception.vector != faults.page_fault_vector) return raise(machine, faults.ofException(asHardware(machine, exception), regs.rip));
     const outcome = machine.space.fault(exception.address, faults.accessOf(exception.error_code));
     switch (outcome) {
         .resolved => {
@@ -147,6 +148,16 @@ fn exceptionOf(machine: *Machine, exception: @import("vcpu.zig").Exception) ?Out
         },
         .not_mapped, .no_right => return raise(machine, faults.ofPageFault(exception, outcome)),
     }
+}
+
+/// PVM raises #UD for `int n` in ring 3, where hardware raises #GP; programs see what hardware does.
+fn asHardware(machine: *Machine, exception: Exception) Exception {
+    const undefined_opcode = 6;
+    const general_protection = 13;
+    const int_opcode = 0xcd;
+    if (exception.vector != undefined_opcode) return exception;
+    const opcode = machine.kernel.memory.readValue(u8, machine.vcpu.registers().rip) catch return exception;
+    return if (opcode == int_opcode) .{ .vector = general_protection, .error_code = 0, .address = 0 } else exception;
 }
 
 /// Delivers the signal of the guest's own fault.

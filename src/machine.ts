@@ -35,10 +35,13 @@ const stateNames = Object.fromEntries(Object.entries(MachineState).map(([name, v
   number,
   Machine["state"]
 >;
-const signalNames = Object.fromEntries(Object.entries(constants.signals).map(([name, value]) => [value, name])) as Record<
-  number,
-  NodeJS.Signals
->;
+/** SIGIOT, SIGPOLL and SIGUNUSED are second names of signals that have a better known one. */
+const secondNames = new Set(["SIGIOT", "SIGPOLL", "SIGUNUSED"]);
+const signalNames = Object.fromEntries(
+  Object.entries(constants.signals)
+    .filter(([name]) => !secondNames.has(name))
+    .map(([name, value]) => [value, name]),
+) as Record<number, NodeJS.Signals>;
 
 /** The number of a signal given by name or number. */
 function signalNumber(signal: NodeJS.Signals | number): number {
@@ -134,6 +137,7 @@ export class Machine<
       cwd: options.cwd ?? "/",
       memory: parseMemory(options.memory),
       trace: options.trace ?? -1,
+      verbose: options.verbose ?? false,
       volumes: parseVolumes(options.volumes),
       ...parsePermissions(options.permissions),
     };

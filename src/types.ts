@@ -108,7 +108,7 @@ export interface BootOptions<
   /** The guest's working directory; default `/`. */
   cwd?: string;
   /** Ceiling of the guest's memory, not a commitment; 256 KiB to 1 TiB, default 512 MiB. */
-  memory?: Size;
+  memory?: Size | undefined;
   /** CPU milliseconds for each run or call; default no limit. */
   cpuTimeout?: number;
   remote?: boolean;
@@ -119,6 +119,8 @@ export interface BootOptions<
   stderr?: Err;
   /** A host descriptor that gets one line for each system call, in strace's format. */
   trace?: number;
+  /** Names each refused access and the flag that would allow it, on standard error. */
+  verbose?: boolean;
 }
 
 /** What a machine has done so far. */

@@ -70,12 +70,20 @@ fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record)
         .deny_read = try rule(files, config.deny.read, record),
         .deny_write = try rule(files, config.deny.write, record),
     };
+    if (config.verbose) files.hook = .{ .denied_fn = tellRefusal };
     for (config.volumes) |volume| {
         var buffer: [paths.path_max]u8 = undefined;
         const guest = permissions_module.normalize(volume.guest, &buffer) orelse return badVolume(volume, record);
         const host_path = try canonical(files, volume.host, record);
         files.addMount(guest, host_path, true, volume.write) catch return badVolume(volume, record);
     }
+}
+
+/// Names the flag that would allow what was refused.
+fn tellRefusal(_: ?*anyopaque, access: permissions_module.Access, path: []const u8) void {
+    var buffer: [2 * paths.path_max + 128]u8 = undefined;
+    const line = std.fmt.bufPrint(&buffer, "pristine: the guest may not {t} {s} (--allow-{t}={s})\n", .{ access, path, access, path }) catch return;
+    _ = linux.write(2, line.ptr, line.len);
 }
 
 fn badVolume(volume: config_module.Volume, record: *errors.Record) error{Failed} {

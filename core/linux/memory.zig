@@ -102,9 +102,11 @@ pub fn mprotect(k: *Kernel, a: Args) i64 {
     if (a[0] % page != 0 or a[2] & ~@as(u64, PROT_MASK) != 0) return fail(.INVAL);
     if (a[1] == 0) return 0;
     const bytes = pagesOf(a[1]) orelse return fail(.NOMEM);
-    if (!inUserSpace(a[0], bytes) or !k.space.vmas.covers(a[0], a[0] + bytes)) return fail(.NOMEM);
-    k.space.protect(a[0], a[0] + bytes, rightsOf(a[2])) catch return fail(.NOMEM);
-    return 0;
+    if (!inUserSpace(a[0], bytes)) return fail(.NOMEM);
+    // As on Linux, what lies before the first hole is changed although the call fails.
+    const covered = k.space.vmas.coveredEnd(a[0], a[0] + bytes);
+    if (covered > a[0]) k.space.protect(a[0], covered, rightsOf(a[2])) catch return fail(.NOMEM);
+    return if (covered == a[0] + bytes) 0 else fail(.NOMEM);
 }
 
 /// Grows or shrinks the heap; answers the new break, or the old one when that cannot be.

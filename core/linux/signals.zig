@@ -29,6 +29,7 @@ const disabled = 2;
 const minimum_stack_bytes = 2048;
 
 const SI_USER = 0;
+const SI_TKILL = -6;
 
 /// What comes next for a pending signal.
 pub const Disposition = union(enum) { ignore, terminate: u8, handle: struct { fault: faults.Fault, action: Action } };
@@ -37,6 +38,8 @@ pub const Signals = struct {
     actions: [count + 1]Action = @splat(.{}),
     blocked: u64 = 0,
     pending: std.atomic.Value(u64) = .init(0),
+    /// si_code of each pending signal: sent by kill unless tkill or tgkill sent it.
+    codes: [count + 1]i8 = @splat(SI_USER),
     alternate: AlternateStack = .{},
     /// Details of a synchronous fault that waits to be delivered.
     fault: ?faults.Fault = null,
@@ -81,7 +84,9 @@ pub const Signals = struct {
         if (ready == 0) return null;
         const signal: u8 = @intCast(@ctz(ready) + 1);
         _ = self.pending.fetchAnd(~bit(signal), .seq_cst);
-        return self.dispose(.{ .signal = signal, .code = SI_USER });
+        const code = self.codes[signal];
+        self.codes[signal] = SI_USER;
+        return self.dispose(.{ .signal = signal, .code = code });
     }
 
     fn dispose(self: *Signals, fault: faults.Fault) Disposition {
@@ -190,22 +195,23 @@ pub fn sigaltstack(k: *Kernel, a: Args) i64 {
     return 0;
 }
 
-fn sendTo(k: *Kernel, pid: u64, signal_value: u64) i64 {
+fn sendTo(k: *Kernel, pid: u64, signal_value: u64, code: i8) i64 {
     const target: i32 = @bitCast(@as(u32, @truncate(pid)));
     if (target != k.identity.pid and target != 0 and target != -k.identity.pid) return fail(.SRCH);
     if (@as(u32, @truncate(signal_value)) == 0) return 0;
     const signal = signalNumber(signal_value) orelse return fail(.INVAL);
+    if (k.signals.pending.load(.seq_cst) & Signals.bit(signal) == 0) k.signals.codes[signal] = code;
     k.raiseSignal(signal);
     return 0;
 }
 
 pub fn kill(k: *Kernel, a: Args) i64 {
-    return sendTo(k, a[0], a[1]);
+    return sendTo(k, a[0], a[1], SI_USER);
 }
 
 pub fn tkill(k: *Kernel, a: Args) i64 {
     const thread: i32 = @bitCast(@as(u32, @truncate(a[0])));
-    return if (thread <= 0) fail(.INVAL) else sendTo(k, a[0], a[1]);
+    return if (thread <= 0) fail(.INVAL) else sendTo(k, a[0], a[1], SI_TKILL);
 }
 
 pub fn tgkill(k: *Kernel, a: Args) i64 {
@@ -213,7 +219,7 @@ pub fn tgkill(k: *Kernel, a: Args) i64 {
     const thread: i32 = @bitCast(@as(u32, @truncate(a[1])));
     if (group <= 0 or thread <= 0) return fail(.INVAL);
     if (group != k.identity.pid) return fail(.SRCH);
-    return sendTo(k, a[1], a[2]);
+    return sendTo(k, a[1], a[2], SI_TKILL);
 }
 
 test "a fault cannot be blocked or ignored, other signals wait for their mask" {

@@ -143,7 +143,7 @@ fn maps(k: *Kernel, out: *Writer) Writer.Error!void {
         const rights = vma.rights;
         const start = out.end;
         try out.print("{x}-{x} {c}{c}{c}{c} 00000000 00:00 0", .{
-            vma.start,                             vma.end,                                   @as(u8, if (rights.read) 'r' else '-'),
+            vma.start,                               vma.end,                                   @as(u8, if (rights.read) 'r' else '-'),
             @as(u8, if (rights.write) 'w' else '-'), @as(u8, if (rights.execute) 'x' else '-'), @as(u8, if (vma.shared) 's' else 'p'),
         });
         _ = start;

@@ -61,13 +61,18 @@ pub const VmaList = struct {
 
     /// Whether every byte of the range lies in some mapping.
     pub fn covers(self: *const VmaList, start: u64, end: u64) bool {
+        return self.coveredEnd(start, end) == end;
+    }
+
+    /// The end of the part of the range that is mapped from its start without a hole.
+    pub fn coveredEnd(self: *const VmaList, start: u64, end: u64) u64 {
         var at = start;
         var index = self.indexAfter(start);
         while (at < end) : (index += 1) {
-            if (index == self.items.items.len or self.items.items[index].start > at) return false;
+            if (index == self.items.items.len or self.items.items[index].start > at) return at;
             at = self.items.items[index].end;
         }
-        return true;
+        return end;
     }
 
     pub fn isFree(self: *const VmaList, start: u64, end: u64) bool {

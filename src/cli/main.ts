@@ -1,0 +1,43 @@
+#!/usr/bin/env bun
+/** The command `pristine`. Each command is loaded only when it is used. */
+import { say, status } from "./status.ts";
+
+const unfinished = ["serve", "snapshot", "resume", "record", "inspect", "bench"];
+
+async function main(words: readonly string[]): Promise<number> {
+  const [command, ...rest] = words;
+  switch (command) {
+    case "run":
+      return (await import("./run.ts")).run(rest);
+    case "doctor":
+      return (await import("./doctor.ts")).doctor(rest);
+    case undefined:
+      return (await import("./help.ts")).help() || status.failed;
+    case "help":
+    case "--help":
+    case "-h":
+      return (await import("./help.ts")).help(rest[0]);
+    case "--version":
+    case "-V":
+      process.stdout.write(`${(await import("../../package.json")).default.version}\n`);
+      return 0;
+    default:
+      break;
+  }
+  if (unfinished.includes(command)) {
+    say(`\`pristine ${command}\` is not in this version`, "this version has run and doctor");
+    return status.failed;
+  }
+  const { nearest } = await import("./grammar.ts");
+  const like = nearest(command, ["run", "doctor", "help", ...unfinished]);
+  say(`there is no command ${command}`, like ? `did you mean \`pristine ${like}\`?` : "see `pristine help`");
+  return status.failed;
+}
+
+let code: number;
+try {
+  code = await main(process.argv.slice(2));
+} catch (error) {
+  code = (await import("./run.ts")).statusOf(error);
+}
+process.exit(code);

@@ -1,0 +1,120 @@
+/** `pristine run`: one program, its streams and its exit status. */
+import { accessSync, closeSync, constants, openSync, statSync } from "node:fs";
+import { constants as osConstants } from "node:os";
+import { delimiter, join, resolve } from "node:path";
+import { PristineError } from "../errors.ts";
+import { Machine } from "../machine.ts";
+import type { Permissions } from "../types.ts";
+import { split, UsageError } from "./grammar.ts";
+import { type RunSettings, runOptions, settingsOf } from "./options.ts";
+import { say, status } from "./status.ts";
+
+/** The file of a program as it was typed: a path, or a name on PATH. */
+function findProgram(name: string): string | undefined {
+  if (name.includes("/")) return resolve(name);
+  for (const folder of (process.env.PATH ?? "").split(delimiter)) {
+    const path = join(folder || ".", name);
+    if (!statSync(path, { throwIfNoEntry: false })?.isFile()) continue;
+    try {
+      accessSync(path, constants.X_OK);
+      return resolve(path);
+    } catch {
+      // Not executable: the search goes on, as a shell's does.
+    }
+  }
+  return undefined;
+}
+
+function readsEverywhere(permissions: Permissions | "all"): boolean {
+  return permissions === "all" || permissions.read === true;
+}
+
+/** The guest's working directory: what is asked for, else the caller's if it may be read, else the root. */
+function workingDirectory(settings: RunSettings): string {
+  if (settings.cwd !== undefined) return resolve(settings.cwd);
+  const here = process.cwd();
+  const { permissions } = settings;
+  if (readsEverywhere(permissions)) return here;
+  const readable = (permissions as Permissions).read;
+  const covered = Array.isArray(readable) && readable.some((path) => here === path || here.startsWith(path === "/" ? "/" : `${path}/`));
+  return covered ? here : "/";
+}
+
+/** The first SIGINT or SIGTERM is the guest's, the second ends the machine. */
+function forwardSignals(machine: Machine): void {
+  let received = 0;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      received++;
+      if (received === 1 && machine.state === "running") machine.kill(signal);
+      else process.exit(128 + osConstants.signals[signal]);
+    });
+  }
+}
+
+/** Runs the program; the process's exit status. */
+export async function run(words: readonly string[]): Promise<number> {
+  const { options, rest } = split(words, runOptions);
+  if (options.has("help")) return (await import("./help.ts")).help("run");
+  const settings = settingsOf(options);
+  const [name, ...args] = rest;
+  if (name === undefined) throw new UsageError("no program is given", "pristine run [options] PROGRAM [ARGUMENT…]");
+  const program = findProgram(name);
+  if (program === undefined) {
+    say(`${name}: not found on PATH`, "give a path, such as ./program");
+    return status.notFound;
+  }
+  const trace = settings.trace === undefined ? -1 : settings.trace === true ? 2 : openSync(settings.trace, "w");
+  try {
+    await using machine = await Machine.boot(program, {
+      args,
+      argv0: name,
+      env: settings.env,
+      cwd: workingDirectory(settings),
+      memory: settings.memory,
+      timeout: settings.timeout,
+      cpuTimeout: settings.cpuTimeout,
+      permissions: settings.permissions,
+      volumes: settings.volumes,
+      verbose: settings.verbose,
+      stdin: "inherit",
+      stdout: "inherit",
+      stderr: "inherit",
+      trace,
+    });
+    forwardSignals(machine);
+    const stop = await machine.run();
+    if (stop.reason === "exit") return stop.exitCode;
+    const report = machine.report();
+    if (report !== "" && !settings.quiet)
+      say(settings.verbose ? report.trimEnd() : (report.split("\n", 1)[0] as string), "the fault is in the program");
+    return 128 + (osConstants.signals[stop.signalCode] ?? 0);
+  } finally {
+    if (trace > 2) closeSync(trace);
+  }
+}
+
+/** The exit status for an error, printed. */
+export function statusOf(error: unknown): number {
+  if (error instanceof UsageError) {
+    say(error.message, error.hint);
+    return status.failed;
+  }
+  if (!PristineError.is(error)) {
+    say(error instanceof Error ? error.message : String(error), "report this");
+    return status.failed;
+  }
+  say(error.message, error.hint);
+  switch (error.code) {
+    case "NOT_FOUND":
+      return status.notFound;
+    case "NOT_EXECUTABLE":
+      return status.notExecutable;
+    case "TIMEOUT":
+      return status.timeout;
+    case "OUT_OF_MEMORY":
+      return status.outOfMemory;
+    default:
+      return status.failed;
+  }
+}
