@@ -1,0 +1,71 @@
+/**
+ * Runs the tests and closes with one plain line: `N passed, N failed, N skipped`.
+ *
+ * First the core's unit tests (a program of their own), then Bun's. `--lane=NAME` says which virtual machine this is for
+ * and chooses the files: emulation is some 30 times slower, so its lane has the core's tests and the capabilities that
+ * depend on the kind of KVM. Other words go to `bun test`.
+ */
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const root = join(import.meta.dir, "..");
+const laneFiles: Record<string, string[]> = {
+  amdv: ["test/lane.test.ts"],
+};
+
+const words = process.argv.slice(2);
+const lane = words.find((word) => word.startsWith("--lane="))?.slice("--lane=".length);
+const others = words.filter((word) => !word.startsWith("--lane="));
+
+function add(a: Counts, b: Counts): Counts {
+  return { passed: a.passed + b.passed, failed: a.failed + b.failed, skipped: a.skipped + b.skipped };
+}
+
+/** The core's unit tests, as the build installed them. */
+async function coreTests(): Promise<Counts> {
+  const tests = Bun.spawn([join(root, "zig-out/bin/core-tests")], { cwd: root, stdout: "inherit", stderr: "pipe" });
+  const text = await new Response(tests.stderr).text();
+  process.stderr.write(text);
+  const code = await tests.exited;
+  const all = /All (\d+) tests passed/.exec(text);
+  const some = /(\d+) passed; (\d+) skipped; (\d+) failed/.exec(text);
+  if (all && code === 0) return { passed: Number(all[1]), failed: 0, skipped: 0 };
+  if (some) return { passed: Number(some[1]), skipped: Number(some[2]), failed: Number(some[3]) };
+  // It ended without a summary: that is a failure, whatever its status.
+  return { passed: 0, failed: 1, skipped: 0 };
+}
+
+async function bunTests(files: string[]): Promise<Counts> {
+  const report = join(root, "junit.xml");
+  rmSync(report, { force: true });
+  const tests = Bun.spawn([process.execPath, "test", "--reporter=junit", `--reporter-outfile=${report}`, ...files], {
+    cwd: root,
+    stdout: "inherit",
+    stderr: "inherit",
+  });
+  const code = await tests.exited;
+  const xml = await Bun.file(report)
+    .text()
+    .catch(() => "");
+  rmSync(report, { force: true });
+  const count = (name: string) => Number(new RegExp(`<testsuites[^>]* ${name}="(\\d+)"`).exec(xml)?.[1] ?? 0);
+  const [total, failures, skipped] = [count("tests"), count("failures"), count("skipped")];
+  // A crash leaves no report, and a failure outside a test counts nowhere but in the status.
+  return { passed: total - failures - skipped, failed: failures || (code === 0 ? 0 : 1), skipped };
+}
+
+const files = lane ? laneFiles[lane] : [];
+if (!files) {
+  console.error(`there is no lane ${lane}; known: ${Object.keys(laneFiles).join(", ")}`);
+  process.exit(2);
+}
+let counts: Counts = others.length > 0 ? { passed: 0, failed: 0, skipped: 0 } : await coreTests();
+counts = add(counts, await bunTests([...files, ...others]));
+console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+process.exit(counts.failed > 0 ? 1 : 0);
