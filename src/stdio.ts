@@ -28,9 +28,19 @@ function makePipe(): [number, number] {
   return [ends[0] as number, ends[1] as number];
 }
 
+/**
+ * The writer of a pipe. Bun leaves a descriptor given by number open at the end, and the guest would never see the end of
+ * its input; opened by name it is the writer's own.
+ */
+function pipeWriter(descriptor: number): Bun.FileSink {
+  const sink = Bun.file(`/proc/self/fd/${descriptor}`).writer();
+  closeSync(descriptor);
+  return sink;
+}
+
 /** Feeds a pipe from a stream in the background; a guest that closes its end just ends it. */
 async function feed(source: ReadableStream<Uint8Array>, descriptor: number): Promise<void> {
-  const sink = Bun.file(descriptor).writer();
+  const sink = pipeWriter(descriptor);
   try {
     for await (const chunk of source) {
       sink.write(chunk);
@@ -54,7 +64,7 @@ function openInput(value: Spawn.Writable | undefined, streams: Streams): number 
   if (isFile(value) && value.name) return remember(streams, openSync(value.name, "r"));
   const [readEnd, writeEnd] = makePipe();
   streams.opened.push(readEnd);
-  if (value === "pipe") streams.sink = Bun.file(writeEnd).writer();
+  if (value === "pipe") streams.sink = pipeWriter(writeEnd);
   else feed(streamOf(value), writeEnd);
   return readEnd;
 }

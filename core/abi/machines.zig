@@ -95,8 +95,12 @@ pub fn close(handle: u32) i32 {
     return 0;
 }
 
+/// The writing end does not block: JavaScript's thread must go on when the pipe is full.
 pub fn pipe(ends: *[2]i32) i32 {
     _ = host.check(linux.pipe2(ends, .{ .CLOEXEC = true })) catch return hostFull();
+    const set_flags = 4;
+    const non_blocking = 0o4000;
+    _ = linux.fcntl(ends[1], set_flags, 1 | non_blocking);
     return 0;
 }
 

@@ -1,0 +1,88 @@
+/**
+ * `npm start`: a tour. Runs real static programs natively and in a machine on real input, compares what they print, and
+ * shows what each cost.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { Machine, PristineError } from "../src/index.ts";
+
+const guests = join(import.meta.dir, "../zig-out/guests");
+const busybox = "/bin/busybox";
+const dictionary = new TextEncoder().encode(
+  Array.from({ length: 4000 }, (_, index) => `line ${(index * 7919) % 4000} of the input\n`).join(""),
+);
+
+interface Stop {
+  title: string;
+  program: string;
+  args?: string[];
+  input?: Uint8Array<ArrayBuffer>;
+}
+
+const stops: Stop[] = [
+  { title: "hello (C)", program: join(guests, "hello") },
+  { title: "sha256 of 8 MiB (C)", program: join(guests, "sha256"), args: ["8"] },
+  { title: "matrix product (C)", program: join(guests, "matrix"), args: ["30"] },
+  { title: "word count (Zig)", program: join(guests, "words"), input: dictionary },
+  { title: "static PIE (Zig)", program: join(guests, "pie") },
+];
+const applets: [string, string[]][] = [
+  ["sort", ["-n", "-k2"]],
+  ["sha256sum", []],
+  ["grep", ["-c", "17"]],
+  ["sed", ["s/line/row/"]],
+  ["awk", ["{ s += $2 } END { print s }"]],
+  ["wc", []],
+  ["gzip", ["-c"]],
+];
+if (existsSync(busybox)) {
+  for (const [name, args] of applets) stops.push({ title: `busybox ${name}`, program: busybox, args: [name, ...args], input: dictionary });
+} else {
+  console.log("busybox is not there (Debian: apt-get install busybox-static); the tour goes on without its applets.\n");
+}
+
+function natively({ program, args = [], input }: Stop) {
+  const before = Bun.nanoseconds();
+  const done = Bun.spawnSync([program, ...args], { env: {}, stdin: input ?? "ignore" });
+  return { output: done.stdout, status: done.exitCode, ms: (Bun.nanoseconds() - before) / 1e6 };
+}
+
+async function inMachine({ program, args = [], input }: Stop) {
+  const before = Bun.nanoseconds();
+  await using vm = await Machine.boot(program, { args, stdin: input ?? "ignore" });
+  const [stop, output] = await Promise.all([vm.run(), new Response(vm.stdout).bytes()]);
+  const ms = (Bun.nanoseconds() - before) / 1e6;
+  const { syscalls, exits } = vm.counters();
+  return { output, status: stop.exitCode, ms, syscalls, exits };
+}
+
+let differences = 0;
+const rows = [];
+for (const stop of stops) {
+  const native = natively(stop);
+  try {
+    const machine = await inMachine(stop);
+    const same = Buffer.compare(native.output, machine.output) === 0 && native.status === machine.status;
+    if (!same) differences++;
+    rows.push({
+      program: stop.title,
+      "native ms": native.ms.toFixed(1),
+      "machine ms": machine.ms.toFixed(1),
+      "system calls": machine.syscalls,
+      exits: machine.exits,
+      "output bytes": machine.output.length,
+      same: same ? "yes" : "NO",
+    });
+  } catch (error) {
+    if (!PristineError.is(error)) throw error;
+    console.error(`pristine: ${stop.title}: ${error.message} (${error.hint})`);
+    process.exit(1);
+  }
+}
+console.log(Bun.inspect.table(rows));
+
+await using library = await Machine.boot(join(guests, "functions"), { stdout: "ignore" });
+const add = library.fn("add", { args: ["i64", "i64"], returns: "i64_fast" });
+console.log(`A function of the guest, called from TypeScript: add(40, 2) = ${add(40, 2)}`);
+console.log(differences === 0 ? "Every program printed in its machine what it prints natively." : `${differences} programs differ.`);
+process.exit(differences === 0 ? 0 : 1);
