@@ -34,7 +34,7 @@ fn thePlatform() !*const platform_module.Platform {
 }
 
 /// A machine whose program is `code`; its one segment is readable, writable and executable.
-fn bootCode(code: []const u8, memory_bytes: u64) !*Machine {
+pub fn bootCode(code: []const u8, memory_bytes: u64) !*Machine {
     const file = try builder.build(testing.allocator, .{ .entry = code_address, .segments = &.{.{ .flags = 7, .memsz = 0x2000 }} });
     defer testing.allocator.free(file);
     @memcpy(file[code_offset..][0..code.len], code);
