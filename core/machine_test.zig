@@ -1,24 +1,15 @@
 //! Machines with a few instructions in them: what a hostile or broken program, or a hostile ring 0, may do to the VMM.
 //! Each case is code that is copied into a minimal program; none may hang or end the process.
 const std = @import("std");
-const builder = @import("elf_builder.zig");
-const clock = @import("clock.zig");
-const elf = @import("elf.zig");
-const errors = @import("errors.zig");
+const bare_program = @import("bare_program.zig");
 const faults = @import("faults.zig");
-const host = @import("host.zig");
 const interrupt_module = @import("interrupt.zig");
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
-const loader = @import("loader.zig");
 const platform_module = @import("platform.zig");
 const Machine = @import("machine.zig").Machine;
-const FileTable = @import("linux/files/table.zig").FileTable;
 const Outcome = @import("run.zig").Outcome;
 const testing = std.testing;
-
-const code_address = 0x40_0100;
-const code_offset = 0x100;
 
 var platform: ?platform_module.Platform = null;
 
@@ -33,26 +24,8 @@ fn thePlatform() !*const platform_module.Platform {
     return &platform.?;
 }
 
-/// A machine whose program is `code`; its one segment is readable, writable and executable.
 pub fn bootCode(code: []const u8, memory_bytes: u64) !*Machine {
-    const file = try builder.build(testing.allocator, .{ .entry = code_address, .segments = &.{.{ .flags = 7, .memsz = 0x2000 }} });
-    defer testing.allocator.free(file);
-    @memcpy(file[code_offset..][0..code.len], code);
-    const machine = try Machine.create(testing.allocator, try thePlatform(), memory_bytes);
-    errdefer machine.destroyVm();
-    var record: errors.Record = .{};
-    machine.program = try loader.openBytes(file, &record);
-    machine.kernel = .{
-        .allocator = testing.allocator,
-        .memory = machine.space.access(),
-        .space = &machine.space,
-        .files = try FileTable.initEmpty(testing.allocator),
-        .clock = &machine.clock,
-        .interrupt = &machine.interrupt,
-    };
-    machine.kernel_made = true;
-    try loader.load(machine, &.{"test"}, &.{}, &record);
-    return machine;
+    return bare_program.boot(testing.allocator, try thePlatform(), code, memory_bytes);
 }
 
 const generous: interrupt_module.Limits = .{ .wall_ns = 20 * std.time.ns_per_s };

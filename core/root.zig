@@ -5,6 +5,7 @@ comptime {
 
 test {
     _ = @import("abi/exports.zig");
+    _ = @import("abi/self_test.zig");
     _ = @import("elf_fuzz.zig");
     _ = @import("errors.zig");
     _ = @import("linux/files/pipe.zig");
