@@ -1,0 +1,106 @@
+/** Operations that are one exit: a call from TypeScript, a system call; and clock reads, which are none. */
+import { Machine } from "../src/index.ts";
+import { type Benchmark, floor, guest, interleave, leastNanoseconds } from "./rounds.ts";
+
+/** An empty pre-bound call from TypeScript, against the raw exit. */
+export const call: Benchmark = async (smoke) => {
+  const repeats = smoke ? 20 : 2000;
+  await using vm = await Machine.boot(guest("functions"), { stdout: "ignore" });
+  await vm.run();
+  const nothing = vm.fn("nothing", {});
+  nothing();
+  const before = vm.counters().exits;
+  for (let index = 0; index < 100; index++) nothing();
+  const exits = (vm.counters().exits - before) / 100;
+  const least = await interleave(smoke ? 2 : 21, {
+    raw: () => floor().floor_raw_exit(repeats),
+    call: () => leastNanoseconds(repeats, nothing),
+  });
+  const ratio = least.call / least.raw;
+  return [
+    {
+      name: "empty call from TypeScript",
+      value: ratio,
+      unit: "raw exits",
+      floor: `raw exit ${(least.raw / 1000).toFixed(2)} µs`,
+      target: "≤ 1.10",
+      reached: ratio <= 1.1,
+      exits,
+      detail: `${(least.call / 1000).toFixed(2)} µs`,
+    },
+  ];
+};
+
+/** Nanoseconds per operation of a guest function that does it `count` times, by the difference of two lengths. */
+function perOperation(run: (count: number) => unknown, count: number, repeats: number): number {
+  const few = leastNanoseconds(repeats, () => run(1));
+  const many = leastNanoseconds(repeats, () => run(count + 1));
+  return (many - few) / count;
+}
+
+/** A system call answered by the VMM, against the raw exit. */
+export const systemCall: Benchmark = async (smoke) => {
+  const count = smoke ? 20 : 200;
+  const repeats = smoke ? 2 : 30;
+  await using vm = await Machine.boot(guest("calls"), { args: ["0"], stdout: "ignore" });
+  await vm.run();
+  const makeCalls = vm.fn("make_calls", { args: ["u64"], returns: "u64_fast" });
+  makeCalls(1);
+  const before = vm.counters().exits;
+  makeCalls(1001);
+  const exits = (vm.counters().exits - before - 2) / 1000;
+  const least = await interleave(smoke ? 2 : 21, {
+    raw: () => floor().floor_raw_exit(count * repeats),
+    call: () => perOperation(makeCalls, count, repeats),
+  });
+  const ratio = least.call / least.raw;
+  return [
+    {
+      name: "system call by exit",
+      value: ratio,
+      unit: "raw exits",
+      floor: `raw exit ${(least.raw / 1000).toFixed(2)} µs`,
+      target: "≤ 1.06 (aim 1.03)",
+      reached: ratio <= 1.06,
+      exits,
+      detail: `${(least.call / 1000).toFixed(2)} µs`,
+    },
+  ];
+};
+
+/** Seconds of user and system time say little here: the guest program times its own reads. */
+export const clock: Benchmark = async (smoke) => {
+  const reads = smoke ? 20_000 : 1_000_000;
+  const wall = (body: () => void) => leastNanoseconds(1, body);
+  const natively = (count: number) => wall(() => Bun.spawnSync([guest("clock"), `${count}`], { stdout: "ignore" }));
+  const inMachine = async (count: number) => {
+    await using vm = await Machine.boot(guest("clock"), { args: [`${count}`], stdout: "ignore", timeout: 60_000 });
+    const before = Bun.nanoseconds();
+    await vm.run();
+    return { ns: Bun.nanoseconds() - before, exits: vm.counters().exits };
+  };
+  const few = await inMachine(1000);
+  const many = await inMachine(1000 + reads);
+  const least = await interleave(smoke ? 2 : 15, {
+    nativeFew: () => natively(1000),
+    native: () => natively(1000 + reads),
+    machineFew: async () => (await inMachine(1000)).ns,
+    machine: async () => (await inMachine(1000 + reads)).ns,
+  });
+  const native = (least.native - least.nativeFew) / reads;
+  const machine = (least.machine - least.machineFew) / reads;
+  const ratio = machine / native;
+  const exits = (many.exits - few.exits) / reads;
+  return [
+    {
+      name: "clock read in the guest",
+      value: ratio,
+      unit: "× native",
+      floor: `native round of reads ${native.toFixed(0)} ns`,
+      target: "≤ 3",
+      reached: ratio <= 3,
+      exits,
+      detail: `${machine.toFixed(0)} ns; the exits are the program's own checks against the system call, one for 500 reads`,
+    },
+  ];
+};

@@ -1,0 +1,43 @@
+/**
+ * `npm run bench [-- --json] [--smoke] [NAME…]`: Pristine against what KVM itself costs, and against native processes.
+ */
+import { call, clock, systemCall } from "./exits.ts";
+import { compute, idle, lifeCycle, start } from "./programs.ts";
+import type { Benchmark, Finding } from "./rounds.ts";
+
+const benchmarks: Record<string, Benchmark> = { call, "system-call": systemCall, clock, compute, start, "life-cycle": lifeCycle, idle };
+
+const words = process.argv.slice(2);
+const json = words.includes("--json");
+const smoke = words.includes("--smoke");
+const names = words.filter((word) => !word.startsWith("--"));
+for (const name of names) {
+  if (!(name in benchmarks)) {
+    console.error(`there is no benchmark ${name}; there are ${Object.keys(benchmarks).join(", ")}`);
+    process.exit(2);
+  }
+}
+
+const findings: Finding[] = [];
+for (const [name, benchmark] of Object.entries(benchmarks)) {
+  if (names.length > 0 && !names.includes(name)) continue;
+  if (!json) console.error(`measuring ${name}`);
+  findings.push(...(await benchmark(smoke)));
+}
+if (json) console.log(JSON.stringify(findings, null, 2));
+else {
+  console.log(
+    Bun.inspect.table(
+      findings.map(({ name, value, unit, floor, target, reached, exits, detail }) => ({
+        benchmark: name,
+        figure: `${value.toFixed(3)} ${unit}`,
+        floor,
+        target,
+        reached: reached ? "yes" : "no",
+        exits: exits === undefined ? "" : exits,
+        detail: detail ?? "",
+      })),
+    ),
+  );
+}
+process.exit(0);
