@@ -48,7 +48,7 @@ export const compute: Benchmark = async (smoke) => {
 
 /** `pristine run` of a static hello, against an empty script under Bun. */
 export const start: Benchmark = async (smoke) => {
-  const main = join(root, "src/cli/main.ts");
+  const main = join(root, "dist/cli/main.js");
   const empty = join(root, "bench/empty.ts");
   const spawn = (words: string[]) => {
     const before = Bun.nanoseconds();

@@ -29,7 +29,6 @@ pub const Interrupt = struct {
     run: *kvm.Run,
     /// Thread that runs the guest, 0 while none does.
     thread: std.atomic.Value(i32) = .init(0),
-    deadline_ns: ?u64 = null,
 
     pub fn raise(self: *Interrupt, reason: u32) void {
         _ = self.reasons.fetchOr(reason, .seq_cst);
@@ -57,52 +56,68 @@ pub const Interrupt = struct {
     }
 };
 
+/// A timer that is left running between runs: setting one costs more than a short call's whole overhead. Each run notes
+/// its deadline; a timer that fires early sets itself to what is left, one that fires when nothing runs stays silent, and
+/// it is set anew only for a deadline before the one it is set to.
 const Timer = struct {
     id: i32 = -1,
     reason: u32,
-    armed: bool = false,
+    clock: linux.clockid_t,
+    /// When the timer will fire by its clock; 0 when it is not set.
+    fires_ns: std.atomic.Value(u64) = .init(0),
+    deadline_ns: std.atomic.Value(u64) = .init(0),
     target: std.atomic.Value(?*Interrupt) = .init(null),
 
-    fn create(self: *Timer, clock: linux.clockid_t) host.Error!void {
+    fn create(self: *Timer) host.Error!void {
         // struct sigevent of the kernel ABI: value, signo, notify, thread id; 64 bytes in all.
         const SigEvent = extern struct { value: usize, signo: i32, notify: i32, tid: i32, padding: [11]i32 = @splat(0) };
         comptime std.debug.assert(@sizeOf(SigEvent) == 64);
         const thread_id_notify = 4;
         var event: SigEvent = .{ .value = @intFromPtr(self), .signo = kick_signal, .notify = thread_id_notify, .tid = linux.gettid() };
-        _ = try host.check(linux.syscall3(.timer_create, @intFromEnum(clock), @intFromPtr(&event), @intFromPtr(&self.id)));
+        _ = try host.check(linux.syscall3(.timer_create, @intFromEnum(self.clock), @intFromPtr(&event), @intFromPtr(&self.id)));
     }
 
-    fn set(self: *Timer, ns: u64) void {
+    /// Safe in a signal handler.
+    fn set(self: *Timer, at_ns: u64) void {
+        self.fires_ns.store(at_ns, .seq_cst);
         const spec: linux.itimerspec = .{
             .it_interval = .{ .sec = 0, .nsec = 0 },
-            .it_value = .{ .sec = @intCast(ns / std.time.ns_per_s), .nsec = @intCast(ns % std.time.ns_per_s) },
+            .it_value = .{ .sec = @intCast(at_ns / std.time.ns_per_s), .nsec = @intCast(at_ns % std.time.ns_per_s) },
         };
-        _ = linux.syscall4(.timer_settime, @intCast(self.id), 0, @intFromPtr(&spec), 0);
+        const absolute = 1;
+        _ = linux.syscall4(.timer_settime, @intCast(self.id), absolute, @intFromPtr(&spec), 0);
     }
 
     fn arm(self: *Timer, target: *Interrupt, ns: u64) void {
+        const deadline = host.nowNs(self.clock) +| @max(ns, 1);
+        self.deadline_ns.store(deadline, .seq_cst);
         self.target.store(target, .seq_cst);
-        self.armed = true;
-        self.set(@max(ns, 1));
+        const fires = self.fires_ns.load(.seq_cst);
+        if (fires == 0 or fires > deadline) self.set(deadline);
     }
 
     fn disarm(self: *Timer) void {
-        if (!self.armed) return;
-        self.set(0);
-        self.armed = false;
         self.target.store(null, .seq_cst);
+    }
+
+    /// In the signal handler.
+    fn fired(self: *Timer) void {
+        self.fires_ns.store(0, .seq_cst);
+        const target = self.target.load(.seq_cst) orelse return;
+        const deadline = self.deadline_ns.load(.seq_cst);
+        if (host.nowNs(self.clock) < deadline) self.set(deadline) else target.raise(self.reason);
     }
 };
 
 /// The timers of one thread that runs guests.
 pub const ThreadTimers = struct {
-    wall: Timer = .{ .reason = Reason.wall },
-    cpu: Timer = .{ .reason = Reason.cpu },
+    wall: Timer = .{ .reason = Reason.wall, .clock = .MONOTONIC },
+    cpu: Timer = .{ .reason = Reason.cpu, .clock = .THREAD_CPUTIME_ID },
 
     pub fn init(self: *ThreadTimers) host.Error!void {
-        try self.wall.create(.MONOTONIC);
+        try self.wall.create();
         errdefer _ = linux.syscall1(.timer_delete, @intCast(self.wall.id));
-        try self.cpu.create(.THREAD_CPUTIME_ID);
+        try self.cpu.create();
     }
 
     pub fn deinit(self: *ThreadTimers) void {
@@ -111,7 +126,6 @@ pub const ThreadTimers = struct {
     }
 
     pub fn arm(self: *ThreadTimers, target: *Interrupt, limits: Limits) void {
-        target.deadline_ns = if (limits.wall_ns) |ns| host.monotonicNs() +| ns else null;
         if (limits.wall_ns) |ns| self.wall.arm(target, ns);
         if (limits.cpu_ns) |ns| self.cpu.arm(target, ns);
     }
@@ -153,7 +167,7 @@ const TimerInfo = extern struct { signo: i32, errno: i32, code: i32, padding: i3
 fn handle(_: i32, info: *const TimerInfo, _: ?*anyopaque) callconv(.c) void {
     if (info.code != timer_signal_code) return;
     const timer: *Timer = @ptrFromInt(info.value);
-    if (timer.target.load(.seq_cst)) |target| target.raise(timer.reason);
+    timer.fired();
 }
 
 /// Installs the handler once in the process.

@@ -79,6 +79,14 @@ pub const Device = struct {
         return self.cr4 & CR4.FSGSBASE != 0;
     }
 
+    /// CPUID leaf 7, EBX, as a VM is told to show it.
+    pub fn features(self: *const Device) u32 {
+        for (self.cpuid.entries[0..self.cpuid.nent]) |entry| {
+            if (entry.function == 7 and entry.index == 0) return entry.ebx;
+        }
+        return 0;
+    }
+
     /// Takes what the guest may use from the supported CPUID, and hides what it has no use for.
     fn readFeatures(self: *Device) void {
         var kept: u32 = 0;

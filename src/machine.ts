@@ -1,7 +1,5 @@
 /** `Machine`: one virtual machine running one Linux executable. */
 
-import { constants } from "node:os";
-import { fileURLToPath } from "node:url";
 import type { Spawn } from "bun";
 import { badOption, closedError, PristineError } from "./errors.ts";
 import { completion } from "./events.ts";
@@ -10,6 +8,7 @@ import { CallFrame, Counters as CountersLayout, errorCodes, limits, MachineBlock
 import { type CallTarget, type Compiled, compile, inferType, narrow } from "./functions.ts";
 import { Memory } from "./memory.ts";
 import { guestEnvironment, parseArguments, parseMemory, parsePermissions, parseTimeout, parseVolumes } from "./options.ts";
+import { signalByName, signalByNumber } from "./signals.ts";
 import { closeStreams, openStreams, type PipedOutput, pipedOutput, type Streams } from "./stdio.ts";
 import type {
   Address,
@@ -35,17 +34,9 @@ const stateNames = Object.fromEntries(Object.entries(MachineState).map(([name, v
   number,
   Machine["state"]
 >;
-/** SIGIOT, SIGPOLL and SIGUNUSED are second names of signals that have a better known one. */
-const secondNames = new Set(["SIGIOT", "SIGPOLL", "SIGUNUSED"]);
-const signalNames = Object.fromEntries(
-  Object.entries(constants.signals)
-    .filter(([name]) => !secondNames.has(name))
-    .map(([name, value]) => [value, name]),
-) as Record<number, NodeJS.Signals>;
-
 /** The number of a signal given by name or number. */
 function signalNumber(signal: NodeJS.Signals | number): number {
-  const number = typeof signal === "number" ? signal : constants.signals[signal];
+  const number = typeof signal === "number" ? signal : signalByName(signal);
   if (Number.isInteger(number) && number >= 1 && number <= 64) return number;
   throw badOption("signal", `${signal} is not a signal`, 'use a name such as "SIGTERM" or a number from 1 to 64');
 }
@@ -123,7 +114,7 @@ export class Machine<
     options.signal?.throwIfAborted();
     if (options.remote)
       throw new PristineError("UNSUPPORTED", "remotes are not in this version", "boot without `remote`", { feature: "remote" });
-    const path = program instanceof Uint8Array ? "(bytes)" : program instanceof URL ? fileURLToPath(program) : program;
+    const path = program instanceof Uint8Array ? "(bytes)" : program instanceof URL ? Bun.fileURLToPath(program) : program;
     if (typeof path !== "string" || path === "" || path.includes("\0"))
       throw badOption("program", "the program is not a path", "give a path, a file: URL or the program's bytes");
     const timeouts = {
@@ -199,7 +190,7 @@ export class Machine<
       case StopReason.exit:
         return { reason: "exit", exitCode: code, signalCode: null };
       case StopReason.signal:
-        return { reason: "signal", exitCode: null, signalCode: signalNames[code] ?? ("SIGKILL" as const) };
+        return { reason: "signal", exitCode: null, signalCode: signalByNumber(code) };
       case StopReason.ready:
         return { reason: "ready" };
       default:

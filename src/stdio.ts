@@ -1,10 +1,10 @@
 /** Standard streams: what the caller gives, as Bun.spawn takes it, and the core's descriptors. */
 
-import { closeSync, openSync } from "node:fs";
 import type { Spawn } from "bun";
 import { badOption } from "./errors.ts";
 import { onOutput } from "./events.ts";
 import { check, core } from "./ffi/library.ts";
+import { fs } from "./lazy.ts";
 
 /** Descriptor values with a meaning of their own for the core. */
 const ignored = -1;
@@ -34,7 +34,7 @@ function makePipe(): [number, number] {
  */
 function pipeWriter(descriptor: number): Bun.FileSink {
   const sink = Bun.file(`/proc/self/fd/${descriptor}`).writer();
-  closeSync(descriptor);
+  fs().closeSync(descriptor);
   return sink;
 }
 
@@ -61,7 +61,7 @@ function openInput(value: Spawn.Writable | undefined, streams: Streams): number 
   if (value === undefined || value === null || value === "ignore") return ignored;
   if (value === "inherit") return 0;
   if (typeof value === "number") return value;
-  if (isFile(value) && value.name) return remember(streams, openSync(value.name, "r"));
+  if (isFile(value) && value.name) return remember(streams, fs().openSync(value.name, "r"));
   const [readEnd, writeEnd] = makePipe();
   streams.opened.push(readEnd);
   if (value === "pipe") streams.sink = pipeWriter(writeEnd);
@@ -86,7 +86,7 @@ function openOutput(value: Spawn.Readable | undefined, option: "stdout" | "stder
   if (value === "pipe") return piped;
   if (value === "inherit") return inherited;
   if (typeof value === "number") return value;
-  if (isFile(value) && value.name) return remember(streams, openSync(value.name, "w"));
+  if (isFile(value) && value.name) return remember(streams, fs().openSync(value.name, "w"));
   throw badOption(option, `${option} cannot be written to that`, 'use "pipe", "inherit", "ignore", a descriptor or a file');
 }
 
@@ -115,7 +115,7 @@ export function openStreams(
 
 /** Closes this side's copies of what the core has duplicated. */
 export function closeStreams(streams: Streams): void {
-  for (const descriptor of streams.opened) closeSync(descriptor);
+  for (const descriptor of streams.opened) fs().closeSync(descriptor);
   streams.opened = [];
 }
 

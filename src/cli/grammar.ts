@@ -3,6 +3,8 @@
  * that is the program's. Optional values are given with `=` only, required ones with `=` or as the next word.
  */
 
+import { fs } from "../lazy.ts";
+
 /** What follows an option's name. */
 export type Arity = "none" | "optional" | "required";
 
@@ -102,8 +104,7 @@ export function split(words: readonly string[], specs: readonly OptionSpec[]): S
 }
 
 function isFolder(path: string): boolean {
-  const { statSync } = require("node:fs") as typeof import("node:fs");
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  return fs().statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
 const durationUnits: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };

@@ -1,6 +1,5 @@
 /** What the options of `pristine run` mean. */
-import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { fs, path as paths } from "../lazy.ts";
 import type { Permissions, Size, Volume } from "../types.ts";
 import { type Given, type OptionSpec, parseDuration, parseList, UsageError } from "./grammar.ts";
 
@@ -55,7 +54,7 @@ function rule(given: Given, names: readonly string[], asPaths: boolean): boolean
   const values = names.flatMap((name) => given.get(name) ?? []);
   if (values.includes(true)) return true;
   const list = values.flatMap((value) => parseList(value as string));
-  return asPaths ? list.map((path) => resolve(path)) : list;
+  return asPaths ? list.map((path) => paths().resolve(path)) : list;
 }
 
 function rules(given: Given, prefix: "allow" | "deny"): Omit<Permissions, "deny"> {
@@ -71,7 +70,7 @@ function rules(given: Given, prefix: "allow" | "deny"): Omit<Permissions, "deny"
 function parseVolume(text: string): Volume {
   const match = /^([^:]+):([^:]+)(?::(ro|rw))?$/.exec(text);
   if (!match) throw new UsageError(`${text} is not a volume`, "give -v HOST:GUEST, HOST:GUEST:ro or HOST:GUEST:rw");
-  return { host: resolve(match[1] as string), guest: match[2] as string, write: match[3] === "rw" };
+  return { host: paths().resolve(match[1] as string), guest: match[2] as string, write: match[3] === "rw" };
 }
 
 function readEnvironment(given: Given): Record<string, string> {
@@ -79,7 +78,7 @@ function readEnvironment(given: Given): Record<string, string> {
   for (const file of given.get("env-file") ?? []) {
     let text: string;
     try {
-      text = readFileSync(file as string, "utf8");
+      text = fs().readFileSync(file as string, "utf8");
     } catch {
       throw new UsageError(`${file} cannot be read`, "give --env-file a file with lines NAME=VALUE");
     }

@@ -1,9 +1,8 @@
 /** `pristine run`: one program, its streams and its exit status. */
-import { accessSync, closeSync, constants, openSync, statSync } from "node:fs";
-import { constants as osConstants } from "node:os";
-import { delimiter, join, resolve } from "node:path";
 import { PristineError } from "../errors.ts";
+import { fs, path } from "../lazy.ts";
 import { Machine } from "../machine.ts";
+import { signalByName } from "../signals.ts";
 import type { Permissions } from "../types.ts";
 import { split, UsageError } from "./grammar.ts";
 import { type RunSettings, runOptions, settingsOf } from "./options.ts";
@@ -11,18 +10,8 @@ import { say, status } from "./status.ts";
 
 /** The file of a program as it was typed: a path, or a name on PATH. */
 function findProgram(name: string): string | undefined {
-  if (name.includes("/")) return resolve(name);
-  for (const folder of (process.env.PATH ?? "").split(delimiter)) {
-    const path = join(folder || ".", name);
-    if (!statSync(path, { throwIfNoEntry: false })?.isFile()) continue;
-    try {
-      accessSync(path, constants.X_OK);
-      return resolve(path);
-    } catch {
-      // Not executable: the search goes on, as a shell's does.
-    }
-  }
-  return undefined;
+  if (!name.includes("/")) return Bun.which(name) ?? undefined;
+  return name.startsWith("/") ? name : path().resolve(name);
 }
 
 function readsEverywhere(permissions: Permissions | "all"): boolean {
@@ -31,12 +20,13 @@ function readsEverywhere(permissions: Permissions | "all"): boolean {
 
 /** The guest's working directory: what is asked for, else the caller's if it may be read, else the root. */
 function workingDirectory(settings: RunSettings): string {
-  if (settings.cwd !== undefined) return resolve(settings.cwd);
+  if (settings.cwd !== undefined) return path().resolve(settings.cwd);
   const here = process.cwd();
   const { permissions } = settings;
   if (readsEverywhere(permissions)) return here;
   const readable = (permissions as Permissions).read;
-  const covered = Array.isArray(readable) && readable.some((path) => here === path || here.startsWith(path === "/" ? "/" : `${path}/`));
+  const covered =
+    Array.isArray(readable) && readable.some((folder) => here === folder || here.startsWith(folder === "/" ? "/" : `${folder}/`));
   return covered ? here : "/";
 }
 
@@ -47,7 +37,7 @@ function forwardSignals(machine: Machine): void {
     process.on(signal, () => {
       received++;
       if (received === 1 && machine.state === "running") machine.kill(signal);
-      else process.exit(128 + osConstants.signals[signal]);
+      else process.exit(128 + signalByName(signal));
     });
   }
 }
@@ -64,7 +54,7 @@ export async function run(words: readonly string[]): Promise<number> {
     say(`${name}: not found on PATH`, "give a path, such as ./program");
     return status.notFound;
   }
-  const trace = settings.trace === undefined ? -1 : settings.trace === true ? 2 : openSync(settings.trace, "w");
+  const trace = settings.trace === undefined ? -1 : settings.trace === true ? 2 : fs().openSync(settings.trace, "w");
   try {
     await using machine = await Machine.boot(program, {
       args,
@@ -88,9 +78,9 @@ export async function run(words: readonly string[]): Promise<number> {
     const report = machine.report();
     if (report !== "" && !settings.quiet)
       say(settings.verbose ? report.trimEnd() : (report.split("\n", 1)[0] as string), "the fault is in the program");
-    return 128 + (osConstants.signals[stop.signalCode] ?? 0);
+    return 128 + signalByName(stop.signalCode);
   } finally {
-    if (trace > 2) closeSync(trace);
+    if (trace > 2) fs().closeSync(trace);
   }
 }
 

@@ -4,9 +4,8 @@
  * Addresses of host memory stay in this folder; everything else sees typed arrays.
  */
 import { dlopen, type Pointer, toArrayBuffer } from "bun:ffi";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { fromCore, PristineError } from "../errors.ts";
+import { fs } from "../lazy.ts";
 import { ABI_VERSION, MachineBlock, symbols } from "./table.ts";
 
 type Core = ReturnType<typeof dlopen<typeof symbols>>["symbols"];
@@ -23,20 +22,29 @@ export function core(): Core {
   return loaded;
 }
 
+/** From this file, or from the bundle that it is part of, to the package: both are two folders down. */
+const packageRoot = "../..";
+
 /** Where the library is: named by the environment, else beside this package. */
 function libraryPath(): string {
-  return process.env.PRISTINE_LIBRARY ?? join(import.meta.dir, "../../zig-out/lib/libpristine.so");
+  return process.env.PRISTINE_LIBRARY ?? `${import.meta.dir}/${packageRoot}/zig-out/lib/libpristine.so`;
 }
 
 function load(): Core {
   const path = libraryPath();
-  if (!existsSync(path)) {
-    throw new PristineError("INTERNAL", `the core's library is not at ${path}`, "run `npm run build`, or set PRISTINE_LIBRARY", {});
-  }
   let library: Core;
   try {
     library = dlopen(path, symbols).symbols;
   } catch (cause) {
+    if (!fs().existsSync(path)) {
+      throw new PristineError(
+        "INTERNAL",
+        `the core's library is not at ${path}`,
+        "run `npm run build`, or set PRISTINE_LIBRARY",
+        {},
+        { cause },
+      );
+    }
     throw new PristineError("ABI_MISMATCH", `the core's library ${path} cannot be loaded`, "run `npm run build`", {}, { cause });
   }
   const version = library.pristine_abi_version();
