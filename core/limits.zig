@@ -37,6 +37,8 @@ pub const arguments_total_max_bytes = stack_default_bytes / 4;
 pub const path_max_bytes = 4096;
 /// Open files of one guest, whatever it sets RLIMIT_NOFILE to.
 pub const descriptors_max = 4096;
+/// Pipes of one guest; each has a buffer of 64 KiB on the host.
+pub const pipes_max = 256;
 /// Linux's limits on one transfer and on the pieces of a vectored one.
 pub const transfer_max_bytes = 0x7fff_f000;
 pub const vector_max_pieces = 1024;

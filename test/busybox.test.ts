@@ -84,7 +84,7 @@ const commands: [string[], string?][] = [
   [["strings", "text"]],
   [["cal", "1", "2000"]],
   [["date", "-u", "-d", "@0"]],
-  [["sh", "-c", "i=0; while [ $i -lt 50 ]; do i=$((i+1)); done; echo $i ${i#5}"]],
+  [["sh", "-c", "i=0; while [ $i -lt 50 ]; do i=$((i+1)); done; echo $i $((i % 7))"]],
   [["ash", "-c", "for f in folder/*; do [ -d $f ] && echo $f; done; read x < csv; echo $x"]],
 ];
 

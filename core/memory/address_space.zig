@@ -157,10 +157,7 @@ pub const AddressSpace = struct {
             frame.* = 0;
             window.mapped -= 1;
         }
-        if (window.mapped > 0) return;
-        if (window.block) |block| self.frames.releaseBlock(block);
-        _ = self.windows.remove(base / limits.window_size);
-        self.allocator.destroy(window);
+        self.dropIfEmpty(base, window);
     }
 
     fn refreshEntries(self: *AddressSpace, base: u64, window: *Window, first: u16, last: u16) void {
@@ -204,6 +201,10 @@ pub const AddressSpace = struct {
         if (slot.found_existing) return slot.value_ptr.*;
         errdefer _ = self.windows.remove(address / limits.window_size);
         const table = try self.tables.windowTable(address);
+        // The VMM's own record of a window counts as one of the machine's frames, so that scattered pages cannot cost the
+        // host more than the ceiling says.
+        try self.frames.useOfBlock(1);
+        errdefer self.frames.unuseOfBlock(1);
         const window = self.allocator.create(Window) catch return error.OutOfMemory;
         window.* = .{ .table = table };
         slot.value_ptr.* = window;
@@ -262,6 +263,7 @@ pub const AddressSpace = struct {
     fn dropIfEmpty(self: *AddressSpace, address: u64, window: *Window) void {
         if (window.mapped > 0) return;
         if (window.block) |block| self.frames.releaseBlock(block);
+        self.frames.unuseOfBlock(1);
         _ = self.windows.remove(address / limits.window_size);
         self.allocator.destroy(window);
     }

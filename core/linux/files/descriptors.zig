@@ -145,10 +145,13 @@ pub fn pipe(k: *Kernel, a: Args) i64 {
 pub fn pipe2(k: *Kernel, a: Args) i64 {
     if (a[1] & ~@as(u64, O_CLOEXEC | table.O_NONBLOCK | 0o40000) != 0) return fail(.INVAL);
     const files = &k.files;
+    if (files.pipes >= limits.pipes_max) return fail(.NFILE);
     const made = Pipe.create(files.allocator) catch return fail(.NOMEM);
+    files.pipes += 1;
     const flags: u32 = @truncate(a[1] & table.O_NONBLOCK);
     const reader = files.create(.{ .pipe_read = made }, flags, "") catch {
         files.allocator.destroy(made);
+        files.pipes -= 1;
         return fail(.NOMEM);
     };
     const writer = files.create(.{ .pipe_write = made }, flags | 1, "") catch {
@@ -235,7 +238,7 @@ pub fn fsync(k: *Kernel, a: Args) i64 {
             k.hostCall();
             return @bitCast(linux.fsync(fd));
         },
-        .host_directory, .text, .synthetic_directory => return 0,
+        .host_directory, .text, .program, .synthetic_directory => return 0,
         else => return fail(.INVAL),
     }
 }

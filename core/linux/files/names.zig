@@ -181,7 +181,7 @@ fn openSynthetic(k: *Kernel, node: *const synthetic.Node, target: *const Target,
         .link => return error.Loop,
         .program => {
             if (writes) return error.Denied;
-            return files.create(.{ .text = .{ .bytes = try files.allocator.dupe(u8, k.program_bytes) } }, status_flags, path);
+            return files.create(.{ .program = .{ .bytes = k.program_bytes } }, status_flags, path);
         },
         .text, .generated => {
             if (writes) return error.Denied;

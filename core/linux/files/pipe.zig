@@ -16,18 +16,22 @@ pub const Pipe = struct {
         return pipe;
     }
 
-    pub fn closeReader(self: *Pipe, allocator: std.mem.Allocator) void {
+    /// True if the pipe is gone with it.
+    pub fn closeReader(self: *Pipe, allocator: std.mem.Allocator) bool {
         self.readers -= 1;
-        self.destroyIfUnused(allocator);
+        return self.destroyIfUnused(allocator);
     }
 
-    pub fn closeWriter(self: *Pipe, allocator: std.mem.Allocator) void {
+    /// True if the pipe is gone with it.
+    pub fn closeWriter(self: *Pipe, allocator: std.mem.Allocator) bool {
         self.writers -= 1;
-        self.destroyIfUnused(allocator);
+        return self.destroyIfUnused(allocator);
     }
 
-    fn destroyIfUnused(self: *Pipe, allocator: std.mem.Allocator) void {
-        if (self.readers == 0 and self.writers == 0) allocator.destroy(self);
+    fn destroyIfUnused(self: *Pipe, allocator: std.mem.Allocator) bool {
+        if (self.readers > 0 or self.writers > 0) return false;
+        allocator.destroy(self);
+        return true;
     }
 
     pub fn read(self: *Pipe, out: []u8) usize {
@@ -54,8 +58,8 @@ pub const Pipe = struct {
 test "bytes come out of a pipe in order, around its end too" {
     const pipe = try Pipe.create(std.testing.allocator);
     defer {
-        pipe.closeReader(std.testing.allocator);
-        pipe.closeWriter(std.testing.allocator);
+        _ = pipe.closeReader(std.testing.allocator);
+        _ = pipe.closeWriter(std.testing.allocator);
     }
     var next_in: u8 = 0;
     var next_out: u8 = 0;

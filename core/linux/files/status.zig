@@ -131,6 +131,7 @@ fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Fact
         .output, .pipe_read, .pipe_write => facts.* = madeUp(k, linux.S.IFIFO | 0o600, 0, @intFromPtr(description) >> 4, .{ 0, 0 }),
         .device => |device| facts.* = ofDevice(k, device),
         .text => |text| facts.* = madeUp(k, linux.S.IFREG | 0o444, text.bytes.len, inodeOf(description.path), .{ 0, 0 }),
+        .program => |program| facts.* = madeUp(k, linux.S.IFREG | 0o755, program.bytes.len, inodeOf(description.path), .{ 0, 0 }),
         .synthetic_directory => |directory| facts.* = madeUp(k, linux.S.IFDIR | 0o555, 0, inodeOf(directory.path), .{ 0, 0 }),
     }
     return 0;

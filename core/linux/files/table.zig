@@ -21,6 +21,8 @@ pub const Kind = union(enum) {
     device: synthetic.Device,
     /// The text of a synthetic file, made when it was opened.
     text: struct { bytes: []u8, at: u64 = 0 },
+    /// The program's own file, as it was when it was loaded; its bytes are the machine's.
+    program: struct { bytes: []const u8, at: u64 = 0 },
     synthetic_directory: struct { path: []u8, at: u64 = 0 },
     pipe_read: *Pipe,
     pipe_write: *Pipe,
@@ -61,6 +63,8 @@ pub const FileTable = struct {
     working_directory: []u8,
     permissions: permissions_module.Permissions = .{},
     mounts: []paths.Mount = &.{},
+    /// Pipes there are; each holds memory of the host's.
+    pipes: u32 = 0,
     hook: paths.DeniedHook = .{},
     /// Owns the texts of permissions and mounts.
     arena: std.heap.ArenaAllocator,
@@ -151,9 +155,9 @@ pub const FileTable = struct {
             },
             .text => |text| self.allocator.free(text.bytes),
             .synthetic_directory => |directory| self.allocator.free(directory.path),
-            .pipe_read => |pipe| pipe.closeReader(self.allocator),
-            .pipe_write => |pipe| pipe.closeWriter(self.allocator),
-            .output, .device => {},
+            .pipe_read => |pipe| self.pipes -= @intFromBool(pipe.closeReader(self.allocator)),
+            .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
+            .output, .device, .program => {},
         }
         self.allocator.free(description.path);
         self.allocator.destroy(description);

@@ -61,15 +61,7 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
             },
             .terminal => return fail(.NXIO),
         },
-        .text => |*text| {
-            const at = position orelse text.at;
-            if (at >= text.bytes.len) return 0;
-            const from = text.bytes[@intCast(at)..];
-            const count = @min(from.len, out.len);
-            @memcpy(out[0..count], from[0..count]);
-            if (position == null) text.at += count;
-            return @intCast(count);
-        },
+        inline .text, .program => |*text| return readText(text.bytes, &text.at, out, position),
         .host_directory, .synthetic_directory => return fail(.ISDIR),
         .pipe_read => |pipe| {
             if (position != null) return fail(.SPIPE);
@@ -83,6 +75,17 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
         },
         .pipe_write, .output => return fail(.BADF),
     }
+}
+
+/// Reads from bytes in memory, at their own position or a given one.
+fn readText(bytes: []const u8, own: *u64, out: []u8, position: Position) i64 {
+    const at = position orelse own.*;
+    if (at >= bytes.len) return 0;
+    const from = bytes[@intCast(at)..];
+    const count = @min(from.len, out.len);
+    @memcpy(out[0..count], from[0..count]);
+    if (position == null) own.* += count;
+    return @intCast(count);
 }
 
 fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position: Position) i64 {
@@ -116,7 +119,7 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
                 if (k.waitForHost(-1, 0, null) == .interrupted) return fail(.INTR);
             }
         },
-        .text, .pipe_read, .host_directory, .synthetic_directory => return fail(.BADF),
+        .text, .program, .pipe_read, .host_directory, .synthetic_directory => return fail(.BADF),
     }
 }
 
@@ -271,7 +274,7 @@ fn unread(k: *Kernel, from: *Description, count: u64, own_position: bool) void {
             k.hostCall();
             _ = linux.lseek(fd, -@as(i64, @intCast(count)), linux.SEEK.CUR);
         },
-        .text => |*text| text.at -= count,
+        inline .text, .program => |*text| text.at -= count,
         else => {},
     }
 }
@@ -280,7 +283,7 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
     const to = writable(k, a[0]) orelse return fail(.BADF);
     const from = readable(k, a[1]) orelse return fail(.BADF);
     switch (from.kind) {
-        .host_file, .text => {},
+        .host_file, .text, .program => {},
         else => return fail(.INVAL),
     }
     if (to.status_flags & table.O_APPEND != 0) return fail(.INVAL);
@@ -299,7 +302,7 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
             k.hostCall();
             return negative(linux.lseek(directory.fd, offset, @intCast(a[2] & 0xff)));
         },
-        .text => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
+        inline .text, .program => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
         .synthetic_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
         .device => return 0,
         .host_stream => |fd| {
@@ -328,7 +331,7 @@ pub fn readForMapping(k: *Kernel, fd: i32, offset: u64, out: []u8) i64 {
     const description = k.files.get(fd) orelse return fail(.BADF);
     const position = positionOf(offset) orelse return fail(.OVERFLOW);
     return switch (description.kind) {
-        .host_file, .text => readPiece(k, description, out, position),
+        .host_file, .text, .program => readPiece(k, description, out, position),
         .device => |device| if (device == .zero) 0 else fail(.NODEV),
         else => fail(.NODEV),
     };
@@ -342,7 +345,7 @@ pub fn checkMapping(k: *Kernel, fd: i32, protection: u64, flags: u64) i64 {
     const writes = protection & 2 != 0;
     if (shared and writes) return if (description.mayWrite()) fail(.NODEV) else fail(.ACCES);
     return switch (description.kind) {
-        .host_file, .text => 0,
+        .host_file, .text, .program => 0,
         .device => |device| if (device == .zero) 0 else fail(.NODEV),
         else => fail(.NODEV),
     };
