@@ -1,11 +1,20 @@
 /**
  * `npm run bench [-- --json] [--smoke] [NAME…]`: Pristine against what KVM itself costs, and against native processes.
  */
-import { call, clock, systemCall } from "./exits.ts";
+import { call, clock, shortCall, systemCall } from "./exits.ts";
 import { compute, idle, lifeCycle, start } from "./programs.ts";
 import type { Benchmark, Finding } from "./rounds.ts";
 
-const benchmarks: Record<string, Benchmark> = { call, "system-call": systemCall, clock, compute, start, "life-cycle": lifeCycle, idle };
+const benchmarks: Record<string, Benchmark> = {
+  call,
+  "system-call": systemCall,
+  "short-call": shortCall,
+  clock,
+  compute,
+  start,
+  "life-cycle": lifeCycle,
+  idle,
+};
 
 const words = process.argv.slice(2);
 const json = words.includes("--json");

@@ -60,8 +60,8 @@ pub const selector_tss: u16 = 0x40;
 
 /// Stubs of `user_stubs`.
 pub const stub_syscall = Page.user_stubs.address() + 0x00;
-pub const stub_call_return = Page.user_stubs.address() + 0x40;
-pub const stub_float_call = Page.user_stubs.address() + 0x80;
+pub const stub_call_return = Page.user_stubs.address() + 0x60;
+pub const stub_float_call = Page.user_stubs.address() + 0x90;
 pub const stub_signal_return = Page.user_stubs.address() + 0x100;
 /// The system-call stub of hardware platforms, in `ring0_stubs` behind the exception stubs.
 pub const stub_ring0_syscall = Page.ring0_stubs.address() + 0x800;

@@ -58,6 +58,8 @@ pub const Machine = struct {
     arena: struct { at: u64 = 0, end: u64 = 0 } = .{},
     state: State = .loaded,
     started: bool = false,
+    /// The guest is made to trap behind the stub that a signal found it in.
+    stepping: bool = false,
     /// The VM did what no stub does: it is not used again.
     broken: bool = false,
     last_fault: faults.Fault = .{ .signal = 0, .code = 0 },
@@ -92,7 +94,7 @@ pub const Machine = struct {
         self.interrupt = .{ .run = self.vm.run };
         self.vcpu = .{ .vm = &self.vm, .route = platform.route, .exception_stack = self.systemPage(.exception_stack) };
         try self.mapSystemArea();
-        try self.vm.enterLongMode(&platform.device, self.space.tables.rootPhysical(), platform.syscallEntry());
+        try self.vm.enterLongMode(&platform.device, self.space.tables.rootPhysical(), platform.syscallEntry(), platform.syscallFlagMask());
         self.clock = .init(platform.prepareTsc(&self.vm), &platform.calibration, self.systemPage(.vdso_parameters));
         return self;
     }
@@ -108,10 +110,15 @@ pub const Machine = struct {
         return @ptrCast(self.frames.bytes(@intCast(page.physical() / limits.page_size), 1).ptr);
     }
 
+    /// Writes the stubs anew; to be called before the first run.
+    pub fn writeStubs(self: *Machine, answers: system_area.Answers) void {
+        system_area.writeRing0Stubs(self.systemPage(.ring0_stubs), answers);
+        system_area.writeUserStubs(self.systemPage(.user_stubs), self.platform.route, answers);
+    }
+
     fn mapSystemArea(self: *Machine) CreateError!void {
         system_area.writeDescriptors(self.systemPage(.descriptors));
-        system_area.writeRing0Stubs(self.systemPage(.ring0_stubs));
-        system_area.writeUserStubs(self.systemPage(.user_stubs), self.platform.route);
+        self.writeStubs(.none);
         const P = layout.Page;
         const leaf = page_tables.leaf;
         try self.space.mapSystemPage(P.descriptors.address(), leaf(P.descriptors.physical(), .{ .user = false }));

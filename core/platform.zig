@@ -45,6 +45,15 @@ pub const Platform = struct {
         return if (self.cpuid_honoured) self.device.hasFsgsbase() else host.cpuid(7, 0).ebx & 1 == 1;
     }
 
+    /// Flags that `syscall` clears: Linux's own set in ring 0; none where it stays in ring 3, since a stub there that answers
+    /// by itself could not put them back.
+    pub fn syscallFlagMask(self: *const Platform) u64 {
+        return switch (self.route) {
+            .ring3_store => 0,
+            .ring0_out => 0x47700,
+        };
+    }
+
     pub fn syscallEntry(self: *const Platform) u64 {
         return switch (self.route) {
             .ring3_store => layout.stub_syscall,
@@ -167,7 +176,7 @@ const Bench = struct {
     fn map(self: *Bench, device: *const Device) ProbeError!void {
         const first = layout.system_physical / limits.page_size;
         system_area.writeDescriptors(self.frames.bytes(first, 1)[0..limits.page_size]);
-        system_area.writeRing0Stubs(self.frames.bytes(first + 1, 1)[0..limits.page_size]);
+        system_area.writeRing0Stubs(self.frames.bytes(first + 1, 1)[0..limits.page_size], .none);
         self.frames.bytes(first + 2, 1)[0..2].* = .{ 0xe6, probe_port };
         const P = layout.Page;
         inline for (.{
@@ -179,7 +188,7 @@ const Bench = struct {
         }) |pair| self.set(pair[0].address(), pair[1]) catch return error.OutOfMemory;
         self.set(code_address, page_tables.leaf(@as(u64, self.code) * limits.page_size, .{ .execute = true })) catch return error.OutOfMemory;
         self.set(data_address, page_tables.leaf(@as(u64, self.data[0]) * limits.page_size, .{})) catch return error.OutOfMemory;
-        try self.vm.enterLongMode(device, self.tables.rootPhysical(), layout.Page.user_stubs.address());
+        try self.vm.enterLongMode(device, self.tables.rootPhysical(), layout.Page.user_stubs.address(), 0);
     }
 
     fn backSlots(context: *anyopaque, bytes: u64) host.Error!void {

@@ -25,6 +25,9 @@ pub const Outcome = union(enum) {
     broken: []const u8,
 };
 
+const debug_vector = 1;
+const trap_flag: u64 = 0x100;
+
 /// The same instruction may fault so often at one address before the fault counts as incurable.
 const same_fault_max = 64;
 
@@ -69,14 +72,21 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.cpu != 0) return .{ .timeout = .cpu };
     machine.interrupt.clear(Reason.signal | Reason.wake);
     machine.interrupt.rearmEntry();
-    // Signals act at the next system call or fault when the guest is inside a stub, here when it is in its own code.
-    if (machine.started and machine.vcpu.inOwnCode()) return deliverSignals(machine, null);
+    if (!machine.started or !machine.kernel.signals.anyDeliverable()) return null;
+    if (machine.vcpu.inOwnCode()) return deliverSignals(machine, null);
+    // Inside the system-call stub the registers are not the user's: one step behind it they are. The stub may answer by
+    // itself, so waiting for its exit could be for ever.
+    if (machine.vcpu.stepOutOfStub()) machine.stepping = true;
     return null;
 }
 
 fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
     const k = &machine.kernel;
     const regs = machine.vcpu.registers();
+    if (machine.stepping) {
+        machine.stepping = false;
+        regs.r11 &= ~trap_flag;
+    }
     const number = regs.rax;
     const args: [6]u64 = .{ regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9 };
     const sregs = machine.vcpu.segments();
@@ -131,6 +141,17 @@ fn stopAfterCall(machine: *Machine, result: i64, outcome: Outcome) Outcome {
 fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
     machine.kernel.counters.faults += 1;
     const regs = machine.vcpu.registers();
+    // Single-stepping goes over the stub, as it goes over a system call.
+    if (exception.vector == debug_vector and machine.vcpu.inUserStub()) {
+        machine.vcpu.resumeUser();
+        return null;
+    }
+    if (exception.vector == debug_vector and machine.stepping) {
+        machine.stepping = false;
+        regs.rflags &= ~trap_flag;
+        machine.vcpu.resumeUser();
+        return deliverSignals(machine, null);
+    }
     if (exception.vector != faults.page_fault_vector) return raise(machine, faults.ofException(asHardware(machine, exception), regs.rip));
     const outcome = machine.space.fault(exception.address, faults.accessOf(exception.error_code));
     switch (outcome) {

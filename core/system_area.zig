@@ -56,18 +56,63 @@ pub fn exceptionStub(vector: u8) u64 {
     return layout.Page.ring0_stubs.address() + @as(u64, vector) * exception_stub_bytes;
 }
 
+/// Calls that need nothing but a number are answered by the stub itself, without an exit: the numbers of getpid and
+/// gettid. Only rax and rcx change meanwhile, and no flag does.
+const getpid = 39;
+const gettid = 186;
+
+/// `xchg %rax, %rcx` puts the number where `jecxz` can test it without touching flags. Behind it comes the exit; the
+/// answer's `mov` and `leave` come last.
+fn answering(comptime exit: []const u8, comptime leave: []const u8) struct { code: []const u8, answer: usize, exit_end: usize } {
+    const exchange = [_]u8{ 0x48, 0x91 };
+    const first = exchange ++ [_]u8{ 0x8d, 0x49, @bitCast(@as(i8, -getpid)) };
+    const second = [_]u8{ 0x8d, 0x89 } ++ std.mem.toBytes(@as(i32, getpid - gettid));
+    const undo = [_]u8{ 0x8d, 0x89 } ++ std.mem.toBytes(@as(i32, gettid)) ++ exchange;
+    const jump_bytes = 3;
+    const behind_second = undo.len + exit.len;
+    const jump_second = [_]u8{ 0x67, 0xe3, behind_second };
+    const jump_first = [_]u8{ 0x67, 0xe3, second.len + jump_bytes + behind_second };
+    const before_exit = first ++ jump_first ++ second ++ jump_second ++ undo;
+    const code = before_exit ++ exit ++ exchange ++ [_]u8{ 0xb8, 0, 0, 0, 0 } ++ leave;
+    return .{ .code = code, .answer = before_exit.len + exit.len + exchange.len + 1, .exit_end = before_exit.len };
+}
+
+/// Whether the stub may answer by itself, and with what. A trace wants to see every call.
+pub const Answers = union(enum) { none, process: i32 };
+
+/// The stub's bytes: with the answer patched in, or just the exit.
+fn putSystemCallStub(page: *[limits.page_size]u8, offset: u64, comptime exit: []const u8, comptime leave: []const u8, answers: Answers) void {
+    const with = comptime answering(exit, leave);
+    // The exit is at the same place either way, so that its instruction pointer is one constant.
+    switch (answers) {
+        .none => {
+            @memset(page[offset..][0..with.exit_end], 0x90);
+            @memcpy(page[offset + with.exit_end ..][0..exit.len], exit);
+        },
+        .process => |pid| {
+            @memcpy(page[offset..][0..with.code.len], with.code);
+            std.mem.writeInt(i32, page[offset + with.answer ..][0..4], pid, .little);
+        },
+    }
+}
+
+const ring0_exit = [_]u8{ 0xe6, layout.port_syscall, 0x48, 0x0f, 0x07 };
+const ring0_leave = [_]u8{ 0x48, 0x0f, 0x07 };
+const ring3_exit = store_to_exit_page ++ trap;
+const ring3_leave = [_]u8{ 0xff, 0xe1 };
+
 /// Fills the ring-0 stub page: for each vector `out %al, $port; hlt`, and the system-call stub `out; sysretq`.
-pub fn writeRing0Stubs(page: *[limits.page_size]u8) void {
+pub fn writeRing0Stubs(page: *[limits.page_size]u8, answers: Answers) void {
     @memset(page, 0xf4);
     for (0..layout.vectors) |vector| {
         page[vector * exception_stub_bytes ..][0..2].* = .{ 0xe6, @intCast(layout.port_exception + vector) };
     }
     const offset = layout.stub_ring0_syscall - layout.Page.ring0_stubs.address();
-    page[offset..][0..5].* = .{ 0xe6, layout.port_syscall, 0x48, 0x0f, 0x07 };
+    putSystemCallStub(page, offset, &ring0_exit, &ring0_leave, answers);
 }
 
 /// Where the ring-0 system-call stub goes on after the VMM has answered.
-pub const ring0_sysret = layout.stub_ring0_syscall + 2;
+pub const ring0_sysret = layout.stub_ring0_syscall + answering(&ring0_exit, &ring0_leave).exit_end + 2;
 
 /// `movabs %rax, exit page`: ten bytes, stores rax and so carries the system call's number.
 const store_to_exit_page = [_]u8{ 0x48, 0xa3 } ++ std.mem.toBytes(std.mem.nativeToLittle(u64, layout.Page.exit.address()));
@@ -90,9 +135,9 @@ const load_float_arguments = blk: {
 const signal_return = [_]u8{ 0xb8, 15, 0, 0, 0 } ++ syscall ++ trap;
 
 /// Fills the stub page of ring 3.
-pub fn writeUserStubs(page: *[limits.page_size]u8, route: SyscallRoute) void {
+pub fn writeUserStubs(page: *[limits.page_size]u8, route: SyscallRoute, answers: Answers) void {
     @memset(page, 0xcc);
-    put(page, layout.stub_syscall, &(store_to_exit_page ++ trap));
+    putSystemCallStub(page, layout.stub_syscall - layout.Page.user_stubs.address(), &ring3_exit, &ring3_leave, answers);
     switch (route) {
         .ring3_store => put(page, layout.stub_call_return, &(result_to_rdx ++ store_to_exit_page ++ trap)),
         .ring0_out => put(page, layout.stub_call_return, &(result_to_rdx ++ syscall ++ trap)),
@@ -110,7 +155,7 @@ pub fn callReturnRip(route: SyscallRoute) u64 {
 }
 
 /// The instruction pointer with which an exit of the ring-3 system-call stub arrives.
-pub const ring3_syscall_rip = layout.stub_syscall + store_to_exit_page.len;
+pub const ring3_syscall_rip = layout.stub_syscall + answering(&ring3_exit, &ring3_leave).exit_end + store_to_exit_page.len;
 
 fn put(page: *[limits.page_size]u8, address: u64, code: []const u8) void {
     const offset = address - layout.Page.user_stubs.address();

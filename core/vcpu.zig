@@ -82,6 +82,30 @@ pub const Vcpu = struct {
         return self.segments().cs.dpl == 3 and self.registers().rip < layout.system_base;
     }
 
+    /// Makes the guest trap right behind the system-call stub if it stands in it. False if it does not, or if the program
+    /// steps through its own code already.
+    pub fn stepOutOfStub(self: *Vcpu) bool {
+        const stub_bytes = 0x60;
+        const trap_flag: u64 = 0x100;
+        const regs = self.registers();
+        const start = switch (self.route) {
+            .ring3_store => layout.stub_syscall,
+            .ring0_out => layout.stub_ring0_syscall,
+        };
+        if (regs.rip -% start >= stub_bytes) return false;
+        // Ring 0 goes back with the flags in r11, ring 3 keeps those it has.
+        const flags = if (self.route == .ring0_out) &regs.r11 else &regs.rflags;
+        if (flags.* & trap_flag != 0) return false;
+        flags.* |= trap_flag;
+        self.vm.run.dirty_regs |= kvm.SYNC_X86_REGS;
+        return true;
+    }
+
+    /// Whether ring 3 stands in the page of stubs that it may run.
+    pub fn inUserStub(self: *Vcpu) bool {
+        return self.registers().rip -% layout.Page.user_stubs.address() < limits.page_size;
+    }
+
     pub fn setSegmentBases(self: *Vcpu, fs: u64, gs: u64) void {
         const sregs = self.segments();
         sregs.fs.base = fs;

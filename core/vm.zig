@@ -33,8 +33,6 @@ const EFER = struct {
     const LMA = 1 << 10;
     const NXE = 1 << 11;
 };
-/// Flags that `syscall` clears, Linux's own set.
-const syscall_flag_mask: u64 = 0x47700;
 /// State components a guest may use: x87, SSE, AVX, and the three of AVX-512.
 const xcr0_wanted: u64 = 0xe7;
 const kvm_leaf_first = 0x4000_0000;
@@ -201,7 +199,8 @@ pub const Vm = struct {
     }
 
     /// 64-bit ring 3 with paging on, as every program starts.
-    pub fn enterLongMode(self: *Vm, device: *const Device, root_physical: u64, syscall_entry: u64) host.Error!void {
+    /// `flag_mask` are the flags that `syscall` clears.
+    pub fn enterLongMode(self: *Vm, device: *const Device, root_physical: u64, syscall_entry: u64, flag_mask: u64) host.Error!void {
         var sregs: kvm.Sregs = undefined;
         _ = try host.ioctlPtr(self.vcpu_fd, kvm.GET_SREGS, &sregs);
         const apic_base = sregs.apic_base;
@@ -223,18 +222,18 @@ pub const Vm = struct {
         sregs.idt = .{ .base = layout.Page.descriptors.address() + layout.idt_offset, .limit = layout.vectors * 16 - 1 };
         _ = try host.ioctlPtr(self.vcpu_fd, kvm.SET_SREGS, &sregs);
         self.run.sync.s.sregs = sregs;
-        try self.setSystemCallEntry(syscall_entry);
+        try self.setSystemCallEntry(syscall_entry, flag_mask);
         // PVM offers XCR0 without OSXSAVE in CR4; KVM keeps AVX state only for what XCR0 holds.
         if (device.xcr0 & 3 == 3) try self.setXcr0(device.xcr0);
     }
 
-    fn setSystemCallEntry(self: *Vm, entry: u64) host.Error!void {
+    fn setSystemCallEntry(self: *Vm, entry: u64, flag_mask: u64) host.Error!void {
         // SYSRET takes user CS and SS from the upper half, SYSCALL kernel CS and SS from the lower.
         const star = @as(u64, layout.selector_user_data - 8) << 48 | @as(u64, layout.selector_kernel_code) << 32;
         var msrs: kvm.Msrs(3) = .{ .entries = .{
             .{ .index = kvm.MSR_STAR, .data = star },
             .{ .index = kvm.MSR_LSTAR, .data = entry },
-            .{ .index = kvm.MSR_SFMASK, .data = syscall_flag_mask },
+            .{ .index = kvm.MSR_SFMASK, .data = flag_mask },
         } };
         if (try host.ioctlPtr(self.vcpu_fd, kvm.SET_MSRS, &msrs) != 3) return error.HostFailure;
     }

@@ -127,6 +127,7 @@ export interface BootOptions<
 export interface Counters {
   /** Exits of the virtual CPU to the host: what operations cost on any machine. */
   readonly exits: number;
+  /** System calls that reached the host; getpid, gettid and clock reads are answered in the guest. */
   readonly syscalls: number;
   /** System calls by Linux's number. */
   readonly byNumber: ReadonlyMap<number, number>;

@@ -171,6 +171,14 @@ test("a first SIGTERM is the guest's, a second ends the machine", async () => {
   expect(await first.exited).toBe(143);
 });
 
+test("a second signal ends the machine whatever the guest does with the first", async () => {
+  const child = Bun.spawn([process.execPath, main, "run", "--trace", guest("upper")], { stdin: "pipe", stdout: "ignore", stderr: "pipe" });
+  for await (const chunk of child.stderr) if (new TextDecoder().decode(chunk).includes("arch_prctl")) break;
+  child.kill("SIGINT");
+  child.kill("SIGINT");
+  expect(await child.exited).toBe(130);
+});
+
 test("a closed pipe ends a program that writes without end", async () => {
   const done = Bun.spawnSync([
     "sh",

@@ -107,6 +107,21 @@ test(
 );
 
 test(
+  "the guest's stub answers getpid without an exit, with the number the VMM gives",
+  async () => {
+    await using vm = await Machine.boot(guest("calls"), { args: ["0"], ...relaxed });
+    await vm.run();
+    const before = vm.counters().exits;
+    vm.call("make_short_calls", 1000);
+    expect(vm.counters().exits - before).toBe(1);
+    await using functions = await Machine.boot(guest("functions"), { ...relaxed, stdout: "ignore" });
+    await functions.run();
+    expect(functions.call("process_id")).toBe(1000);
+  },
+  patience,
+);
+
+test(
   "clock reads make no system call and time does not run back",
   async () => {
     const few = await runGuest("clock", ["1000"]);

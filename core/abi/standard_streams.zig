@@ -31,6 +31,7 @@ pub fn makeKernel(entry: *registry.Entry, config: *const Config, record: *errors
         .interrupt = &machine.interrupt,
     };
     try files_setup.make(machine, config, record);
+    if (machine.tracer == null) machine.writeStubs(.{ .process = machine.kernel.identity.pid });
 }
 
 /// The embedder's descriptors are duplicated, so that each side closes its own.
