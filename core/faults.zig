@@ -27,7 +27,6 @@ const SEGV_MAPERR = 1;
 const SEGV_ACCERR = 2;
 const ILL_ILLOPN = 2;
 const FPE_INTDIV = 1;
-const TRAP_BRKPT = 1;
 const TRAP_TRACE = 2;
 const BUS_ADRALN = 1;
 

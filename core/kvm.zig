@@ -13,7 +13,6 @@ pub const GET_SUPPORTED_CPUID = 0xC008AE05;
 pub const CREATE_VCPU = 0xAE41;
 pub const SET_USER_MEMORY_REGION = 0x4020AE46;
 pub const RUN = 0xAE80;
-pub const GET_REGS = 0x8090AE81;
 pub const SET_REGS = 0x4090AE82;
 pub const GET_SREGS = 0x8138AE83;
 pub const SET_SREGS = 0x4138AE84;
@@ -23,7 +22,6 @@ pub const SET_CPUID2 = 0x4008AE90;
 pub const GET_TSC_KHZ = 0xAEA3;
 pub const GET_XSAVE = 0x9000AEA4;
 pub const SET_XSAVE = 0x5000AEA5;
-pub const GET_XCRS = 0x8188AEA6;
 pub const SET_XCRS = 0x4188AEA7;
 pub const SET_VCPU_EVENTS = 0x4040AEA0;
 pub const SET_DEBUGREGS = 0x4080AEA2;
@@ -31,21 +29,12 @@ pub const SET_DEVICE_ATTR = 0x4018AEE1;
 
 pub const CAP_SYNC_REGS = 74;
 pub const CAP_IMMEDIATE_EXIT = 136;
-pub const CAP_XSAVE = 55;
-pub const CAP_XCRS = 56;
-pub const CAP_NR_MEMSLOTS = 10;
-pub const CAP_MANUAL_DIRTY_LOG_PROTECT2 = 168;
-pub const CAP_READONLY_MEM = 81;
 
 pub const VCPU_TSC_CTRL = 0;
 pub const VCPU_TSC_OFFSET = 0;
 
-pub const MEM_LOG_DIRTY_PAGES = 1;
-pub const MEM_READONLY = 2;
-
 pub const SYNC_X86_REGS = 1;
 pub const SYNC_X86_SREGS = 2;
-pub const SYNC_X86_EVENTS = 4;
 
 pub const MSR_STAR = 0xC000_0081;
 pub const MSR_LSTAR = 0xC000_0082;

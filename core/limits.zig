@@ -57,8 +57,7 @@ pub const output_soft_bytes = 1 * MiB;
 pub const output_hard_bytes = 64 * MiB;
 
 pub const machines_max = 1 << 16;
-pub const events_max = 1 << 16;
-/// A ring-0 stub that has not left ring 0 after this many exits is broken.
+/// How much of a string or buffer a trace shows, as strace does by default.
 pub const system_calls_traced_string_max_bytes = 32;
 pub const runner_stack_bytes = 512 * KiB;
 /// How long an idle native thread waits for another machine before it ends, in nanoseconds.

@@ -104,8 +104,6 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
         k.stop = null;
         switch (stop) {
             .exit => |code| return stopAfterCall(machine, result, .{ .exit = code }),
-            .signal => |signal| return stopAfterCall(machine, result, .{ .signal = signal }),
-            .out_of_memory => return stopAfterCall(machine, result, .out_of_memory),
             .ready => if (goal == .ready) return stopAfterCall(machine, 0, .ready),
         }
     }

@@ -129,8 +129,3 @@ pub fn getIdle(handle: u32, status: *i32) ?*Entry {
     status.* = last_error.set(.BUSY, "the machine is running", "wait for the run or call under way to end", .{}).status();
     return null;
 }
-
-/// The number of machines that are open, for tests of leaks.
-pub fn openCount() usize {
-    return entries.items.len - free_handles.items.len;
-}

@@ -2,6 +2,7 @@
 //! machine. Whatever comes, the VMM answers and goes on; its own checks (ReleaseSafe, assertions) find what is wrong.
 //! PRISTINE_FUZZ_ITERATIONS and PRISTINE_FUZZ_SEED make it longer or repeat a run.
 const std = @import("std");
+const call_module = @import("call.zig");
 const interrupt_module = @import("../interrupt.zig");
 const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
@@ -98,7 +99,7 @@ test "hostile system calls are answered, every one" {
         // Whatever would wait finds a reason to stop waiting.
         machine.interrupt.raise(interrupt_module.Reason.signal);
         var number: u32 = undefined;
-        var entry: ?*const table.Call = null;
+        var entry: ?*const call_module.Call = null;
         while (entry == null) {
             number = fuzzer.random.uintLessThan(u32, limits.system_call_numbers);
             if (isLeftOut(number)) continue;

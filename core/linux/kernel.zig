@@ -25,10 +25,7 @@ pub const Wait = interrupt_module.WaitResult;
 /// Why the guest stops running, as its own system calls or the kernel decide it.
 pub const Stop = union(enum) {
     exit: u8,
-    /// Ended by a signal with its default action.
-    signal: u8,
     ready,
-    out_of_memory,
 };
 
 pub const Identity = struct { uid: u32 = 1000, gid: u32 = 1000, pid: i32 = 1000, parent: i32 = 1 };

@@ -127,7 +127,6 @@ pub fn brk(k: *Kernel, a: Args) i64 {
 }
 
 const MADV_DONTNEED = 4;
-const MADV_FREE = 8;
 
 pub fn madvise(k: *Kernel, a: Args) i64 {
     if (a[0] % page != 0) return fail(.INVAL);

@@ -3,6 +3,7 @@
 //! The shapes drive `--trace` and the fuzzer. An unknown number answers ENOSYS and is counted. A new call is one function
 //! in its family's file and one row here.
 const std = @import("std");
+const call_module = @import("call.zig");
 const files = @import("files/handlers.zig");
 const identity = @import("identity.zig");
 const kernel_module = @import("kernel.zig");
@@ -13,36 +14,9 @@ const time = @import("time.zig");
 const Args = kernel_module.Args;
 const Kernel = kernel_module.Kernel;
 
-pub const Handler = *const fn (kernel: *Kernel, args: Args) i64;
-
-/// What an argument is, for people and for the fuzzer.
-pub const Shape = enum {
-    integer,
-    unsigned,
-    hex,
-    descriptor,
-    directory_descriptor,
-    address,
-    size,
-    offset,
-    path,
-    /// Bytes for the kernel; the length is the next argument.
-    bytes_in,
-    /// Bytes from the kernel; the result says how many.
-    bytes_out,
-    open_flags,
-    mode,
-    protection,
-    map_flags,
-    signal,
-    clock,
-};
-
-pub const Call = struct { number: u32, name: []const u8, handler: Handler, shapes: []const Shape };
-
-fn row(number: u32, name: []const u8, handler: Handler, shapes: []const Shape) Call {
-    return .{ .number = number, .name = name, .handler = handler, .shapes = shapes };
-}
+const Call = call_module.Call;
+pub const Shape = call_module.Shape;
+const row = call_module.row;
 
 /// Pristine's own calls, far outside Linux's numbers; see guest/pristine.h.
 pub const ready_number = 0x50520001;
@@ -53,7 +27,7 @@ const own_rows = [_]Call{
     row(generation_number, "pristine_generation", identity.generation, &.{}),
 };
 
-const rows = files.rows(Call, row) ++ [_]Call{
+const rows = files.rows ++ [_]Call{
     row(9, "mmap", memory.mmap, &.{ .address, .size, .protection, .map_flags, .descriptor, .offset }),
     row(10, "mprotect", memory.mprotect, &.{ .address, .size, .protection }),
     row(11, "munmap", memory.munmap, &.{ .address, .size }),

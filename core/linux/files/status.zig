@@ -204,7 +204,6 @@ pub fn statx(k: *Kernel, a: Args) i64 {
 }
 
 const W_OK = 2;
-const X_OK = 1;
 
 fn accessAt(k: *Kernel, folder: u64, path: u64, mode: u64, flags: u64) i64 {
     if (mode & ~@as(u64, 7) != 0) return fail(.INVAL);

@@ -1,0 +1,35 @@
+//! One row of the system-call table, as the families write it.
+const kernel_module = @import("kernel.zig");
+const Args = kernel_module.Args;
+const Kernel = kernel_module.Kernel;
+
+pub const Handler = *const fn (kernel: *Kernel, args: Args) i64;
+
+/// What an argument is, for people and for the fuzzer.
+pub const Shape = enum {
+    integer,
+    unsigned,
+    hex,
+    descriptor,
+    directory_descriptor,
+    address,
+    size,
+    offset,
+    path,
+    /// Bytes for the kernel; the length is the next argument.
+    bytes_in,
+    /// Bytes from the kernel; the result says how many.
+    bytes_out,
+    open_flags,
+    mode,
+    protection,
+    map_flags,
+    signal,
+    clock,
+};
+
+pub const Call = struct { number: u32, name: []const u8, handler: Handler, shapes: []const Shape };
+
+pub fn row(number: u32, name: []const u8, handler: Handler, shapes: []const Shape) Call {
+    return .{ .number = number, .name = name, .handler = handler, .shapes = shapes };
+}
