@@ -245,6 +245,19 @@ pub const AddressSpace = struct {
             try self.give(window, base, index, count, vma.rights);
             index += count;
         }
+        if (last - first == limits.window_pages and vma.rights.write and self.isFull(base -% limits.window_size, base +% limits.window_size)) {
+            self.frames.populate(window.block orelse return, limits.window_pages);
+        }
+    }
+
+    /// Whether a neighbour of a window is wholly mapped: the guest goes through its memory in order, and will want this
+    /// window's pages too. Giving them at once halves what each first touch costs on shadow paging.
+    fn isFull(self: *AddressSpace, before: u64, behind: u64) bool {
+        for ([_]u64{ before, behind }) |base| {
+            const window = self.windows.get(base / limits.window_size) orelse continue;
+            if (window.mapped == limits.window_pages) return true;
+        }
+        return false;
     }
 
     fn give(self: *AddressSpace, window: *Window, base: u64, first: u16, count: u16, rights: Rights) Error!void {
