@@ -8,6 +8,7 @@
 import { dlopen } from "bun:ffi";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { Bench } from "tinybench";
 
 export const root = join(import.meta.dir, "..");
 
@@ -54,15 +55,16 @@ export async function interleave<T extends Record<string, () => number | Promise
   return least;
 }
 
-/** Least nanoseconds of one run of `body` among `repeats`. */
-export function leastNanoseconds(repeats: number, body: () => void): number {
-  let least = Number.POSITIVE_INFINITY;
-  for (let index = 0; index < repeats; index++) {
-    const before = Bun.nanoseconds();
+/** Least nanoseconds of one run of `body` among `repeats`, as tinybench samples it. */
+export function leastNanoseconds(repeats: number, body: () => unknown): number {
+  const bench = new Bench({ iterations: repeats, time: 0, warmup: false });
+  bench.add("sample", () => {
     body();
-    least = Math.min(least, Bun.nanoseconds() - before);
-  }
-  return least;
+  });
+  bench.runSync();
+  const { result } = bench.tasks[0] as { result: { latency?: { min: number }; error?: Error } };
+  if (!result.latency) throw result.error ?? new Error("the benchmark gave no sample");
+  return result.latency.min * 1e6;
 }
 
 const floorLibrary = join(root, "zig-out/lib/libpristine-floor.so");
