@@ -34,10 +34,7 @@ async function main(words: readonly string[]): Promise<number> {
   return status.failed;
 }
 
-let code: number;
-try {
-  code = await main(process.argv.slice(2));
-} catch (error) {
-  code = (await import("./run.ts")).statusOf(error);
-}
-process.exit(code);
+// No await at the top level: the bundle is compiled to bytecode, which has none.
+main(process.argv.slice(2))
+  .catch(async (error) => (await import("./run.ts")).statusOf(error))
+  .then((code) => process.exit(code));
