@@ -10,10 +10,19 @@ pub fn build(b: *std.Build) void {
     const library = b.addLibrary(.{
         .name = "pristine",
         .linkage = .dynamic,
-        .root_module = coreModule(b, "core/root.zig", target, optimize, vdso),
+        .root_module = coreModule(b, "core/root.zig", target, optimize, vdso, false),
         .use_llvm = true,
     });
     b.installArtifact(library);
+
+    // The same with faults that tests of resets switch on one by one; no package has it.
+    const planted = b.addLibrary(.{
+        .name = "pristine-planted",
+        .linkage = .dynamic,
+        .root_module = coreModule(b, "core/root.zig", target, optimize, vdso, true),
+        .use_llvm = true,
+    });
+    b.installArtifact(planted);
 
     const floor = b.addLibrary(.{
         .name = "pristine-floor",
@@ -29,19 +38,23 @@ pub fn build(b: *std.Build) void {
     });
     b.installArtifact(floor);
 
-    const generator = b.addExecutable(.{ .name = "generate-table", .root_module = coreModule(b, "core/generate.zig", target, optimize, vdso), .use_llvm = true });
+    const generator = b.addExecutable(.{ .name = "generate-table", .root_module = coreModule(b, "core/generate.zig", target, optimize, vdso, false), .use_llvm = true });
     const generated = b.addRunArtifact(generator).captureStdOut(.{});
     const copy = b.addUpdateSourceFiles();
     copy.addCopyFileToSource(generated, "src/ffi/table.ts");
     b.step("generate", "Write src/ffi/table.ts from core/abi").dependOn(&copy.step);
 
-    const tests = b.addTest(.{ .name = "core-tests", .root_module = coreModule(b, "core/root.zig", target, optimize, vdso), .use_llvm = true });
+    const tests = b.addTest(.{ .name = "core-tests", .root_module = coreModule(b, "core/root.zig", target, optimize, vdso, false), .use_llvm = true });
     b.installArtifact(tests);
     b.step("test", "Run the core's unit tests").dependOn(&b.addRunArtifact(tests).step);
 }
 
-fn coreModule(b: *std.Build, root: []const u8, target: std.Build.ResolvedTarget, optimize: std.builtin.OptimizeMode, vdso: std.Build.LazyPath) *std.Build.Module {
+fn coreModule(b: *std.Build, root: []const u8, target: std.Build.ResolvedTarget, optimize: std.builtin.OptimizeMode, vdso: std.Build.LazyPath, planted: bool) *std.Build.Module {
+    const options = b.addOptions();
+    options.addOption(bool, "planted", planted);
     const module = b.createModule(.{ .root_source_file = b.path(root), .target = target, .optimize = optimize, .link_libc = true });
+    module.addOptions("build_options", options);
+    module.addAnonymousImport("reset_document", .{ .root_source_file = b.path("docs/reset.md") });
     module.addAnonymousImport("vdso_image", .{ .root_source_file = vdso });
     return module;
 }

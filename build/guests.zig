@@ -35,6 +35,7 @@ const samples = [_]Sample{
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },
+    .{ .name = "changes", .source = "changes.c" },
     .{ .name = "sha256", .source = "sha256.c" },
     .{ .name = "matrix", .source = "matrix.c" },
     .{ .name = "sort", .source = "sort.c" },

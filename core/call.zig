@@ -4,13 +4,12 @@
 //! function returns to a stub that makes one exit. Source: System V ABI, AMD64 supplement, 3.2.3.
 const std = @import("std");
 const assert = std.debug.assert;
-const host = @import("host.zig");
 const interrupt_module = @import("interrupt.zig");
-const kvm = @import("kvm.zig");
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
 const Machine = @import("machine.zig").Machine;
 const Outcome = @import("run.zig").Outcome;
+const vm_pool = @import("vm_pool.zig");
 
 /// What a call passes and what comes back. Lives in the control block that JavaScript writes directly.
 pub const Frame = extern struct {
@@ -49,6 +48,13 @@ fn ensureStack(machine: *Machine) error{OutOfMemory}!void {
     machine.call = .{ .top = start + bytes, .bottom = start + page };
 }
 
+/// Gives the machine its call stack now, so that forks of it find one: mapped at the first call, it would be taken away
+/// by every reset. Without memory for it, the first call says so.
+pub fn prepare(machine: *Machine) void {
+    ensureStack(machine) catch return;
+    _ = machine.space.pieceAnyRights(machine.call.top - 8, 8, .read);
+}
+
 /// Forgets what was staged for the call before.
 pub fn begin(machine: *Machine) error{OutOfMemory}!void {
     try ensureStack(machine);
@@ -69,9 +75,11 @@ pub fn stage(machine: *Machine, bytes: []const u8) StageError!u64 {
 
 /// Calls `frame.function` on this thread. Only `call_return` fills the results.
 pub fn call(machine: *Machine, frame: *Frame, time_limits: interrupt_module.Limits) Outcome {
+    vm_pool.pin(machine) catch return .{ .broken = "the host refused a virtual machine" };
+    defer vm_pool.unpin(machine);
     ensureStack(machine) catch return .out_of_memory;
     if (frame.function >= layout.address_end) return .{ .broken = "the function's address is not one of the guest's" };
-    keepVectors(machine) catch return .{ .broken = "the vector state could not be read" };
+    loadVectors(machine) catch return .{ .broken = "the vector state could not be read or loaded" };
     const stack_args = frame.stack_args[0..@min(frame.stack_count, limits.call_stack_args_max)];
     // At the function's first instruction rsp + 8 is a multiple of 16 and the return address lies at rsp.
     const with_arguments = std.mem.alignBackward(u64, machine.call.top - machine.call.staged - stack_args.len * 8, 16);
@@ -112,11 +120,8 @@ fn writeStack(machine: *Machine, address: u64, stack_args: []const u64) !void {
     if (stack_args.len > 0) try machine.space.writeAnyRights(address, std.mem.sliceAsBytes(stack_args));
 }
 
-/// Before the first call in the middle of a program its vector state is put aside; the next run puts it back.
-fn keepVectors(machine: *Machine) !void {
-    if (machine.state == .exited or machine.saved_vectors != null or !machine.started) return;
-    const area = try machine.allocator.create(kvm.Xsave);
-    errdefer machine.allocator.destroy(area);
-    _ = try host.ioctlPtr(machine.vm.vcpu_fd, kvm.GET_XSAVE, area);
-    machine.saved_vectors = area;
+/// In the middle of a program its own vector state is put aside first; the next run puts it back.
+fn loadVectors(machine: *Machine) !void {
+    if (machine.state != .exited and machine.started) try machine.vectors.putAside(&machine.vm, machine.allocator);
+    try machine.vectors.load(&machine.vm);
 }

@@ -41,6 +41,9 @@ pub const Calibration = struct {
     }
 };
 
+/// Numbers of machines, forks and resets in this process: each gets its own.
+var generations: std.atomic.Value(u64) = .init(1);
+
 /// The clocks of one machine.
 pub const Clock = struct {
     /// The guest's counter minus the host's.
@@ -53,8 +56,46 @@ pub const Clock = struct {
     pub fn init(tsc_offset: i64, calibration: *const Calibration, page: *align(4096) [4096]u8) Clock {
         var self: Clock = .{ .tsc_offset = tsc_offset, .calibration = calibration, .page = @ptrCast(page), .current = .{} };
         self.current.flags = parameters_module.flag_clocks | parameters_module.flag_cpu;
+        self.current.generation = nextGeneration();
         self.renew();
         return self;
+    }
+
+    /// The clocks of a fork: from the image's on, so that monotonic time never runs back, and of a new generation.
+    pub fn initFork(image: *const Clock, page: *align(4096) [4096]u8) Clock {
+        var self = image.*;
+        self.page = @ptrCast(page);
+        self.current.generation = nextGeneration();
+        self.renew();
+        return self;
+    }
+
+    /// After a reset the page is the image's; time goes on, and the guest can see that it is another.
+    pub fn renewGeneration(self: *Clock) void {
+        self.current.generation = nextGeneration();
+        self.publish();
+    }
+
+    /// The page as the image has it, so that a reset finds no difference where only time has passed.
+    pub fn showImage(self: *Clock, image: *const Clock) void {
+        self.page.* = image.current;
+    }
+
+    /// The machine has another VM, whose counter may differ.
+    pub fn useCounter(self: *Clock, tsc_offset: i64) void {
+        if (self.tsc_offset == tsc_offset) return;
+        // Time goes on from what the old counter would show now.
+        const now_ns = self.elapsedNs(host.rdtsc());
+        self.current.monotonic_ns += now_ns;
+        self.current.monotonic_raw_ns += now_ns;
+        self.current.boottime_ns += now_ns;
+        self.tsc_offset = tsc_offset;
+        self.current.tsc_base = self.guestTsc(host.rdtsc());
+        self.renew();
+    }
+
+    fn nextGeneration() u64 {
+        return generations.fetchAdd(1, .monotonic);
     }
 
     fn guestTsc(self: *const Clock, host_tsc: u64) u64 {

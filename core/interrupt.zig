@@ -8,6 +8,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const host = @import("host.zig");
 const kvm = @import("kvm.zig");
+const vm_pool = @import("vm_pool.zig");
 
 /// A real-time signal that neither Bun nor glibc uses.
 pub const kick_signal = 35;
@@ -26,18 +27,23 @@ pub const Reason = struct {
 /// One machine's interruption state; shared between threads and the signal handler.
 pub const Interrupt = struct {
     reasons: std.atomic.Value(u32) = .init(0),
-    run: *kvm.Run,
+    /// The attached VM's, null while there is none. `request` reads it under the lock of the VM pool.
+    run: ?*kvm.Run = null,
     /// Thread that runs the guest, 0 while none does.
     thread: std.atomic.Value(i32) = .init(0),
 
     pub fn raise(self: *Interrupt, reason: u32) void {
         _ = self.reasons.fetchOr(reason, .seq_cst);
-        @as(*volatile u8, &self.run.immediate_exit).* = 1;
+        if (self.run) |run| @as(*volatile u8, &run.immediate_exit).* = 1;
     }
 
     /// From another thread: note the reason and get the running thread out of the guest or out of its wait.
     pub fn request(self: *Interrupt, reason: u32) void {
-        self.raise(reason);
+        {
+            vm_pool.lock.lock();
+            defer vm_pool.lock.unlock();
+            self.raise(reason);
+        }
         const thread = self.thread.load(.seq_cst);
         if (thread != 0) _ = linux.tgkill(linux.getpid(), thread, @enumFromInt(kick_signal));
     }
@@ -52,7 +58,7 @@ pub const Interrupt = struct {
 
     /// To be called before KVM_RUN after an interruption: from here on only new reasons stop it.
     pub fn rearmEntry(self: *Interrupt) void {
-        @as(*volatile u8, &self.run.immediate_exit).* = 0;
+        if (self.run) |run| @as(*volatile u8, &run.immediate_exit).* = 0;
     }
 };
 

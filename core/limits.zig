@@ -25,6 +25,27 @@ pub const slot_first_bytes = 64 * MiB;
 
 /// VMs kept for the next machine; each costs about 0.3 MiB of kernel memory and a little at every change of mappings.
 pub const spare_vms_max = 2;
+/// Machines of one process that have a VM at the same time, unless more run at once: each adds 0.2 to 0.3 µs to every
+/// change of mappings in the process, JavaScript's garbage collection included.
+pub const vms_max = 16;
+
+/// Ranges of a fork's memory that are not the image's but anonymous; each is a host mapping.
+pub const anonymous_ranges_max = 64;
+/// An image's area of zeros gets anonymous memory in forks when it has so many pages: reading a hole of a memfd gives it
+/// memory for good.
+pub const anonymous_hole_min_pages = 64;
+/// A private page that resets found unchanged so often in a row is given back.
+pub const idle_resets_max = 16;
+/// Every so many resets the touched set is compared with the host's page tables.
+pub const resets_per_audit = 256;
+/// Resets in a row that would have been cheaper as full ones before one is.
+pub const oversized_resets = 8;
+/// Ranges taken out of an image that a rewriting reset puts back; with more it is a full one.
+pub const remapped_ranges_max = 16;
+/// Pages whose private copies a new fork gets at once.
+pub const write_set_max_pages = 4096;
+/// Page tables that a fork makes beyond the image's and keeps over resets; with more, the next reset gives the VM back.
+pub const fork_tables_max = 512;
 
 /// Linux's default vm.max_map_count.
 pub const mappings_max = 65530;

@@ -15,7 +15,7 @@ const Machine = @import("machine.zig").Machine;
 
 const page = limits.page_size;
 
-/// The program file, and what was learned from it.
+/// The program file, and what was learned from it; a machine, its images and their forks share it.
 pub const Program = struct {
     /// The whole file; symbols are looked up in it.
     bytes: []align(page) const u8 = &.{},
@@ -23,6 +23,30 @@ pub const Program = struct {
     bias: u64 = 0,
     entry: u64 = 0,
     names: ?symbols.Symbols = null,
+    lock: host.Mutex = .{},
+    references: std.atomic.Value(u32) = .init(1),
+
+    /// Takes the program's bytes over, on failure too.
+    pub fn share(self: Program, allocator: std.mem.Allocator) error{OutOfMemory}!*Program {
+        const shared = allocator.create(Program) catch {
+            var own = self;
+            own.deinit();
+            return error.OutOfMemory;
+        };
+        shared.* = self;
+        return shared;
+    }
+
+    pub fn retain(self: *Program) *Program {
+        _ = self.references.fetchAdd(1, .monotonic);
+        return self;
+    }
+
+    pub fn release(self: *Program, allocator: std.mem.Allocator) void {
+        if (self.references.fetchSub(1, .acq_rel) > 1) return;
+        self.deinit();
+        allocator.destroy(self);
+    }
 
     pub fn deinit(self: *Program) void {
         if (self.names) |*names| names.deinit();
@@ -32,6 +56,8 @@ pub const Program = struct {
 
     /// The program's names, read when they are first asked for.
     fn symbolTable(self: *Program, allocator: std.mem.Allocator) ?*symbols.Symbols {
+        self.lock.lock();
+        defer self.lock.unlock();
         if (self.names == null) self.names = symbols.Symbols.init(allocator, self.bytes) catch return null;
         return &self.names.?;
     }
@@ -123,7 +149,7 @@ fn buildStack(machine: *Machine, program_name: []const u8, argv: []const []const
     _ = linux.getrandom(&random, random.len, 0);
     const random_address = try stack.bytes(&random);
 
-    const program = &machine.program;
+    const program = machine.program;
     const identity = machine.kernel.identity;
     const fsgsbase: u64 = if (machine.platform.fsgsbase()) hwcap2_fsgsbase else 0;
     for ([_][2]u64{
@@ -275,7 +301,7 @@ pub fn load(machine: *Machine, argv: []const []const u8, env: []const []const u8
 
 /// Maps the segments, the heap's start and the stack.
 fn place(machine: *Machine) !void {
-    const program = &machine.program;
+    const program = machine.program;
     const image = &program.image;
     const space = &machine.space;
     program.bias = image.biasFor(layout.pie_base) orelse return error.OutOfMemory;

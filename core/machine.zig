@@ -1,8 +1,8 @@
 //! One machine: a VM, its memory, its emulated kernel and the program in it, from boot to the end.
 //!
 //! Here: making one, running it, taking it down, and its states. Not here: the loop (`run.zig`), calls of guest functions
-//! (`call.zig`), loading a program (`loader.zig`). A machine is used by one thread at a time; `interrupt` alone may be
-//! touched from others.
+//! (`call.zig`), loading a program (`loader.zig`), freezing and forking (`image.zig`), which machines have a VM
+//! (`vm_pool.zig`). A machine is used by one thread at a time; `interrupt` alone may be touched from others.
 const std = @import("std");
 const linux = std.os.linux;
 const assert = std.debug.assert;
@@ -18,14 +18,20 @@ const limits = @import("limits.zig");
 const loader = @import("loader.zig");
 const page_tables = @import("memory/page_tables.zig");
 const platform_module = @import("platform.zig");
+const reset = @import("reset.zig");
 const run_module = @import("run.zig");
 const system_area = @import("system_area.zig");
 const AddressSpace = @import("memory/address_space.zig").AddressSpace;
-const FrameSpace = @import("memory/frames.zig").FrameSpace;
+const frames_module = @import("memory/frames.zig");
+const FrameSpace = frames_module.FrameSpace;
+const Image = @import("image.zig").Image;
 const Output = @import("output.zig").Output;
 const Platform = platform_module.Platform;
+const touched = @import("memory/touched.zig");
 const Tracer = @import("tracer.zig").Tracer;
 const Vcpu = @import("vcpu.zig").Vcpu;
+const vectors_module = @import("vectors.zig");
+const Vectors = vectors_module.Vectors;
 const Vm = @import("vm.zig").Vm;
 const vm_pool = @import("vm_pool.zig");
 
@@ -38,21 +44,24 @@ const call_module = @import("call.zig");
 pub const Machine = struct {
     allocator: std.mem.Allocator,
     platform: *const Platform,
-    vm: Vm,
+    /// Valid while `attachment.attached`.
+    vm: Vm = undefined,
+    attachment: vm_pool.Attachment = .{},
     vcpu: Vcpu,
     frames: FrameSpace,
     space: AddressSpace,
     clock: clock_module.Clock,
     kernel: kernel_module.Kernel,
     kernel_made: bool = false,
-    interrupt: interrupt_module.Interrupt,
-    program: loader.Program,
+    interrupt: interrupt_module.Interrupt = .{},
+    program: *loader.Program = undefined,
     tracer: ?*Tracer = null,
     outputs: [2]?*Output = .{ null, null },
     /// The registers with which the program goes on.
     saved: kvm.Regs = .{},
-    /// The program's vector state, kept while guest functions are called in the middle of it.
-    saved_vectors: ?*kvm.Xsave = null,
+    /// FS and GS bases while the machine has no VM.
+    segments: kernel_module.Segments = .{},
+    vectors: Vectors = .{},
     call: call_module.CallArea = .{},
     /// Where the embedder's small allocations in guest memory come from.
     arena: struct { at: u64 = 0, end: u64 = 0 } = .{},
@@ -67,46 +76,125 @@ pub const Machine = struct {
     fault_address: u64 = 0,
     fault_rip: u64 = 0,
     report: std.Io.Writer.Allocating,
+    /// The image whose memory this machine shares: of a fork the one it goes back to, of a machine the first it was
+    /// frozen into.
+    image: ?*Image = null,
+    /// Made from an image: it can be reset.
+    is_fork: bool = false,
+    resets: reset.History = .{},
 
-    /// Makes the VM and its empty address space; `loader.load` and `kernel` follow.
+    /// See `reset_fields.zig`.
+    pub const at_reset = .{
+        .allocator = .kept,
+        .platform = .kept,
+        .vm = .restored,
+        .attachment = .kept,
+        .vcpu = .kept,
+        .frames = .restored,
+        .space = .restored,
+        .clock = .restored,
+        .kernel = .restored,
+        .kernel_made = .kept,
+        .interrupt = .restored,
+        .program = .kept,
+        .tracer = .kept,
+        .outputs = .restored,
+        .saved = .copied,
+        .segments = .restored,
+        .vectors = .restored,
+        .call = .copied,
+        .arena = .copied,
+        .state = .copied,
+        .started = .copied,
+        .stepping = .copied,
+        .broken = .restored,
+        .last_fault = .copied,
+        .fault_repeats = .copied,
+        .fault_address = .copied,
+        .fault_rip = .copied,
+        .report = .restored,
+        .image = .kept,
+        .is_fork = .kept,
+        .resets = .kept,
+    };
+
+    /// Makes an empty address space; `loader.load` and `kernel` follow. The VM comes with the first run.
     pub fn create(allocator: std.mem.Allocator, platform: *const Platform, memory_bytes: u64) CreateError!*Machine {
         const self = try allocator.create(Machine);
         errdefer allocator.destroy(self);
         self.* = .{
             .allocator = allocator,
             .platform = platform,
-            .vm = try vm_pool.take(&platform.device),
             .vcpu = undefined,
             .frames = undefined,
             .space = undefined,
             .clock = undefined,
             .kernel = undefined,
-            .interrupt = undefined,
-            .program = .{},
             .report = .init(allocator),
         };
-        errdefer vm_pool.give(&self.vm, false);
-        self.frames = try FrameSpace.init(allocator, memory_bytes, .{ .context = self, .grow_fn = growSlots });
+        self.frames = try FrameSpace.init(allocator, memory_bytes, self.growth());
         errdefer self.frames.deinit();
         try self.frames.reserveSystem(layout.system_physical / limits.page_size, layout.system_pages);
         self.space = try AddressSpace.init(allocator, &self.frames);
         errdefer self.space.deinit();
-        self.interrupt = .{ .run = self.vm.run };
-        self.vcpu = .{ .vm = &self.vm, .route = platform.route, .exception_stack = self.systemPage(.exception_stack) };
+        self.connectVcpu();
         try self.mapSystemArea();
-        try self.vm.enterLongMode(&platform.device, self.space.tables.rootPhysical(), platform.syscallEntry(), platform.syscallFlagMask());
-        self.clock = .init(platform.prepareTsc(&self.vm), &platform.calibration, self.systemPage(.vdso_parameters));
+        self.clock = .init(0, &platform.calibration, self.systemPage(.vdso_parameters));
         return self;
+    }
+
+    /// The parts that refer to the machine's own place in memory.
+    pub fn connectVcpu(self: *Machine) void {
+        self.vcpu = .{ .vm = &self.vm, .route = self.platform.route, .exception_stack = self.systemPage(.exception_stack) };
+    }
+
+    pub fn growth(self: *Machine) frames_module.Grow {
+        return .{ .context = self, .grow_fn = growSlots };
     }
 
     pub const CreateError = error{ OutOfMemory, HostFailure };
 
     fn growSlots(context: *anyopaque, bytes: u64) host.Error!void {
         const self: *Machine = @ptrCast(@alignCast(context));
-        return self.vm.backPhysical(self.frames.base, bytes, self.frames.bytes_max);
+        vm_pool.lock.lock();
+        defer vm_pool.lock.unlock();
+        if (self.attachment.attached) try self.vm.backPhysical(self.frames.base, bytes, self.frames.bytes_max);
     }
 
-    fn systemPage(self: *Machine, page: layout.Page) *align(limits.page_size) [limits.page_size]u8 {
+    /// The VM pool has given the machine a VM.
+    pub fn attached(self: *Machine) host.Error!void {
+        const platform = self.platform;
+        const root = self.space.tables.rootPhysical();
+        if (!self.vm.prepared) {
+            try self.vm.enterLongMode(&platform.device, root, platform.syscallEntry(), platform.syscallFlagMask());
+            self.vm.tsc_offset = platform.prepareTsc(&self.vm);
+            self.vm.prepared = true;
+        }
+        self.vm.loadSegments(&platform.device, root, self.segments.fs, self.segments.gs);
+        try self.vm.backPhysical(self.frames.base, self.frames.blocks.items.len * limits.window_size, self.frames.bytes_max);
+        self.interrupt.run = self.vm.run;
+        self.vectors.processor_initial = true;
+        self.clock.useCounter(self.vm.tsc_offset);
+    }
+
+    /// The VM pool takes the VM away: what only the VM holds of the guest's state is kept. False if it could not be.
+    pub fn detaching(self: *Machine) bool {
+        self.segments = self.currentSegments();
+        self.interrupt.run = null;
+        self.vectors.keep(&self.vm, self.allocator) catch {
+            self.state = .poisoned;
+            return false;
+        };
+        return true;
+    }
+
+    pub fn currentSegments(self: *Machine) kernel_module.Segments {
+        if (!self.attachment.attached) return self.segments;
+        const sregs = self.vcpu.segments();
+        return .{ .fs = sregs.fs.base, .gs = sregs.gs.base };
+    }
+
+    pub fn systemPage(self: *Machine, page: layout.Page) *align(limits.page_size) [limits.page_size]u8 {
         return @ptrCast(self.frames.bytes(@intCast(page.physical() / limits.page_size), 1).ptr);
     }
 
@@ -148,16 +236,19 @@ pub const Machine = struct {
 
     /// Takes down a machine whose kernel was not made yet.
     pub fn destroyVm(self: *Machine) void {
-        self.program.deinit();
+        // Nothing of the guest's state is wanted any more.
+        self.vectors.current = .{ .memory = &vectors_module.initial };
+        vm_pool.detach(self);
+        self.program.release(self.allocator);
         self.space.deinit();
-        vm_pool.give(&self.vm, !self.broken);
         self.frames.deinit();
+        if (self.image) |image| image.release();
         if (self.tracer) |tracer| tracer.destroy();
         for (self.outputs) |output| if (output) |some| {
             some.deinit();
             self.allocator.destroy(some);
         };
-        if (self.saved_vectors) |area| self.allocator.destroy(area);
+        self.vectors.deinit(self.allocator);
         self.report.deinit();
         const allocator = self.allocator;
         self.* = undefined;
@@ -167,18 +258,18 @@ pub const Machine = struct {
     /// Runs the program on, on the calling thread, until `goal` or its end.
     pub fn run(self: *Machine, goal: run_module.Goal, time_limits: interrupt_module.Limits) run_module.Outcome {
         assert(self.state == .loaded or self.state == .stopped);
-        if (self.saved_vectors) |area| _ = host.ioctlPtr(self.vm.vcpu_fd, kvm.SET_XSAVE, area) catch {};
-        self.forgetVectors();
-        self.vcpu.registers().* = self.saved;
-        self.vcpu.resumeUser();
-        const outcome = self.enter(goal, time_limits);
+        const outcome = self.runPinned(goal, time_limits);
         self.settle(outcome);
         return outcome;
     }
 
-    fn forgetVectors(self: *Machine) void {
-        if (self.saved_vectors) |area| self.allocator.destroy(area);
-        self.saved_vectors = null;
+    fn runPinned(self: *Machine, goal: run_module.Goal, time_limits: interrupt_module.Limits) run_module.Outcome {
+        vm_pool.pin(self) catch return .{ .broken = "the host refused a virtual machine" };
+        defer vm_pool.unpin(self);
+        self.vectors.loadProgram(&self.vm) catch return .{ .broken = "the vector state could not be loaded" };
+        self.vcpu.registers().* = self.saved;
+        self.vcpu.resumeUser();
+        return self.enter(goal, time_limits);
     }
 
     /// Enters the guest with its time limits and measures it.
@@ -192,10 +283,12 @@ pub const Machine = struct {
         interrupt.thread.store(threadId(), .seq_cst);
         self.clock.anchor();
         if (timers) |some| some.arm(interrupt, time_limits);
+        const faults_before = if (self.is_fork) touched.threadFaults() else 0;
         const before = host.rdtsc();
         self.kernel.entered_tsc = before;
         const outcome = run_module.run(self, goal);
         self.kernel.counters.cycles += host.rdtsc() -% before;
+        if (self.is_fork and touched.threadFaults() != faults_before) self.frames.touched.stale = true;
         if (timers) |some| some.disarm();
         interrupt.thread.store(0, .seq_cst);
         return outcome;

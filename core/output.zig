@@ -107,6 +107,14 @@ pub const Output = struct {
         self.interrupt.request(interrupt_module.Reason.wake);
     }
 
+    /// A reset machine may write again. What it wrote before stays for the reader.
+    pub fn reopen(self: *Output) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        self.ended = false;
+        self.reader_gone = false;
+    }
+
     /// The machine will not write again (until it runs again); the reader sees the end once it has read everything.
     pub fn end(self: *Output) void {
         self.lock.lock();

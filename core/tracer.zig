@@ -17,6 +17,14 @@ pub const Tracer = struct {
         return self;
     }
 
+    /// A tracer of a fork, to the same descriptor.
+    pub fn another(self: *const Tracer) error{ OutOfMemory, HostFailure }!*Tracer {
+        const dupfd_cloexec = 1030;
+        const fd: i32 = @intCast(try host.check(linux.fcntl(self.fd, dupfd_cloexec, 3)));
+        errdefer host.close(fd);
+        return create(self.allocator, fd);
+    }
+
     pub fn destroy(self: *Tracer) void {
         host.close(self.fd);
         self.line.deinit();

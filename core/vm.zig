@@ -7,6 +7,7 @@ const host = @import("host.zig");
 const kvm = @import("kvm.zig");
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
+const vectors = @import("vectors.zig");
 
 const CR0 = struct {
     const PE = 1 << 0;
@@ -85,6 +86,22 @@ pub const Device = struct {
         return 0;
     }
 
+    /// PVM leaves XSAVE out of what it supports although ring 3 has it. Where CPUID is emulated, a guest sees AVX only if
+    /// it is set all the same; a KVM that minds refuses CR4.OSXSAVE, and then the guest goes without.
+    pub fn claimXsave(self: *Device, claim: bool) void {
+        if (self.xcr0 & 4 == 0) return;
+        const xsave = 1 << 26;
+        for (self.cpuid.entries[0..self.cpuid.nent]) |*entry| {
+            if (entry.function != 1) continue;
+            entry.ecx = if (claim) entry.ecx | xsave else entry.ecx & ~@as(u32, xsave);
+        }
+        self.cr4 = if (claim) self.cr4 | CR4.OSXSAVE else self.cr4 & ~@as(u64, CR4.OSXSAVE);
+    }
+
+    pub fn hasXsave(self: *const Device) bool {
+        return self.cr4 & CR4.OSXSAVE != 0;
+    }
+
     /// Takes what the guest may use from the supported CPUID, and hides what it has no use for.
     fn readFeatures(self: *Device) void {
         var kept: u32 = 0;
@@ -122,6 +139,11 @@ pub const Vm = struct {
     run_bytes: usize,
     slots: u32 = 0,
     slot_bytes: u64 = 0,
+    apic_base: u64 = 0,
+    /// The guest's time-stamp counter minus the host's, once `prepare` has run.
+    tsc_offset: i64 = 0,
+    /// Everything a machine needs is set but registers and memory.
+    prepared: bool = false,
 
     pub fn create(device: *const Device) host.Error!Vm {
         const fd: i32 = @intCast(try createRetrying(device.fd));
@@ -147,20 +169,20 @@ pub const Vm = struct {
         return true;
     }
 
-    /// Vector, debug and event state as after power-on; `enterLongMode` sets all the rest.
-    fn clearProcessorState(self: *Vm) host.Error!void {
-        const initial_fcw = 0x37f;
-        const initial_mxcsr = 0x1f80;
-        var xsave: kvm.Xsave = .{ .region = @splat(0) };
-        std.mem.writeInt(u16, xsave.region[0..2], initial_fcw, .little);
-        std.mem.writeInt(u32, xsave.region[24..28], initial_mxcsr, .little);
-        _ = try host.ioctlPtr(self.vcpu_fd, kvm.SET_XSAVE, &xsave);
+    /// Vector, debug and event state as after power-on; segments and registers are set at every attachment.
+    pub fn clearProcessorState(self: *Vm) host.Error!void {
+        _ = try host.ioctlPtr(self.vcpu_fd, kvm.SET_XSAVE, &vectors.initial);
+        try self.clearEvents();
+        self.run.dirty_regs = 0;
+        self.run.immediate_exit = 0;
+    }
+
+    /// Forgets debug registers and exceptions on their way.
+    pub fn clearEvents(self: *Vm) host.Error!void {
         const debug: kvm.DebugRegs = .{};
         _ = try host.ioctlPtr(self.vcpu_fd, kvm.SET_DEBUGREGS, &debug);
         const events: kvm.VcpuEvents = .{ .bytes = @splat(0) };
         _ = try host.ioctlPtr(self.vcpu_fd, kvm.SET_VCPU_EVENTS, &events);
-        self.run.dirty_regs = 0;
-        self.run.immediate_exit = 0;
     }
 
     /// KVM_CREATE_VM answers EINTR when a signal arrives in the middle of it.
@@ -203,28 +225,31 @@ pub const Vm = struct {
     pub fn enterLongMode(self: *Vm, device: *const Device, root_physical: u64, syscall_entry: u64, flag_mask: u64) host.Error!void {
         var sregs: kvm.Sregs = undefined;
         _ = try host.ioctlPtr(self.vcpu_fd, kvm.GET_SREGS, &sregs);
-        const apic_base = sregs.apic_base;
-        sregs = std.mem.zeroes(kvm.Sregs);
-        sregs.apic_base = apic_base;
-        sregs.cr0 = CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG;
-        sregs.cr3 = root_physical;
-        sregs.cr4 = device.cr4;
-        sregs.efer = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE;
-        sregs.cs = user_code;
-        sregs.ss = user_data;
-        sregs.ds = user_data;
-        sregs.es = user_data;
-        sregs.fs = user_data;
-        sregs.gs = user_data;
-        sregs.tr = .{ .base = layout.Page.descriptors.address() + layout.tss_offset, .limit = 103, .selector = layout.selector_tss, .type = 11, .present = 1 };
-        sregs.ldt = .{ .unusable = 1 };
-        sregs.gdt = .{ .base = layout.Page.descriptors.address() + layout.gdt_offset, .limit = 0x4f };
-        sregs.idt = .{ .base = layout.Page.descriptors.address() + layout.idt_offset, .limit = layout.vectors * 16 - 1 };
+        self.apic_base = sregs.apic_base;
+        sregs = longMode(device, root_physical, self.apic_base);
         _ = try host.ioctlPtr(self.vcpu_fd, kvm.SET_SREGS, &sregs);
         self.run.sync.s.sregs = sregs;
         try self.setSystemCallEntry(syscall_entry, flag_mask);
         // PVM offers XCR0 without OSXSAVE in CR4; KVM keeps AVX state only for what XCR0 holds.
         if (device.xcr0 & 3 == 3) try self.setXcr0(device.xcr0);
+    }
+
+    /// Gives a prepared VM the address space and the segment bases of a machine; they are in effect at the next entry.
+    pub fn loadSegments(self: *Vm, device: *const Device, root_physical: u64, fs_base: u64, gs_base: u64) void {
+        const sregs = &self.run.sync.s.sregs;
+        sregs.* = longMode(device, root_physical, self.apic_base);
+        sregs.fs.base = fs_base;
+        sregs.gs.base = gs_base;
+        self.run.dirty_regs |= kvm.SYNC_X86_SREGS;
+    }
+
+    /// Whether what the last exit left is what `loadSegments` would load, but for the ring, which every entry sets.
+    pub fn hasSegments(self: *const Vm, device: *const Device, root_physical: u64, fs_base: u64, gs_base: u64) bool {
+        const now = &self.run.sync.s.sregs;
+        const wanted = longMode(device, root_physical, self.apic_base);
+        inline for (.{ "cr0", "cr3", "cr4", "efer" }) |name| if (@field(now, name) != @field(wanted, name)) return false;
+        inline for (.{ "tr", "gdt", "idt" }) |name| if (@field(now, name).base != @field(wanted, name).base) return false;
+        return now.fs.base == fs_base and now.gs.base == gs_base and self.run.dirty_regs == 0;
     }
 
     fn setSystemCallEntry(self: *Vm, entry: u64, flag_mask: u64) host.Error!void {
@@ -262,6 +287,26 @@ pub const Vm = struct {
         };
     }
 };
+
+fn longMode(device: *const Device, root_physical: u64, apic_base: u64) kvm.Sregs {
+    var sregs = std.mem.zeroes(kvm.Sregs);
+    sregs.apic_base = apic_base;
+    sregs.cr0 = CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG;
+    sregs.cr3 = root_physical;
+    sregs.cr4 = device.cr4;
+    sregs.efer = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE;
+    sregs.cs = user_code;
+    sregs.ss = user_data;
+    sregs.ds = user_data;
+    sregs.es = user_data;
+    sregs.fs = user_data;
+    sregs.gs = user_data;
+    sregs.tr = .{ .base = layout.Page.descriptors.address() + layout.tss_offset, .limit = 103, .selector = layout.selector_tss, .type = 11, .present = 1 };
+    sregs.ldt = .{ .unusable = 1 };
+    sregs.gdt = .{ .base = layout.Page.descriptors.address() + layout.gdt_offset, .limit = 0x4f };
+    sregs.idt = .{ .base = layout.Page.descriptors.address() + layout.idt_offset, .limit = layout.vectors * 16 - 1 };
+    return sregs;
+}
 
 pub const user_code: kvm.Segment = .{ .limit = 0xffff_ffff, .selector = layout.selector_user_code, .type = 11, .present = 1, .dpl = 3, .s = 1, .l = 1, .g = 1 };
 pub const user_data: kvm.Segment = .{ .limit = 0xffff_ffff, .selector = layout.selector_user_data, .type = 3, .present = 1, .dpl = 3, .db = 1, .s = 1, .g = 1 };

@@ -2,6 +2,7 @@
 export { type ErrorCode, type ErrorDetails, PristineError } from "./errors.ts";
 export { Machine } from "./machine.ts";
 export type { Memory } from "./memory.ts";
+export { Fork, Snapshot } from "./snapshot.ts";
 export type {
   Address,
   Args,
@@ -9,9 +10,12 @@ export type {
   BootOptions,
   Counters,
   ExitStop,
+  ForkOptions,
   GuestFunction,
   Lease,
   Permissions,
+  ResetMode,
+  ResetReport,
   Result,
   ReturnType,
   Signature,

@@ -9,7 +9,8 @@ import { type CallTarget, type Compiled, compile, inferType, narrow } from "./fu
 import { Memory } from "./memory.ts";
 import { guestEnvironment, parseArguments, parseMemory, parsePermissions, parseTimeout, parseVolumes } from "./options.ts";
 import { signalByName, signalByNumber } from "./signals.ts";
-import { closeStreams, openStreams, type PipedOutput, pipedOutput, type Streams } from "./stdio.ts";
+import type { Snapshot } from "./snapshot.ts";
+import { closeStreams, openStreams, type PipedOutput, pipedOutput } from "./stdio.ts";
 import type {
   Address,
   Args,
@@ -34,6 +35,10 @@ const stateNames = Object.fromEntries(Object.entries(MachineState).map(([name, v
   number,
   Machine["state"]
 >;
+
+/** @internal The core's handle of a machine that is open. */
+export let handleOf: (machine: Machine) => number;
+
 /** The number of a signal given by name or number. */
 function signalNumber(signal: NodeJS.Signals | number): number {
   const number = typeof signal === "number" ? signal : signalByName(signal);
@@ -45,6 +50,25 @@ interface Timeouts {
   wall: number;
   cpu: number;
 }
+
+/** @internal What a machine is made from: its handle in the core and what JavaScript holds of it. */
+export interface Inner {
+  readonly handle: number;
+  readonly block: DataView<ArrayBuffer>;
+  readonly sink: WriteTo<"pipe"> | undefined;
+  readonly timeouts: Timeouts;
+  readonly piped: { readonly stdout: boolean; readonly stderr: boolean };
+}
+
+/** @internal How machines and snapshots make each other, filled in by `snapshot.ts`, which builds on this file. */
+export const snapshots: {
+  create?: (handle: number, timeouts: Timeouts) => Snapshot;
+  handleOf: (snapshot: Snapshot) => number;
+  inner: (handle: number, timeouts: Timeouts, piped: Inner["piped"]) => Inner;
+} = {
+  handleOf: () => -1,
+  inner: (handle, timeouts, piped) => ({ handle, block: machineBlock(handle), sink: undefined, timeouts, piped }),
+};
 
 /** A program's bytes in an anonymous file, since the core reads programs from descriptors or paths. */
 function imageDescriptor(image: Uint8Array): number {
@@ -66,39 +90,53 @@ export class Machine<
 {
   /** The guest's standard input, if it was booted with `stdin: "pipe"`. */
   readonly stdin: WriteTo<In>;
-  /** The guest's standard output, if piped (the default). */
-  readonly stdout: ReadTo<Out>;
-  /** The guest's standard error, if booted with `stderr: "pipe"`. */
-  readonly stderr: ReadTo<Err>;
   /** The guest's memory. */
   readonly memory: Memory;
 
   readonly #target: CallTarget;
   readonly #timeouts: Timeouts;
-  readonly #outputs: PipedOutput[] = [];
+  readonly #piped: Inner["piped"];
+  readonly #outputs = new Map<1 | 2, PipedOutput>();
   readonly #shortForms = new Map<string, { compiled: Compiled; address: Address }>();
   #closed = false;
   #pending: ((error: unknown) => void) | undefined;
   #generation = 0;
 
-  protected constructor(handle: number, streams: Streams, timeouts: Timeouts, piped: { stdout: boolean; stderr: boolean }) {
+  /** @internal */
+  protected constructor({ handle, block, sink, timeouts, piped }: Inner) {
     this.#timeouts = timeouts;
     this.#target = {
       handle,
-      block: machineBlock(handle),
+      block,
       checkCall: () => this.#checkIdle(),
       readCString: (address) => this.memory.readCString(address),
     };
     this.memory = new Memory({ handle, checkOpen: () => this.#checkIdle() });
-    const output = (number: 1 | 2, wanted: boolean) => {
-      if (!wanted) return undefined;
-      const made = pipedOutput(handle, number);
-      this.#outputs.push(made);
-      return made.stream;
-    };
-    this.stdin = streams.sink as WriteTo<In>;
-    this.stdout = output(1, piped.stdout) as ReadTo<Out>;
-    this.stderr = output(2, piped.stderr) as ReadTo<Err>;
+    this.stdin = sink as WriteTo<In>;
+    this.#piped = piped;
+  }
+
+  /** The guest's standard output, if piped (the default). */
+  get stdout(): ReadTo<Out> {
+    return this.#output(1, this.#piped.stdout) as ReadTo<Out>;
+  }
+
+  /** The guest's standard error, if booted with `stderr: "pipe"`. */
+  get stderr(): ReadTo<Err> {
+    return this.#output(2, this.#piped.stderr) as ReadTo<Err>;
+  }
+
+  /** The stream of a piped output, made when it is first asked for. */
+  #output(number: 1 | 2, piped: boolean): ReadableStream<Uint8Array<ArrayBuffer>> | undefined {
+    if (!piped) return undefined;
+    let output = this.#outputs.get(number);
+    if (!output) {
+      // Of a closed machine nothing is left to read, and its handle may be another's by now.
+      if (this.#closed) return new ReadableStream({ start: (controller) => controller.close() });
+      output = pipedOutput(this.#target.handle, number);
+      this.#outputs.set(number, output);
+    }
+    return output.stream;
   }
 
   /**
@@ -139,10 +177,8 @@ export class Machine<
       const { stdin, stdout, stderr } = streams;
       const handle = createMachine({ ...configuration, programFd, stdin, stdout, stderr });
       const isPipe = (value: Spawn.Readable | undefined, byDefault: boolean) => value === "pipe" || (value === undefined && byDefault);
-      return new Machine<Out, Err, In>(handle, streams, timeouts, {
-        stdout: isPipe(options.stdout, true),
-        stderr: isPipe(options.stderr, false),
-      });
+      const piped = { stdout: isPipe(options.stdout, true), stderr: isPipe(options.stderr, false) };
+      return new Machine<Out, Err, In>({ handle, block: machineBlock(handle), sink: streams.sink, timeouts, piped });
     } catch (error) {
       await Promise.resolve(streams.sink?.end()).catch(() => {});
       throw error;
@@ -157,12 +193,13 @@ export class Machine<
     return stateNames[this.#target.block.getUint32(MachineBlock.state, true)] ?? "poisoned";
   }
 
-  #checkOpen(): void {
+  /** @internal */
+  protected checkOpen(): void {
     if (this.#closed) throw closedError();
   }
 
   #checkIdle(): void {
-    this.#checkOpen();
+    this.checkOpen();
     if (this.#pending) throw new PristineError("BUSY", "the machine is running", "wait for the run or call under way to end", {});
   }
 
@@ -232,7 +269,7 @@ export class Machine<
 
   /** Sends the guest a signal, SIGTERM if none is named. */
   kill(signal: NodeJS.Signals | number = "SIGTERM"): void {
-    this.#checkOpen();
+    this.checkOpen();
     check(core().pristine_machine_signal(this.#target.handle, signalNumber(signal)));
   }
 
@@ -242,7 +279,7 @@ export class Machine<
    * @example const add = vm.fn("add", { args: ["i32", "i32"], returns: "i32" }); add(1, 2);
    */
   fn<const S extends Signature>(name: string, signature: S): GuestFunction<S> {
-    this.#checkOpen();
+    this.checkOpen();
     const address = this.symbol(name);
     const compiled = compile(signature);
     const invoke = (...args: Args<S>): Result<S> => this.#callNow(compiled, address, args) as Result<S>;
@@ -308,7 +345,7 @@ export class Machine<
 
   /** The address of a symbol of the program; `NO_SYMBOL` if it has none of that name. */
   symbol(name: string): Address {
-    this.#checkOpen();
+    this.checkOpen();
     const bytes = encode(name);
     const address = core().pristine_symbol(this.#target.handle, bytes.length > 0 ? bytes : new Uint8Array(1), bytes.length);
     if (address < 0) throw lastError();
@@ -317,7 +354,7 @@ export class Machine<
 
   /** What the machine has done so far. */
   counters(): Counters {
-    this.#checkOpen();
+    this.checkOpen();
     const bytes = new Uint8Array(CountersLayout.size);
     check(core().pristine_counters(this.#target.handle, bytes));
     const view = new DataView(bytes.buffer);
@@ -346,13 +383,33 @@ export class Machine<
 
   /** The report of the last fatal fault: what and where, then the registers; empty if there was none. */
   report(): string {
-    this.#checkOpen();
+    this.checkOpen();
     return machineReport(this.#target.handle);
   }
 
-  /** Not in this version. */
-  freeze(): never {
-    throw new PristineError("UNSUPPORTED", "freezing is not in this version", "boot a machine for each use", { feature: "freeze" });
+  /**
+   * An immutable image of the machine as it is now: loaded, stopped, ended, or between two calls. Memory is not copied (but
+   * for a machine that was frozen before, or a fork). The machine can go on.
+   *
+   * @throws `BUSY` while it runs, `NEEDS_RESET` after a fault, a time-out or an abort
+   */
+  freeze(): Snapshot {
+    this.#checkIdle();
+    const create = snapshots.create;
+    if (!create) throw new PristineError("INTERNAL", "snapshots were not loaded", 'import from "pristine-vm"', {});
+    return create(check(core().pristine_freeze(this.#target.handle)), this.#timeouts);
+  }
+
+  /** @internal Before a reset: nothing may run, and no view stays. An output that ended begins anew. */
+  protected prepareReset(): void {
+    this.#checkIdle();
+    if (this.memory.hasViews) this.memory.detach();
+    const ended = this.state === "exited" || this.state === "poisoned";
+    for (const [number, output] of this.#outputs) {
+      if (!ended && !output.ended) continue;
+      output.finish();
+      this.#outputs.delete(number);
+    }
   }
 
   /** Stops the guest if it runs and frees everything; views become empty, a pending run rejects with `CLOSED`. */
@@ -362,11 +419,18 @@ export class Machine<
     this.memory.detach();
     core().pristine_machine_interrupt(this.#target.handle, interruptAbort);
     core().pristine_machine_stop(this.#target.handle);
-    for (const output of this.#outputs) output.finish();
+    for (const output of this.#outputs.values()) output.finish();
     core().pristine_machine_close(this.#target.handle);
     this.#target.block.buffer.transfer(0);
     this.#pending?.(closedError());
     if (this.stdin) Promise.resolve(this.stdin.end()).catch(() => {});
+  }
+
+  static {
+    handleOf = (machine) => {
+      machine.checkOpen();
+      return machine.#target.handle;
+    };
   }
 
   [Symbol.dispose](): void {

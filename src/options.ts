@@ -24,6 +24,11 @@ export function parseMemory(size: Size | undefined): number {
   throw badOption("memory", `a machine cannot have ${bytes} bytes of memory`, 'give `memory` (--memory) a size from "256KiB" to "1024GiB"');
 }
 
+/** A fork's memory ceiling in bytes; the core knows the least it must be. */
+export function parseForkMemory(size: Size): number {
+  return parseSize(size, "memory");
+}
+
 /** Milliseconds of a limit; `Infinity` is none. */
 export function parseTimeout(milliseconds: number | undefined, option: string, fallback: number): number {
   if (milliseconds === undefined) return fallback;

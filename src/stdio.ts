@@ -122,6 +122,8 @@ export function closeStreams(streams: Streams): void {
 /** A piped output of a machine. */
 export interface PipedOutput {
   readonly stream: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** The end was reached, or the reader has gone away. */
+  readonly ended: boolean;
   /** Hands out what is left and ends the stream; for a machine that closes. */
   finish(): void;
 }
@@ -173,6 +175,9 @@ export function pipedOutput(handle: number, number: 1 | 2): PipedOutput {
   );
   return {
     stream,
+    get ended() {
+      return done;
+    },
     finish() {
       if (done) return;
       for (let chunk = readChunk(); typeof chunk !== "string"; chunk = readChunk()) controller?.enqueue(chunk);

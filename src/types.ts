@@ -123,6 +123,28 @@ export interface BootOptions<
   verbose?: boolean;
 }
 
+export type ResetMode = "auto" | "rewrite" | "full";
+
+/** What a reset came to. */
+export interface ResetReport {
+  /** How it was done. */
+  readonly mode: "rewrite" | "full";
+  /** Pages that differed and were copied back (`rewrite`), or private pages that were dropped (`full`). */
+  readonly pages: number;
+  readonly nanoseconds: number;
+}
+
+export interface ForkOptions extends WaitOptions {
+  /** Ceiling of the fork's memory; the frozen machine's if not given. */
+  memory?: Size | undefined;
+  /** CPU milliseconds for each run or call. */
+  cpuTimeout?: number;
+  /** Private memory beyond which `auto` drops everything instead of copying back; default 64 MiB. */
+  resetLimit?: Size | undefined;
+  /** How `reset()` works unless told otherwise; default `auto`. */
+  reset?: ResetMode;
+}
+
 /** What a machine has done so far. */
 export interface Counters {
   /** Exits of the virtual CPU to the host: what operations cost on any machine. */

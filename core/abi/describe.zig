@@ -4,6 +4,7 @@ const call = @import("../call.zig");
 const errors = @import("../errors.zig");
 const events = @import("../events.zig");
 const machine = @import("../machine.zig");
+const reset = @import("../reset.zig");
 const types = @import("types.zig");
 
 pub const structures = .{
@@ -17,6 +18,8 @@ pub const enumerations = .{
     .{ "EventKind", events.Kind },
     .{ "MachineState", machine.State },
     .{ "StopReason", machine.StopReason },
+    .{ "ResetMode", reset.Mode },
+    .{ "PlantedFault", @import("../planted.zig").Fault },
 };
 
 pub const error_codes = std.meta.fieldNames(errors.Code);

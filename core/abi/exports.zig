@@ -6,6 +6,7 @@
 const diagnosis = @import("diagnosis.zig");
 const errors = @import("../errors.zig");
 const events = @import("../events.zig");
+const images = @import("images.zig");
 const guest_memory = @import("guest_memory.zig");
 const machines = @import("machines.zig");
 const registry = @import("registry.zig");
@@ -73,6 +74,45 @@ pub export fn pristine_machine_error(handle: u32, out: [*]u8, capacity: u32) u32
 /// The report of the last fatal fault: a line, then the registers.
 pub export fn pristine_machine_report(handle: u32, out: [*]u8, capacity: u32) u32 {
     return copyOut(machines.machineReport(handle), out, capacity);
+}
+
+/// Freezes a machine that does not run; the image's handle.
+pub export fn pristine_freeze(handle: u32) i32 {
+    return images.freeze(handle);
+}
+
+pub export fn pristine_image_close(image: u32) i32 {
+    return images.close(image);
+}
+
+/// The memory ceiling of the frozen machine, in bytes.
+pub export fn pristine_image_memory(image: u32) f64 {
+    return images.memory(image);
+}
+
+/// Which standard outputs JavaScript reads: bit 0 stdout, bit 1 stderr.
+pub export fn pristine_image_piped(image: u32) i32 {
+    return images.piped(image);
+}
+
+/// A fork of an image; its machine handle.
+pub export fn pristine_fork(image: u32, memory: f64) i32 {
+    return images.fork(image, memory);
+}
+
+/// Puts a fork back to its image, or to another if `to` is not 0xffffffff; the control block has the report.
+pub export fn pristine_reset(handle: u32, mode: u32, limit: f64, to: u32) i32 {
+    return images.reset(handle, mode, limit, to);
+}
+
+/// Compares two machines of one image; the length of the result's text, 0 when nothing differs.
+pub export fn pristine_difference(first: u32, second: u32) i32 {
+    return images.difference(first, second);
+}
+
+/// Switches a planted fault on, in builds that have them; 1 if it could.
+pub export fn pristine_plant(fault: u32) i32 {
+    return @intFromBool(@import("../planted.zig").choose(fault));
 }
 
 pub export fn pristine_call_begin(handle: u32) i32 {

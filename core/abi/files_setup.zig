@@ -34,7 +34,7 @@ pub fn make(machine: *Machine, config: *const Config, record: *errors.Record) er
 }
 
 fn rule(files: *table.FileTable, given: config_module.Grant, record: *errors.Record) error{Failed}!permissions_module.Rule {
-    const arena = files.arena.allocator();
+    const arena = files.scope.arena.allocator();
     var list: std.ArrayList([]const u8) = .empty;
     for (given.paths) |path| {
         list.append(arena, try canonical(files, path, record)) catch return streams.outOfMemory(record);
@@ -45,7 +45,7 @@ fn rule(files: *table.FileTable, given: config_module.Grant, record: *errors.Rec
 /// A permission's host path with links resolved, so that it is compared with what paths really lead to. One that does not
 /// exist yet is kept as it is written.
 fn canonical(files: *table.FileTable, path: []const u8, record: *errors.Record) error{Failed}![]const u8 {
-    const arena = files.arena.allocator();
+    const arena = files.scope.arena.allocator();
     var buffer: [paths.path_max]u8 = undefined;
     const normal = permissions_module.normalize(path, &buffer) orelse {
         _ = record.format(.BAD_OPTION, "the permission path {s} is not an absolute path", .{path[0..@min(path.len, 256)]}, "give host paths that start with / and have no .. in them", .{ .option = "permissions" });
@@ -64,13 +64,13 @@ fn canonical(files: *table.FileTable, path: []const u8, record: *errors.Record) 
 }
 
 fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record) error{Failed}!void {
-    files.permissions = .{
+    files.scope.permissions = .{
         .read = try rule(files, config.read, record),
         .write = try rule(files, config.write, record),
         .deny_read = try rule(files, config.deny.read, record),
         .deny_write = try rule(files, config.deny.write, record),
     };
-    if (config.verbose) files.hook = .{ .denied_fn = tellRefusal };
+    if (config.verbose) files.scope.hook = .{ .denied_fn = tellRefusal };
     for (config.volumes) |volume| {
         var buffer: [paths.path_max]u8 = undefined;
         const guest = permissions_module.normalize(volume.guest, &buffer) orelse return badVolume(volume, record);
@@ -98,13 +98,14 @@ fn connect(machine: *Machine, number: u32, stream: i32, record: *errors.Record) 
     const access: u32 = if (number == 0) O_RDONLY else O_WRONLY;
     const description = switch (stream) {
         config_module.stream_ignored => files.create(.{ .device = .null }, O_RDWR, "/dev/null"),
-        config_module.stream_piped => files.create(.{ .output = machine.outputs[number - 1].? }, access, ""),
+        config_module.stream_piped => files.create(.{ .output = .{ .stream = number, .to = machine.outputs[number - 1].? } }, access, ""),
         else => blk: {
             const fd = streams.duplicate(stream) catch return streams.badDescriptor(record, option);
             const get_flags = 3;
             const flags: u32 = @intCast(host.check(linux.fcntl(fd, get_flags, 0)) catch access);
-            const description = files.create(.{ .host_stream = fd }, flags & 3, "");
-            if (description == error.OutOfMemory) host.close(fd);
+            const shared = table.HostFile.create(registry.allocator, fd) catch return streams.outOfMemory(record);
+            const description = files.create(.{ .host_stream = shared }, flags & 3, "");
+            if (description == error.OutOfMemory) shared.release(registry.allocator);
             break :blk description;
         },
     } catch return streams.outOfMemory(record);
@@ -116,7 +117,7 @@ fn connect(machine: *Machine, number: u32, stream: i32, record: *errors.Record) 
 
 /// What /proc/self tells of the program.
 fn describe(kernel: *kernel_module.Kernel, machine: *Machine, config: *const Config, record: *errors.Record) error{Failed}!void {
-    const arena = kernel.files.arena.allocator();
+    const arena = kernel.files.scope.arena.allocator();
     kernel.program_path = arena.dupe(u8, config.program) catch return streams.outOfMemory(record);
     kernel.program_bytes = machine.program.bytes;
     var line: std.ArrayList(u8) = .empty;

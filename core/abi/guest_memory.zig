@@ -26,18 +26,18 @@ pub fn base(handle: u32) ?[*]u8 {
     return entry.machine.frames.base;
 }
 
-/// The offset of a range in the host mapping when it is contiguous there.
+/// The offset of a range in the host mapping when it is contiguous there. Whoever gets a view may write through it.
 pub fn translate(handle: u32, address: f64, length: f64) f64 {
     var status: i32 = 0;
     const entry = registry.getIdle(handle, &status) orelse return @floatFromInt(status);
     const range = rangeOf(address, length) orelse return @floatFromInt(badAddress(address, length, "the range is outside the guest's address space").status());
     const space = &entry.machine.space;
     if (range.length == 0) return 0;
-    const first = space.pieceAnyRights(range.address, @intCast(range.length)) orelse return @floatFromInt(unreachableRange(space, address, length).status());
+    const first = space.pieceAnyRights(range.address, @intCast(range.length), .write) orelse return @floatFromInt(unreachableRange(space, address, length).status());
     const offset = @intFromPtr(first.ptr) - @intFromPtr(entry.machine.frames.base);
     var done: u64 = first.len;
     while (done < range.length) {
-        const next = space.pieceAnyRights(range.address + done, @intCast(range.length - done)) orelse return @floatFromInt(unreachableRange(space, address, length).status());
+        const next = space.pieceAnyRights(range.address + done, @intCast(range.length - done), .write) orelse return @floatFromInt(unreachableRange(space, address, length).status());
         if (@intFromPtr(next.ptr) != @intFromPtr(first.ptr) + done) {
             return @floatFromInt(registry.last_error.set(.BAD_ADDRESS, "the range is not contiguous in memory", "use views() for its pieces, or read() for a copy", .{ .address = address, .length = length }).status());
         }
@@ -64,7 +64,7 @@ pub fn pieces(handle: u32, address: f64, length: f64) i32 {
     out.writeByte('[') catch return outOfHostMemory();
     var done: u64 = 0;
     while (done < range.length) {
-        const piece = space.pieceAnyRights(range.address + done, @intCast(range.length - done)) orelse return unreachableRange(space, address, length).status();
+        const piece = space.pieceAnyRights(range.address + done, @intCast(range.length - done), .write) orelse return unreachableRange(space, address, length).status();
         const offset = @intFromPtr(piece.ptr) - @intFromPtr(entry.machine.frames.base);
         out.print("{s}[{d},{d}]", .{ if (done > 0) "," else "", offset, piece.len }) catch return outOfHostMemory();
         done += piece.len;
@@ -93,7 +93,7 @@ fn copy(handle: u32, address: f64, length: usize, way: union(enum) { out: []u8, 
     const space = &entry.machine.space;
     var done: usize = 0;
     while (done < length) {
-        const piece = space.pieceAnyRights(range.address + done, length - done) orelse return unreachableRange(space, address, as_float).status();
+        const piece = space.pieceAnyRights(range.address + done, length - done, if (way == .in) .write else .read) orelse return unreachableRange(space, address, as_float).status();
         switch (way) {
             .out => |out| @memcpy(out[done..][0..piece.len], piece),
             .in => |bytes| @memcpy(piece, bytes[done..][0..piece.len]),
@@ -149,7 +149,7 @@ fn badLength(length: f64) errors.Code {
 pub fn symbol(handle: u32, name: []const u8) f64 {
     var status: i32 = 0;
     const entry = registry.get(handle, &status) orelse return @floatFromInt(status);
-    const program = &entry.machine.program;
+    const program = entry.machine.program;
     if (program.symbolAddress(registry.allocator, name)) |address| return @floatFromInt(address);
     return @floatFromInt(registry.last_error.format(.NO_SYMBOL, "the program has no symbol \"{s}\"", .{name[0..@min(name.len, 256)]}, "build it without stripping (no -s), and without hiding or inlining the function", .{ .name = name[0..@min(name.len, 256)] }).status());
 }

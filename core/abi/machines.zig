@@ -24,9 +24,10 @@ pub fn create(json: []const u8) i32 {
     const platform = registry.thePlatform() catch |failure| return registry.kvmError(failure).status();
     const config = &parsed.value;
     const memory = memoryBytes(config.memory, record) catch return record.code.status();
-    var program = loader.open(config.program, config.programFd, record) catch return record.code.status();
+    const opened = loader.open(config.program, config.programFd, record) catch return record.code.status();
+    const program = opened.share(registry.allocator) catch return createError(error.OutOfMemory, memory, record).status();
     const machine = Machine.create(registry.allocator, platform, memory) catch |failure| {
-        program.deinit();
+        program.release(registry.allocator);
         return createError(failure, memory, record).status();
     };
     machine.program = program;
@@ -141,15 +142,13 @@ pub fn counters(handle: u32, out: *types.Counters) i32 {
     const entry = registry.get(handle, &status) orelse return status;
     const machine = entry.machine;
     const from = &machine.kernel.counters;
-    var stat: linux.Statx = undefined;
-    const rc: isize = @bitCast(linux.statx(machine.frames.memfd, "", linux.AT.EMPTY_PATH, .{ .BLOCKS = true }, &stat));
     out.* = .{
         .exits = machine.vcpu.exits,
         .syscalls = from.syscalls,
         .faults = from.faults,
         .host_calls = from.host_calls,
-        .pages_touched = if (rc == 0) stat.blocks / (limits.page_size / 512) else 0,
-        .pages_copied = 0,
+        .pages_touched = machine.frames.touchedPages(),
+        .pages_copied = machine.resets.pages_copied,
         .guest_nanoseconds = machine.clock.cyclesToNs(from.cycles),
         .cycles = from.cycles,
         .by_number = from.by_number,

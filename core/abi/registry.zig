@@ -122,6 +122,12 @@ pub fn get(handle: u32, status: *i32) ?*Entry {
     return null;
 }
 
+/// The error of using a machine that a fault, a time-out or an abort has stopped.
+pub fn poisoned(entry: *const Entry) errors.Code {
+    const hint = if (entry.machine.is_fork) "reset() the fork" else "boot another machine; a fork of a snapshot can be reset";
+    return last_error.set(.NEEDS_RESET, "the machine was stopped by a fault, a time-out or an abort", hint, .{});
+}
+
 /// The machine's entry when no native thread has it; otherwise the status of CLOSED or BUSY.
 pub fn getIdle(handle: u32, status: *i32) ?*Entry {
     const entry = get(handle, status) orelse return null;

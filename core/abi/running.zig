@@ -43,7 +43,7 @@ pub fn run(handle: u32, until: u32, timeout_ms: f64, cpu_timeout_ms: f64, ticket
     switch (entry.machine.state) {
         .loaded, .stopped => {},
         .exited => return record.set(.GUEST_EXIT, "the program has ended already", "boot another machine to run it again", .{ .exitCode = entry.block.stop_code }).status(),
-        else => return poisoned(record).status(),
+        else => return registry.poisoned(entry).status(),
     }
     entry.task = .{ .job = .{ .context = entry, .work_fn = runTask }, .goal = goal, .time_limits = timeLimits(timeout_ms, cpu_timeout_ms), .ticket = ticket };
     return start(entry);
@@ -71,13 +71,9 @@ fn start(entry: *Entry) i32 {
     return 0;
 }
 
-fn poisoned(record: *errors.Record) errors.Code {
-    return record.set(.NEEDS_RESET, "the machine was stopped by a fault, a time-out or an abort", "boot another machine; a fork can be reset", .{});
-}
-
 fn refusesCalls(entry: *Entry) ?errors.Code {
     return switch (entry.machine.state) {
-        .poisoned => poisoned(&registry.last_error),
+        .poisoned => registry.poisoned(entry),
         else => null,
     };
 }

@@ -11,6 +11,12 @@ pub const MachineBlock = extern struct {
     stop_code: i32,
     /// Changes whenever views of guest memory must be detached.
     generation: u32,
+    /// What the last reset came to.
+    reset_mode: u32,
+    reset_pages: u32,
+    reset_nanoseconds: f64,
+    /// What pristine_generation() answers in a fork.
+    fork_generation: f64,
 };
 
 pub const Counters = extern struct {

@@ -91,7 +91,7 @@ test "hostile system calls are answered, every one" {
     defer machine.destroy();
     var fuzzer: Fuzzer = .{ .random = generator.random(), .machine = machine };
     const k = &machine.kernel;
-    k.files.permissions = .{ .read = .{ .paths = &.{"/usr"} } };
+    k.files.scope.permissions = .{ .read = .{ .paths = &.{"/usr"} } };
     var calls: u64 = 0;
     const iterations = setting("PRISTINE_FUZZ_ITERATIONS", default_iterations);
     while (calls < iterations) : (calls += 1) {

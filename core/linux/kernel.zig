@@ -10,6 +10,9 @@ const limits = @import("../limits.zig");
 const AddressSpace = @import("../memory/address_space.zig").AddressSpace;
 const Clock = @import("../clock.zig").Clock;
 const FileTable = @import("files/table.zig").FileTable;
+const frozen = @import("files/frozen.zig");
+const planted = @import("../planted.zig");
+const reset_fields = @import("../reset_fields.zig");
 const GuestAccess = @import("../memory/access.zig").GuestAccess;
 const Signals = @import("signals.zig").Signals;
 
@@ -69,14 +72,79 @@ pub const Kernel = struct {
     registers_replaced: bool = false,
     /// Host counter when the run under way began.
     entered_tsc: u64 = 0,
+    /// Cycles spent before the last reset, which the guest's CPU time does not count, and those its image had spent, which
+    /// it does.
+    cycles_forgotten: u64 = 0,
+    cycles_before: u64 = 0,
+
+    /// What a reset does to each field: `copied` from the image; `restored` by code of its own; `kept` because it is the
+    /// fork's own or never changes. A field without an entry does not compile.
+    pub const at_reset = .{
+        .allocator = .kept,
+        .memory = .kept,
+        .space = .kept,
+        .files = .restored,
+        .signals = .copied,
+        .clock = .kept,
+        .interrupt = .kept,
+        .counters = .kept,
+        .identity = .copied,
+        .umask = .copied,
+        .segments = .copied,
+        .current_segments = .copied,
+        .resource_limits = .copied,
+        .name = .copied,
+        .program_path = .kept,
+        .program_bytes = .kept,
+        .command_line = .kept,
+        .clear_child_tid = .copied,
+        .stop = .copied,
+        .registers_replaced = .copied,
+        .entered_tsc = .kept,
+        .cycles_forgotten = .restored,
+        .cycles_before = .restored,
+    };
 
     pub fn deinit(self: *Kernel) void {
         self.files.deinit();
     }
 
+    /// An image's kernel: all but open files is copied, and what belongs to the machine alone is not to be used.
+    pub fn freeze(self: *const Kernel) frozen.Error!Kernel {
+        var image = self.*;
+        image.files = try frozen.copy(&self.files, .{ null, null });
+        return image;
+    }
+
+    /// Puts everything back to the image's state.
+    pub fn restore(self: *Kernel, image: *const Kernel, outputs: frozen.Outputs) frozen.Error!void {
+        const before = if (planted.enabled) self.* else {};
+        reset_fields.copy(Kernel, self, image);
+        if (planted.enabled) self.plant(&before);
+        self.cycles_forgotten = self.counters.cycles;
+        self.cycles_before = image.cpuCycles();
+        try frozen.restore(&self.files, &image.files, outputs);
+    }
+
+    fn plant(self: *Kernel, before: *const Kernel) void {
+        planted.keeps(.umask_kept, self, "umask", before);
+        planted.keeps(.limit_kept, self, "resource_limits", before);
+        planted.keeps(.name_kept, self, "name", before);
+        planted.keeps(.thread_address_kept, self, "clear_child_tid", before);
+        planted.keeps(.handler_kept, &self.signals, "actions", &before.signals);
+        planted.keeps(.mask_kept, &self.signals, "blocked", &before.signals);
+        planted.keeps(.pending_kept, &self.signals, "pending", &before.signals);
+        planted.keeps(.alternate_stack_kept, &self.signals, "alternate", &before.signals);
+    }
+
     /// CPU time of the machine: what it has spent in runs and calls.
     pub fn cpuTimeNs(self: *const Kernel) u64 {
-        return self.clock.cyclesToNs(self.counters.cycles + (host.rdtsc() -% self.entered_tsc));
+        return self.clock.cyclesToNs(self.cpuCycles() + (host.rdtsc() -% self.entered_tsc));
+    }
+
+    /// What the guest has spent in runs and calls that are over.
+    pub fn cpuCycles(self: *const Kernel) u64 {
+        return self.cycles_before + self.counters.cycles - self.cycles_forgotten;
     }
 
     /// Counts one host call made for the guest.

@@ -82,7 +82,7 @@ fn place(space: *AddressSpace, hint: u64, bytes: u64, fixed: bool) ?u64 {
 fn fillFromFile(k: *Kernel, start: u64, length: u64, fd: i32, offset: u64) i64 {
     var done: u64 = 0;
     while (done < length) {
-        const to = k.space.pieceAnyRights(start + done, @intCast(length - done)) orelse return fail(.NOMEM);
+        const to = k.space.pieceAnyRights(start + done, @intCast(length - done), .write) orelse return fail(.NOMEM);
         const got = files.readForMapping(k, fd, offset + done, to);
         if (got < 0) return got;
         if (got == 0) break;
@@ -127,6 +127,8 @@ pub fn brk(k: *Kernel, a: Args) i64 {
 }
 
 const MADV_DONTNEED = 4;
+const MADV_WIPEONFORK = 18;
+const MADV_KEEPONFORK = 19;
 
 pub fn madvise(k: *Kernel, a: Args) i64 {
     if (a[0] % page != 0) return fail(.INVAL);
@@ -134,7 +136,8 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
     const bytes = pagesOf(a[1]) orelse return fail(.INVAL);
     if (!inUserSpace(a[0], bytes)) return fail(.INVAL);
     switch (a[2]) {
-        0...3, 8...25 => {},
+        0...3, 8...17, 20...25 => {},
+        MADV_WIPEONFORK, MADV_KEEPONFORK => return wipeOnFork(k, a[0], a[0] + bytes, a[2] == MADV_WIPEONFORK),
         // File pages would have to come back from the file, and their copy is all there is: they stay as they are.
         MADV_DONTNEED => {
             var at = a[0];
@@ -145,13 +148,26 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
                 const vma = k.space.vmas.items.items[index];
                 if (vma.start >= end) break;
                 const discardable = vma.kind == .anonymous or vma.kind == .heap or vma.kind == .stack;
-                if (discardable) k.space.discard(@max(at, vma.start), @min(end, vma.end));
+                if (discardable) k.space.discard(@max(at, vma.start), @min(end, vma.end)) catch return fail(.NOMEM);
                 at = vma.end;
             }
         },
         else => return fail(.INVAL),
     }
     return if (k.space.vmas.covers(a[0], a[0] + bytes)) 0 else fail(.NOMEM);
+}
+
+/// Private anonymous memory only, as on Linux.
+fn wipeOnFork(k: *Kernel, start: u64, end: u64, wipe: bool) i64 {
+    if (!k.space.vmas.covers(start, end)) return fail(.NOMEM);
+    var index = k.space.vmas.indexAfter(start);
+    while (index < k.space.vmas.items.items.len and k.space.vmas.items.items[index].start < end) : (index += 1) {
+        const vma = k.space.vmas.items.items[index];
+        const anonymous = vma.kind == .anonymous or vma.kind == .heap or vma.kind == .stack;
+        if (wipe and (!anonymous or vma.shared)) return fail(.INVAL);
+    }
+    k.space.vmas.change(start, end, .{ .wipe_on_fork = wipe }) catch return fail(.NOMEM);
+    return 0;
 }
 
 const MREMAP_MAYMOVE = 1;

@@ -11,6 +11,7 @@ const frames_module = @import("frames.zig");
 const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
 const page_tables = @import("page_tables.zig");
+const planted = @import("../planted.zig");
 const vma_module = @import("vma.zig");
 const Frame = frames_module.Frame;
 const FrameSpace = frames_module.FrameSpace;
@@ -25,12 +26,14 @@ const small_commit_pages = 16;
 
 pub const Error = error{ OutOfMemory, HostFailure };
 
-const Window = struct {
+pub const Window = struct {
     table: Frame,
     block: ?Frame = null,
     mapped: u16 = 0,
     /// Frame of each page; 0 is none.
     frames: [limits.window_pages]Frame = @splat(0),
+    /// Pages whose entry a fork has written since it was as its image.
+    changed: std.StaticBitSet(limits.window_pages) = .initEmpty(),
 
     fn ownsFrame(self: *const Window, frame: Frame) bool {
         const block = self.block orelse return false;
@@ -41,12 +44,16 @@ const Window = struct {
 pub const FaultAccess = enum { read, write, execute };
 pub const FaultOutcome = enum { resolved, not_mapped, no_right, out_of_memory };
 
+pub const Windows = std.AutoHashMapUnmanaged(u64, ?*Window);
+
 pub const AddressSpace = struct {
     allocator: std.mem.Allocator,
     frames: *FrameSpace,
     tables: page_tables.PageTables,
     vmas: vma_module.VmaList,
-    windows: std.AutoHashMapUnmanaged(u64, *Window) = .empty,
+    /// In a fork, the windows that are no longer the image's: null is one that is gone.
+    windows: Windows = .empty,
+    image: ?*const SpaceImage = null,
     brk_start: u64 = 0,
     brk_end: u64 = 0,
     out_of_memory: bool = false,
@@ -60,12 +67,81 @@ pub const AddressSpace = struct {
         };
     }
 
+    /// The address space of a fork: the image's until it is changed.
+    pub fn initFork(allocator: std.mem.Allocator, frames: *FrameSpace, image: *const SpaceImage) Error!AddressSpace {
+        var self: AddressSpace = .{
+            .allocator = allocator,
+            .frames = frames,
+            .tables = .{ .frames = frames, .root = image.root, .image = &image.tables },
+            .vmas = .{ .allocator = allocator },
+            .image = image,
+        };
+        errdefer self.deinit();
+        try self.adoptImage(true);
+        return self;
+    }
+
     pub fn deinit(self: *AddressSpace) void {
-        var windows = self.windows.valueIterator();
-        while (windows.next()) |window| self.allocator.destroy(window.*);
+        self.forgetWindows();
         self.windows.deinit(self.allocator);
         self.vmas.deinit();
         self.tables.deinit();
+    }
+
+    fn forgetWindows(self: *AddressSpace) void {
+        var windows = self.windows.valueIterator();
+        while (windows.next()) |window| if (window.*) |some| self.allocator.destroy(some);
+        self.windows.clearRetainingCapacity();
+    }
+
+    fn forgetEverySecondWindow(self: *AddressSpace) void {
+        var entries = self.windows.iterator();
+        while (entries.next()) |entry| {
+            if (entry.key_ptr.* % 2 == 0) continue;
+            if (entry.value_ptr.*) |some| self.allocator.destroy(some);
+            _ = self.windows.remove(entry.key_ptr.*);
+            return;
+        }
+    }
+
+    fn keepProtections(self: *AddressSpace, image: *const SpaceImage) void {
+        if (self.vmas.items.items.len == image.vmas.len) return;
+        self.vmas.items.resize(self.allocator, image.vmas.len) catch return;
+        @memcpy(self.vmas.items.items, image.vmas);
+    }
+
+    /// Everything but the bytes of the tables goes back to the image; the frames must have gone back before.
+    pub fn adoptImage(self: *AddressSpace, vm_kept: bool) Error!void {
+        const image = self.image.?;
+        if (planted.is(.window_kept)) self.forgetEverySecondWindow() else self.forgetWindows();
+        try self.tables.adoptImage(vm_kept);
+        if (planted.is(.protections_kept)) return self.keepProtections(image);
+        if (self.vmas.changed and !(planted.is(.mappings_kept) and self.vmas.items.items.len > 0)) {
+            self.vmas.items.resize(self.allocator, image.vmas.len) catch return error.OutOfMemory;
+            @memcpy(self.vmas.items.items, image.vmas);
+            self.vmas.changed = false;
+        }
+        self.brk_start = image.brk_start;
+        self.brk_end = image.brk_end;
+        self.out_of_memory = false;
+    }
+
+    /// Calls `act` for the frames whose entries a fork has changed: their translations must not outlive a reset.
+    pub fn forEachChangedRun(self: *const AddressSpace, context: anytype, comptime act: fn (@TypeOf(context), Frame, u64) void) void {
+        var windows = self.windows.valueIterator();
+        while (windows.next()) |entry| {
+            const window = entry.* orelse continue;
+            var index: u16 = 0;
+            while (index < limits.window_pages) {
+                const frame = window.frames[index];
+                var count: u16 = 1;
+                if (frame != 0 and window.changed.isSet(index)) {
+                    while (index + count < limits.window_pages and window.frames[index + count] == frame + count and window.changed.isSet(index + count)) count += 1;
+                    act(context, frame, count);
+                }
+                index += count;
+            }
+        }
     }
 
     pub fn access(self: *AddressSpace) access_module.GuestAccess {
@@ -86,50 +162,91 @@ pub const AddressSpace = struct {
     }
 
     pub fn unmap(self: *AddressSpace, start: u64, end: u64) Error!void {
+        var windows = try self.ownWindows(start, end);
+        defer windows.deinit(self.allocator);
         try self.vmas.remove(start, end);
-        self.forEachWindow(start, end, releasePages);
+        self.visitWindows(windows.items, start, end, releasePages);
     }
 
     /// Changes rights; the range must be covered by mappings.
     pub fn protect(self: *AddressSpace, start: u64, end: u64, rights: Rights) Error!void {
+        var windows = try self.ownWindows(start, end);
+        defer windows.deinit(self.allocator);
         try self.vmas.protect(start, end, rights);
-        self.forEachWindow(start, end, refreshEntries);
+        self.visitWindows(windows.items, start, end, refreshEntries);
     }
 
     /// Anonymous pages read as zero afterwards (MADV_DONTNEED).
-    pub fn discard(self: *AddressSpace, start: u64, end: u64) void {
-        self.forEachWindow(start, end, punchPages);
+    pub fn discard(self: *AddressSpace, start: u64, end: u64) Error!void {
+        var windows = try self.ownWindows(start, end);
+        defer windows.deinit(self.allocator);
+        self.visitWindows(windows.items, start, end, punchPages);
+    }
+
+    pub fn findWindow(self: *const AddressSpace, key: u64) ?*const Window {
+        if (self.windows.get(key)) |own| return own;
+        const image = self.image orelse return null;
+        return image.windows.get(key) orelse null;
+    }
+
+    /// The window for changing: a fork's own copy of it.
+    fn ownWindow(self: *AddressSpace, key: u64) Error!?*Window {
+        if (self.windows.get(key)) |own| return own;
+        const image = self.image orelse return null;
+        const original = (image.windows.get(key) orelse return null) orelse return null;
+        const copy = self.allocator.create(Window) catch return error.OutOfMemory;
+        errdefer self.allocator.destroy(copy);
+        copy.* = original.*;
+        copy.changed = .initEmpty();
+        self.windows.put(self.allocator, key, copy) catch return error.OutOfMemory;
+        return copy;
+    }
+
+    /// The keys of the windows that exist inside the range, each ready to be changed: found in address order, or by
+    /// walking all windows if those are fewer.
+    fn ownWindows(self: *AddressSpace, start: u64, end: u64) Error!std.ArrayList(u64) {
+        var keys: std.ArrayList(u64) = .empty;
+        errdefer keys.deinit(self.allocator);
+        const first = start / limits.window_size;
+        const last = (end - 1) / limits.window_size;
+        const all = self.windows.count() + if (self.image) |image| image.windows.count() else 0;
+        if (last - first < all) {
+            for (first..last + 1) |key| try self.ownIfThere(key, &keys);
+            return keys;
+        }
+        if (self.image) |image| {
+            var iterator = image.windows.keyIterator();
+            while (iterator.next()) |key| if (key.* >= first and key.* <= last) {
+                _ = try self.ownIfOriginal(key.*);
+            };
+        }
+        var iterator = self.windows.keyIterator();
+        while (iterator.next()) |key| {
+            if (key.* < first or key.* > last or self.windows.get(key.*).? == null) continue;
+            keys.append(self.allocator, key.*) catch return error.OutOfMemory;
+        }
+        return keys;
+    }
+
+    fn ownIfThere(self: *AddressSpace, key: u64, keys: *std.ArrayList(u64)) Error!void {
+        if (try self.ownWindow(key) == null) return;
+        keys.append(self.allocator, key) catch return error.OutOfMemory;
+    }
+
+    fn ownIfOriginal(self: *AddressSpace, key: u64) Error!void {
+        if (!self.windows.contains(key)) _ = try self.ownWindow(key);
     }
 
     const WindowVisitor = fn (self: *AddressSpace, base: u64, window: *Window, first: u16, last: u16) void;
 
-    /// Visits the windows that exist inside the range: in address order, or by walking all windows if those are fewer.
-    fn forEachWindow(self: *AddressSpace, start: u64, end: u64, comptime visit: WindowVisitor) void {
-        const first = start / limits.window_size;
-        const last = (end - 1) / limits.window_size;
-        if (last - first >= self.windows.count()) {
-            var keys: std.ArrayList(u64) = .empty;
-            defer keys.deinit(self.allocator);
-            var iterator = self.windows.keyIterator();
-            while (iterator.next()) |key| {
-                if (key.* < first or key.* > last) continue;
-                keys.append(self.allocator, key.*) catch return self.forEachByIndex(first, last, start, end, visit);
-            }
-            for (keys.items) |key| self.visitWindow(key, start, end, visit);
-        } else self.forEachByIndex(first, last, start, end, visit);
-    }
-
-    fn forEachByIndex(self: *AddressSpace, first: u64, last: u64, start: u64, end: u64, comptime visit: WindowVisitor) void {
-        var index = first;
-        while (index <= last) : (index += 1) self.visitWindow(index, start, end, visit);
-    }
-
-    fn visitWindow(self: *AddressSpace, index: u64, start: u64, end: u64, comptime visit: WindowVisitor) void {
-        const window = self.windows.get(index) orelse return;
-        const base = index * limits.window_size;
-        const low = (@max(start, base) - base) / page;
-        const high = (@min(end, base + limits.window_size) - base) / page;
-        visit(self, base, window, @intCast(low), @intCast(high));
+    fn visitWindows(self: *AddressSpace, keys: []const u64, start: u64, end: u64, comptime visit: WindowVisitor) void {
+        for (keys) |key| {
+            const window = (self.windows.get(key) orelse continue) orelse continue;
+            const base = key * limits.window_size;
+            const low = (@max(start, base) - base) / page;
+            const high = (@min(end, base + limits.window_size) - base) / page;
+            visit(self, base, window, @intCast(low), @intCast(high));
+        }
     }
 
     /// Calls `act` for each run of pages whose frames are contiguous.
@@ -165,7 +282,7 @@ pub const AddressSpace = struct {
             if (window.frames[index] == 0) continue;
             const address = base + index * page;
             const vma = self.vmas.find(address).?;
-            self.tables.set(window.table, address, entryFor(window.frames[index], vma.rights));
+            self.setEntry(window, address, entryFor(window.frames[index], vma.rights));
         }
         forEachRun(window, first, last, self.frames, FrameSpace.revoke);
     }
@@ -173,6 +290,11 @@ pub const AddressSpace = struct {
     fn punchPages(self: *AddressSpace, base: u64, window: *Window, first: u16, last: u16) void {
         _ = base;
         forEachRun(window, first, last, self.frames, FrameSpace.punch);
+    }
+
+    fn setEntry(self: *AddressSpace, window: *Window, address: u64, entry: u64) void {
+        window.changed.set(address % limits.window_size / page);
+        self.tables.set(window.table, address, entry);
     }
 
     fn entryFor(frame: Frame, rights: Rights) u64 {
@@ -197,17 +319,17 @@ pub const AddressSpace = struct {
     }
 
     fn windowOf(self: *AddressSpace, address: u64) Error!*Window {
-        const slot = self.windows.getOrPut(self.allocator, address / limits.window_size) catch return error.OutOfMemory;
-        if (slot.found_existing) return slot.value_ptr.*;
-        errdefer _ = self.windows.remove(address / limits.window_size);
+        const key = address / limits.window_size;
+        if (try self.ownWindow(key)) |window| return window;
         const table = try self.tables.windowTable(address);
         // The VMM's own record of a window counts as one of the machine's frames, so that scattered pages cannot cost the
         // host more than the ceiling says.
         try self.frames.useOfBlock(1);
         errdefer self.frames.unuseOfBlock(1);
         const window = self.allocator.create(Window) catch return error.OutOfMemory;
+        errdefer self.allocator.destroy(window);
         window.* = .{ .table = table };
-        slot.value_ptr.* = window;
+        self.windows.put(self.allocator, key, window) catch return error.OutOfMemory;
         return window;
     }
 
@@ -236,6 +358,7 @@ pub const AddressSpace = struct {
         var index = first;
         while (index < last) {
             if (window.frames[index] != 0) {
+                // The entry is there already; what the guest's ring 0 may have made of it is written over.
                 self.tables.set(window.table, base + @as(u64, index) * page, entryFor(window.frames[index], vma.rights));
                 index += 1;
                 continue;
@@ -254,7 +377,7 @@ pub const AddressSpace = struct {
     /// window's pages too. Giving them at once halves what each first touch costs on shadow paging.
     fn isFull(self: *AddressSpace, before: u64, behind: u64) bool {
         for ([_]u64{ before, behind }) |base| {
-            const window = self.windows.get(base / limits.window_size) orelse continue;
+            const window = self.findWindow(base / limits.window_size) orelse continue;
             if (window.mapped == limits.window_pages) return true;
         }
         return false;
@@ -268,7 +391,7 @@ pub const AddressSpace = struct {
         for (0..count) |offset| {
             const index = first + offset;
             window.frames[index] = frame + @as(Frame, @intCast(offset));
-            self.tables.set(window.table, base + index * page, entryFor(window.frames[index], rights));
+            self.setEntry(window, base + index * page, entryFor(window.frames[index], rights));
         }
         window.mapped += count;
     }
@@ -277,16 +400,32 @@ pub const AddressSpace = struct {
         if (window.mapped > 0) return;
         if (window.block) |block| self.frames.releaseBlock(block);
         self.frames.unuseOfBlock(1);
-        _ = self.windows.remove(address / limits.window_size);
+        const key = address / limits.window_size;
+        const in_image = if (self.image) |image| image.windows.contains(key) else false;
+        // Putting over an entry that exists needs no memory.
+        if (in_image) self.windows.getPtr(key).?.* = null else _ = self.windows.remove(key);
         self.allocator.destroy(window);
     }
 
     // Access by the VMM
 
     fn frameAt(self: *AddressSpace, address: u64) ?Frame {
-        const window = self.windows.get(address / limits.window_size) orelse return null;
+        const window = self.findWindow(address / limits.window_size) orelse return null;
         const frame = window.frames[address % limits.window_size / page];
         return if (frame == 0) null else frame;
+    }
+
+    /// The first page at or above `at` and below `end` that has a frame; `at` becomes its address.
+    pub fn nextFrame(self: *const AddressSpace, at: *u64, end: u64) ?Frame {
+        while (at.* < end) : (at.* += page) {
+            const window = self.findWindow(at.* / limits.window_size) orelse {
+                at.* = std.mem.alignBackward(u64, at.*, limits.window_size) + limits.window_size - page;
+                continue;
+            };
+            const frame = window.frames[at.* % limits.window_size / page];
+            if (frame != 0) return frame;
+        }
+        return null;
     }
 
     /// The frame behind a page of `vma`, given to it now if need be; null when memory is at its ceiling.
@@ -303,17 +442,18 @@ pub const AddressSpace = struct {
         const self: *AddressSpace = @ptrCast(@alignCast(context));
         const vma = self.vmas.find(address) orelse return null;
         if (vma.rights.none() or (intent == .write and !vma.rights.write)) return null;
-        return self.contiguous(vma.*, address, length);
+        return self.contiguous(vma.*, address, length, intent);
     }
 
     /// Like `piece`, whatever the guest's rights are: for the loader and for views.
-    pub fn pieceAnyRights(self: *AddressSpace, address: u64, length: usize) ?[]u8 {
+    pub fn pieceAnyRights(self: *AddressSpace, address: u64, length: usize, intent: access_module.Intent) ?[]u8 {
         const vma = self.vmas.find(address) orelse return null;
-        return self.contiguous(vma.*, address, length);
+        return self.contiguous(vma.*, address, length, intent);
     }
 
-    fn contiguous(self: *AddressSpace, vma: Vma, address: u64, length: usize) ?[]u8 {
+    fn contiguous(self: *AddressSpace, vma: Vma, address: u64, length: usize, intent: access_module.Intent) ?[]u8 {
         const first = self.frameFor(vma, address) orelse return null;
+        if (intent == .write) self.frames.noteWrite(first);
         const wanted = @min(length, vma.end - address);
         const in_page = address % page;
         var have = page - in_page;
@@ -321,6 +461,7 @@ pub const AddressSpace = struct {
         while (have < wanted) : (have += page) {
             const next = self.frameFor(vma, address + have) orelse break;
             if (next != frame + 1) break;
+            if (intent == .write) self.frames.noteWrite(next);
             frame = next;
         }
         const offset = @as(u64, first) * page + in_page;
@@ -331,12 +472,13 @@ pub const AddressSpace = struct {
     pub fn copyCommitted(self: *AddressSpace, from: u64, to: u64, length: u64) Error!void {
         var done: u64 = 0;
         while (done < length) : (done += page) {
-            if ((from + done) % limits.window_size == 0 and !self.windows.contains((from + done) / limits.window_size)) {
+            if ((from + done) % limits.window_size == 0 and self.findWindow((from + done) / limits.window_size) == null) {
                 done += limits.window_size - page;
                 continue;
             }
             const source = self.frameAt(from + done) orelse continue;
             const target = self.frameFor(self.vmas.find(to + done).?.*, to + done) orelse return error.OutOfMemory;
+            self.frames.noteWrite(target);
             @memcpy(self.frames.bytes(target, 1), self.frames.bytes(source, 1));
         }
     }
@@ -345,10 +487,86 @@ pub const AddressSpace = struct {
     pub fn writeAnyRights(self: *AddressSpace, address: u64, bytes: []const u8) access_module.Error!void {
         var done: usize = 0;
         while (done < bytes.len) {
-            const to = self.pieceAnyRights(address + done, bytes.len - done) orelse return error.Fault;
+            const to = self.pieceAnyRights(address + done, bytes.len - done, .write) orelse return error.Fault;
             @memcpy(to, bytes[done..][0..to.len]);
             done += to.len;
         }
+    }
+};
+
+/// The frozen state of an address space; forks share it.
+pub const SpaceImage = struct {
+    root: Frame,
+    tables: page_tables.Map,
+    windows: Windows,
+    vmas: []Vma,
+    brk_start: u64,
+    brk_end: u64,
+
+    /// A machine that has no image yet gives its windows and tables away and shares them from now on; otherwise they are
+    /// copied, and it keeps its own.
+    pub fn freeze(self: *SpaceImage, space: *AddressSpace) Error!void {
+        const allocator = space.allocator;
+        const vmas = allocator.dupe(Vma, space.vmas.items.items) catch return error.OutOfMemory;
+        errdefer allocator.free(vmas);
+        const first = space.image == null;
+        var windows = if (first) space.windows else try copyWindows(space);
+        errdefer if (!first) freeWindows(allocator, &windows);
+        self.* = .{
+            .root = space.tables.root,
+            .tables = try space.tables.freeze(),
+            .windows = windows,
+            .vmas = vmas,
+            .brk_start = space.brk_start,
+            .brk_end = space.brk_end,
+        };
+        if (!first) return;
+        space.windows = .empty;
+        space.image = self;
+        space.tables.image = &self.tables;
+    }
+
+    /// Undoes `freeze`.
+    pub fn giveBack(self: *SpaceImage, space: *AddressSpace) void {
+        if (space.image != self) return self.deinit(space.allocator);
+        space.windows = self.windows;
+        space.image = null;
+        space.tables.tables = self.tables;
+        space.tables.image = null;
+        space.allocator.free(self.vmas);
+    }
+
+    pub fn deinit(self: *SpaceImage, allocator: std.mem.Allocator) void {
+        freeWindows(allocator, &self.windows);
+        self.tables.deinit(allocator);
+        allocator.free(self.vmas);
+        self.* = undefined;
+    }
+
+    fn copyWindows(space: *const AddressSpace) Error!Windows {
+        const allocator = space.allocator;
+        var all: Windows = .empty;
+        errdefer freeWindows(allocator, &all);
+        for ([_]*const Windows{ &space.image.?.windows, &space.windows }) |part| {
+            var iterator = part.iterator();
+            while (iterator.next()) |entry| {
+                const window = entry.value_ptr.* orelse continue;
+                if (part != &space.windows and space.windows.contains(entry.key_ptr.*)) continue;
+                const copy = allocator.create(Window) catch return error.OutOfMemory;
+                copy.* = window.*;
+                all.put(allocator, entry.key_ptr.*, copy) catch {
+                    allocator.destroy(copy);
+                    return error.OutOfMemory;
+                };
+            }
+        }
+        return all;
+    }
+
+    fn freeWindows(allocator: std.mem.Allocator, windows: *Windows) void {
+        var values = windows.valueIterator();
+        while (values.next()) |window| if (window.*) |some| allocator.destroy(some);
+        windows.deinit(allocator);
     }
 };
 

@@ -1,12 +1,18 @@
-//! Guest-physical space: one host mapping of one memfd, given out in 2 MiB blocks and, for small mappings, in frames.
+//! Guest-physical space: one host mapping, given out in 2 MiB blocks and, for small mappings, in frames.
 //!
-//! A frame that is given back was revoked and zeroed before (its memory was punched out of the memfd, which also makes
-//! KVM forget its translation), so that it may be used again at once. Not here: who maps a frame (`address_space.zig`).
+//! Behind it is a memfd of the machine's own, or, once it was frozen and in every fork, an image copy-on-write with
+//! anonymous memory beyond it (`frame_image.zig`). A frame that is given back was revoked and zeroed before, in one event
+//! that also makes KVM forget its translation, so that it may be used again at once.
+//! Not here: who maps a frame (`address_space.zig`), which frames were written (`touched.zig`).
 const std = @import("std");
 const linux = std.os.linux;
 const assert = std.debug.assert;
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const FrameImage = @import("frame_image.zig").FrameImage;
+const planted = @import("../planted.zig");
+const Ranges = @import("ranges.zig").Ranges;
+const Touched = @import("touched.zig").Touched;
 
 pub const Error = error{ OutOfMemory, HostFailure };
 pub const Frame = u32;
@@ -14,7 +20,7 @@ const block_frames = limits.window_pages;
 
 const BlockUse = enum(u8) { free, tables, small, whole };
 
-const Block = struct {
+pub const Block = struct {
     use: BlockUse = .free,
     free_count: u16 = block_frames,
     /// A set bit is a frame in use.
@@ -27,9 +33,16 @@ pub const Grow = struct {
     grow_fn: *const fn (context: *anyopaque, bytes: u64) host.Error!void,
 };
 
+const Memory = union(enum) {
+    /// The machine's own memfd, mapped shared.
+    own: i32,
+    /// An image, mapped privately; its owner keeps it alive.
+    image: *const FrameImage,
+};
+
 pub const FrameSpace = struct {
     allocator: std.mem.Allocator,
-    memfd: i32,
+    memory: Memory,
     base: [*]align(limits.page_size) u8,
     bytes_max: u64,
     blocks: std.ArrayList(Block) = .empty,
@@ -38,6 +51,9 @@ pub const FrameSpace = struct {
     frames_used: u64 = 0,
     frames_max: u64,
     free_blocks: u32 = 0,
+    /// Frames inside the image's extent that have anonymous memory instead.
+    anonymous: Ranges = .{},
+    touched: Touched = .{},
 
     pub fn init(allocator: std.mem.Allocator, memory_bytes: u64, grow: Grow) Error!FrameSpace {
         const wanted = std.mem.alignForward(u64, memory_bytes, limits.window_size) *| limits.physical_space_factor;
@@ -48,7 +64,7 @@ pub const FrameSpace = struct {
         const address = try host.check(linux.mmap(null, bytes_max, .{ .READ = true, .WRITE = true }, .{ .TYPE = .SHARED, .NORESERVE = true }, memfd, 0));
         return .{
             .allocator = allocator,
-            .memfd = memfd,
+            .memory = .{ .own = memfd },
             .base = @ptrFromInt(address),
             .bytes_max = bytes_max,
             .grow = grow,
@@ -56,11 +72,135 @@ pub const FrameSpace = struct {
         };
     }
 
+    /// Memory that shares the image's until it is written.
+    pub fn initFork(allocator: std.mem.Allocator, image: *const FrameImage, memory_bytes: u64, grow: Grow) Error!FrameSpace {
+        const address = try host.check(linux.mmap(null, image.bytes_max, .{ .READ = true, .WRITE = true }, anonymous_memory, -1, 0));
+        var self: FrameSpace = .{
+            .allocator = allocator,
+            .memory = .{ .image = image },
+            .base = @ptrFromInt(address),
+            .bytes_max = image.bytes_max,
+            .grow = grow,
+            .frames_max = memory_bytes / limits.page_size,
+        };
+        errdefer self.deinit();
+        try self.mapImage();
+        try self.adoptImage();
+        return self;
+    }
+
     pub fn deinit(self: *FrameSpace) void {
         _ = linux.munmap(self.base, self.bytes_max);
-        host.close(self.memfd);
+        if (self.memory == .own) host.close(self.memory.own);
         self.blocks.deinit(self.allocator);
+        self.touched.deinit(self.allocator);
         self.* = undefined;
+    }
+
+    /// Maps the image anew: whatever was private is gone, and KVM has dropped every translation.
+    pub fn mapImage(self: *FrameSpace) Error!void {
+        const image = self.memory.image;
+        const fixed: linux.MAP = .{ .TYPE = .PRIVATE, .FIXED = true, .NORESERVE = true };
+        _ = try host.check(linux.mmap(self.base, image.bytes.len, .{ .READ = true, .WRITE = true }, fixed, image.memfd, 0));
+        self.anonymous = image.anonymous;
+        for (image.anonymous.slice()) |range| try self.mapAnonymous(range.first, range.count());
+        const used = if (planted.is(.full_reset_keeps_growth)) 0 else self.blocks.items.len * limits.window_size;
+        if (used > image.bytes.len) try self.mapAnonymous(@intCast(image.bytes.len / limits.page_size), (used - image.bytes.len) / limits.page_size);
+    }
+
+    /// Gives the image's memory back to the ranges that were taken out of it since.
+    pub fn mapImageAgain(self: *FrameSpace) Error!void {
+        const original = &self.memory.image.anonymous;
+        if (planted.is(.image_range_not_mapped_again)) return;
+        for (self.anonymous.slice()) |range| {
+            var at = range.first;
+            while (at < range.last) {
+                const piece = original.pieceAt(at, range.last);
+                if (!piece.inside) {
+                    try self.mapImageRange(at, piece.last - at);
+                    for (at..piece.last) |frame| self.touched.leave(@intCast(frame));
+                }
+                at = piece.last;
+            }
+        }
+        self.anonymous = original.*;
+    }
+
+    /// How many ranges were taken out of the image.
+    pub fn anonymousBeyondImage(self: *const FrameSpace) u32 {
+        return self.anonymous.len -| self.memory.image.anonymous.len;
+    }
+
+    pub fn holdsTable(self: *const FrameSpace, frame: Frame) bool {
+        const index = frame / block_frames;
+        return index < self.blocks.items.len and self.blocks.items[index].use == .tables;
+    }
+
+    /// Maps one range of the image anew.
+    fn mapImageRange(self: *FrameSpace, frame: Frame, count: u64) Error!void {
+        const image = self.memory.image;
+        const fixed: linux.MAP = .{ .TYPE = .PRIVATE, .FIXED = true, .NORESERVE = true };
+        const range = self.bytes(frame, count);
+        _ = try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, fixed, image.memfd, @intCast(@as(u64, frame) * limits.page_size)));
+    }
+
+    fn mapAnonymous(self: *FrameSpace, frame: Frame, count: u64) Error!void {
+        var fixed = anonymous_memory;
+        fixed.FIXED = true;
+        const range = self.bytes(frame, count);
+        _ = try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, fixed, -1, 0));
+    }
+
+    /// The state of the allocator as the image has it.
+    pub fn adoptImage(self: *FrameSpace) Error!void {
+        const image = self.memory.image;
+        self.blocks.resize(self.allocator, image.blocks.len) catch return error.OutOfMemory;
+        if (planted.is(.allocator_kept) and self.frames_used > 0) return;
+        @memcpy(self.blocks.items, image.blocks);
+        self.frames_used = image.frames_used;
+        self.free_blocks = image.free_blocks;
+    }
+
+    /// Keeps a page table's frame out of the allocator after `adoptImage`: what KVM remembers of a table makes its frame
+    /// unfit for any other.
+    pub fn keepTable(self: *FrameSpace, frame: Frame) Error!void {
+        const index = frame / block_frames;
+        while (self.blocks.items.len <= index) {
+            self.blocks.append(self.allocator, .{}) catch return error.OutOfMemory;
+            self.free_blocks += 1;
+        }
+        const block = &self.blocks.items[index];
+        if (block.use == .free) {
+            self.free_blocks -= 1;
+            block.* = .{ .use = .tables };
+        }
+        assert(block.use == .tables);
+        _ = self.mark(index, @intCast(frame % block_frames), 1);
+    }
+
+    /// Frames from here on have never had memory.
+    pub fn end(self: *const FrameSpace) Frame {
+        return @intCast(self.blocks.items.len * block_frames);
+    }
+
+    /// Pages that the host has given the machine alone.
+    pub fn touchedPages(self: *FrameSpace) u64 {
+        switch (self.memory) {
+            .own => |memfd| {
+                var stat: linux.Statx = undefined;
+                const rc: isize = @bitCast(linux.statx(memfd, "", linux.AT.EMPTY_PATH, .{ .BLOCKS = true }, &stat));
+                return if (rc == 0) stat.blocks / (limits.page_size / 512) else 0;
+            },
+            .image => {
+                self.touched.scan(self.allocator, self.base, self.end()) catch {};
+                return self.touched.pages.items.len;
+            },
+        }
+    }
+
+    /// To be called when the VMM is about to write a frame.
+    pub fn noteWrite(self: *FrameSpace, frame: Frame) void {
+        if (self.memory == .image) self.touched.note(frame);
     }
 
     /// The host bytes of `count` frames.
@@ -90,9 +230,9 @@ pub const FrameSpace = struct {
             }
             unreachable;
         }
-        const end = (@as(u64, self.blocks.items.len) + 1) * limits.window_size;
-        if (end > self.bytes_max) return error.OutOfMemory;
-        try self.grow.grow_fn(self.grow.context, end);
+        const needed = (@as(u64, self.blocks.items.len) + 1) * limits.window_size;
+        if (needed > self.bytes_max) return error.OutOfMemory;
+        try self.grow.grow_fn(self.grow.context, needed);
         self.blocks.append(self.allocator, .{ .use = use }) catch return error.OutOfMemory;
         return @intCast(self.blocks.items.len - 1);
     }
@@ -174,10 +314,42 @@ pub const FrameSpace = struct {
 
     /// Frees the memory behind frames: they read as zero afterwards and KVM has dropped its translations of them.
     pub fn punch(self: *FrameSpace, frame: Frame, count: u64) void {
-        const mode = linux.FALLOC.FL_PUNCH_HOLE | linux.FALLOC.FL_KEEP_SIZE;
-        const rc = linux.fallocate(self.memfd, mode, @intCast(@as(u64, frame) * limits.page_size), @intCast(count * limits.page_size));
-        // A hole in a memfd needs no memory; were it refused all the same, the bytes must still not survive.
-        if (@as(isize, @bitCast(rc)) < 0) @memset(self.bytes(frame, count), 0);
+        switch (self.memory) {
+            .own => |memfd| {
+                const mode = linux.FALLOC.FL_PUNCH_HOLE | linux.FALLOC.FL_KEEP_SIZE;
+                const rc = linux.fallocate(memfd, mode, @intCast(@as(u64, frame) * limits.page_size), @intCast(count * limits.page_size));
+                // A hole in a memfd needs no memory; were it refused all the same, the bytes must still not survive.
+                if (@as(isize, @bitCast(rc)) < 0) @memset(self.bytes(frame, count), 0);
+            },
+            .image => |image| self.punchPrivate(image, frame, @intCast(frame + count)),
+        }
+    }
+
+    /// The image's pages cannot be punched, so anonymous memory takes their place until a reset.
+    fn punchPrivate(self: *FrameSpace, image: *const FrameImage, first: Frame, last: Frame) void {
+        const extent: Frame = @intCast(image.bytes.len / limits.page_size);
+        var at = first;
+        while (at < last) {
+            const piece = self.anonymous.pieceAt(at, last);
+            if (piece.inside or at >= extent) {
+                _ = self.drop(at, piece.last - at);
+                at = piece.last;
+                continue;
+            }
+            const stop = @min(piece.last, extent);
+            const added = self.anonymous.add(at, stop);
+            self.mapAnonymousOr(added, at, stop);
+            at = stop;
+        }
+    }
+
+    fn mapAnonymousOr(self: *FrameSpace, added: bool, first: Frame, last: Frame) void {
+        if (added) {
+            if (self.mapAnonymous(first, last - first)) |_| return else |_| self.anonymous.remove(first, last);
+        }
+        // Too many pieces already: the bytes go, the mapping stays.
+        @memset(self.bytes(first, last - first), 0);
+        self.revoke(first, last - first);
     }
 
     /// Gives frames their memory before the guest touches them. Only a hint: what does not get it now gets it then.
@@ -187,12 +359,30 @@ pub const FrameSpace = struct {
         _ = linux.madvise(range.ptr, range.len, populate_write);
     }
 
+    /// Gives up private memory: what is behind the frames is the image's, or zero, and KVM's translations are gone.
+    pub fn drop(self: *FrameSpace, frame: Frame, count: u64) bool {
+        const range = self.bytes(frame, count);
+        return linux.madvise(range.ptr, range.len, linux.MADV.DONTNEED) == 0;
+    }
+
     /// Makes KVM drop its translations of frames whose entries were restricted; their contents stay.
     pub fn revoke(self: *FrameSpace, frame: Frame, count: u64) void {
         const range = self.bytes(frame, count);
-        _ = linux.madvise(range.ptr, range.len, linux.MADV.DONTNEED);
+        if (self.memory == .own) {
+            _ = linux.madvise(range.ptr, range.len, linux.MADV.DONTNEED);
+            return;
+        }
+        // Private memory would lose its contents by that. A change of rights is an event too; execution is added and
+        // taken away again, so that no thread of the host that uses a view loses its access meanwhile.
+        const more: linux.PROT = .{ .READ = true, .WRITE = true, .EXEC = true };
+        const less: linux.PROT = .{ .READ = true };
+        const usual: linux.PROT = .{ .READ = true, .WRITE = true };
+        if (@as(isize, @bitCast(linux.mprotect(range.ptr, range.len, more))) < 0) _ = linux.mprotect(range.ptr, range.len, less);
+        _ = linux.mprotect(range.ptr, range.len, usual);
     }
 };
+
+const anonymous_memory: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
 
 fn findRun(block: *const Block, count: u16) ?u16 {
     var run: u16 = 0;

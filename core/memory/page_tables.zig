@@ -7,6 +7,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const limits = @import("../limits.zig");
 const frames_module = @import("frames.zig");
+const planted = @import("../planted.zig");
 const Frame = frames_module.Frame;
 const FrameSpace = frames_module.FrameSpace;
 
@@ -32,11 +33,19 @@ pub fn leaf(physical: u64, rights: struct { write: bool = false, execute: bool =
     return entry;
 }
 
+const Made = struct {
+    frame: Frame,
+    /// Part of the tables now; otherwise only kept for its window.
+    live: bool = true,
+};
+pub const Map = std.AutoHashMapUnmanaged(u64, Made);
+
 pub const PageTables = struct {
     frames: *FrameSpace,
     root: Frame,
-    /// Frames of the lower tables by level and index: `level << 56 | address >> shift(level)`.
-    tables: std.AutoHashMapUnmanaged(u64, Frame) = .empty,
+    /// The lower tables by level and index: `level << 56 | address >> shift(level)`; in a fork, those beyond the image's.
+    tables: Map = .empty,
+    image: ?*const Map = null,
 
     pub fn init(frames: *FrameSpace) frames_module.Error!PageTables {
         return .{ .frames = frames, .root = try frames.takeTable() };
@@ -56,28 +65,69 @@ pub const PageTables = struct {
         var level: u6 = 3;
         while (level > 0) : (level -= 1) {
             const shift: u6 = 12 + 9 * level;
-            const key = @as(u64, level) << 56 | address >> shift;
-            const slot = self.tables.getOrPut(self.frames.allocator, key) catch return error.OutOfMemory;
-            if (!slot.found_existing) {
-                const frame = self.frames.takeTable() catch |failure| {
-                    _ = self.tables.remove(key);
-                    return failure;
-                };
-                slot.value_ptr.* = frame;
-                self.at(table)[address >> shift & 511] = @as(u64, frame) * limits.page_size | table_flags;
-            }
-            table = slot.value_ptr.*;
+            table = try self.child(table, @as(u64, level) << 56 | address >> shift, address >> shift & 511);
         }
         return table;
     }
 
-    pub fn at(self: *const PageTables, frame: Frame) Table {
+    fn child(self: *PageTables, parent: Frame, key: u64, index: u64) frames_module.Error!Frame {
+        if (self.image) |image| if (image.get(key)) |made| return made.frame;
+        const slot = self.tables.getOrPut(self.frames.allocator, key) catch return error.OutOfMemory;
+        if (slot.found_existing and slot.value_ptr.live) return slot.value_ptr.frame;
+        if (slot.found_existing) {
+            try self.frames.useOfBlock(1);
+        } else {
+            errdefer _ = self.tables.remove(key);
+            slot.value_ptr.* = .{ .frame = try self.frames.takeTable() };
+        }
+        slot.value_ptr.live = true;
+        const frame = slot.value_ptr.frame;
+        self.write(parent, index, @as(u64, frame) * limits.page_size | table_flags);
+        return frame;
+    }
+
+    fn at(self: *const PageTables, frame: Frame) Table {
         return @ptrCast(self.frames.bytes(frame, 1).ptr);
+    }
+
+    fn write(self: *PageTables, table: Frame, index: u64, entry: u64) void {
+        self.frames.noteWrite(table);
+        @atomicStore(u64, &self.at(table)[index], entry, .release);
     }
 
     /// Writes one leaf of a window's table.
     pub fn set(self: *PageTables, table: Frame, address: u64, entry: u64) void {
-        const slot = &self.at(table)[address >> 12 & 511];
-        @atomicStore(u64, slot, entry, .release);
+        self.write(table, address >> 12 & 511, entry);
+    }
+
+    /// The map of all tables, for an image. A machine that has no image yet gives its own away.
+    pub fn freeze(self: *PageTables) error{OutOfMemory}!Map {
+        const image = self.image orelse {
+            defer self.tables = .empty;
+            return self.tables;
+        };
+        var all = image.clone(self.frames.allocator) catch return error.OutOfMemory;
+        errdefer all.deinit(self.frames.allocator);
+        var own = self.tables.iterator();
+        while (own.next()) |entry| {
+            if (entry.value_ptr.live) try all.put(self.frames.allocator, entry.key_ptr.*, entry.value_ptr.*);
+        }
+        return all;
+    }
+
+    /// Whether a fork has made more tables than it should keep.
+    pub fn tooMany(self: *const PageTables) bool {
+        return self.tables.count() > limits.fork_tables_max;
+    }
+
+    /// After the memory went back to the image: the fork's own tables are out of the tree, and their frames stay theirs
+    /// unless the VM was given up with all it remembered.
+    pub fn adoptImage(self: *PageTables, vm_kept: bool) frames_module.Error!void {
+        if (!vm_kept or planted.is(.table_frame_used_again)) return self.tables.clearRetainingCapacity();
+        var own = self.tables.valueIterator();
+        while (own.next()) |made| {
+            made.live = false;
+            try self.frames.keepTable(made.frame);
+        }
     }
 };

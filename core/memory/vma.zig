@@ -24,10 +24,12 @@ pub const Vma = struct {
     rights: Rights,
     kind: Kind,
     shared: bool = false,
+    /// Forks and resets find these pages zero (MADV_WIPEONFORK).
+    wipe_on_fork: bool = false,
 
     fn continues(self: Vma, next: Vma) bool {
         return self.end == next.start and self.rights == next.rights and self.kind == next.kind and
-            self.shared == next.shared and self.kind != .stack;
+            self.shared == next.shared and self.wipe_on_fork == next.wipe_on_fork and self.kind != .stack;
     }
 };
 
@@ -36,6 +38,8 @@ pub const Error = error{OutOfMemory};
 pub const VmaList = struct {
     allocator: std.mem.Allocator,
     items: std.ArrayList(Vma) = .empty,
+    /// Something was changed since the owner last set this to false.
+    changed: bool = true,
 
     pub fn deinit(self: *VmaList) void {
         self.items.deinit(self.allocator);
@@ -84,6 +88,7 @@ pub const VmaList = struct {
     pub fn insert(self: *VmaList, vma: Vma) Error!void {
         assert(vma.start < vma.end and vma.start % limits.page_size == 0 and vma.end % limits.page_size == 0);
         assert(self.isFree(vma.start, vma.end));
+        self.changed = true;
         if (self.items.items.len >= limits.mappings_max) return error.OutOfMemory;
         const index = self.indexAfter(vma.start);
         self.items.insert(self.allocator, index, vma) catch return error.OutOfMemory;
@@ -106,6 +111,7 @@ pub const VmaList = struct {
     fn splitAt(self: *VmaList, address: u64) Error!void {
         const vma = self.find(address) orelse return;
         if (vma.start == address) return;
+        self.changed = true;
         if (self.items.items.len >= limits.mappings_max) return error.OutOfMemory;
         var upper = vma.*;
         upper.start = address;
@@ -117,6 +123,7 @@ pub const VmaList = struct {
     /// Removes whatever is mapped in the range; nothing changes on failure but a harmless split.
     pub fn remove(self: *VmaList, start: u64, end: u64) Error!void {
         assert(start < end);
+        self.changed = true;
         try self.splitAt(start);
         try self.splitAt(end);
         const first = self.indexAfter(start);
@@ -127,12 +134,23 @@ pub const VmaList = struct {
 
     /// Changes the rights of every mapping in the range, which must be covered.
     pub fn protect(self: *VmaList, start: u64, end: u64, rights: Rights) Error!void {
+        return self.change(start, end, .{ .rights = rights });
+    }
+
+    pub const Change = union(enum) { rights: Rights, wipe_on_fork: bool };
+
+    /// Changes every mapping in the range, which must be covered, and joins what has become equal.
+    pub fn change(self: *VmaList, start: u64, end: u64, what: Change) Error!void {
         assert(self.covers(start, end));
+        self.changed = true;
         try self.splitAt(start);
         try self.splitAt(end);
         var index = self.indexAfter(start);
         while (index < self.items.items.len and self.items.items[index].start < end) : (index += 1) {
-            self.items.items[index].rights = rights;
+            switch (what) {
+                .rights => |rights| self.items.items[index].rights = rights,
+                .wipe_on_fork => |wipe| self.items.items[index].wipe_on_fork = wipe,
+            }
         }
         index = @min(index, self.items.items.len - 1);
         const first = self.indexAfter(start);

@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 957157632;
+export const ABI_VERSION = 3630635243;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -16,6 +16,14 @@ export const symbols = {
   pristine_machine_signal: { args: ["u32", "u32"], returns: "i32" },
   pristine_machine_error: { args: ["u32", "ptr", "u32"], returns: "u32" },
   pristine_machine_report: { args: ["u32", "ptr", "u32"], returns: "u32" },
+  pristine_freeze: { args: ["u32"], returns: "i32" },
+  pristine_image_close: { args: ["u32"], returns: "i32" },
+  pristine_image_memory: { args: ["u32"], returns: "f64" },
+  pristine_image_piped: { args: ["u32"], returns: "i32" },
+  pristine_fork: { args: ["u32", "f64"], returns: "i32" },
+  pristine_reset: { args: ["u32", "u32", "f64", "u32"], returns: "i32" },
+  pristine_difference: { args: ["u32", "u32"], returns: "i32" },
+  pristine_plant: { args: ["u32"], returns: "i32" },
   pristine_call_begin: { args: ["u32"], returns: "i32" },
   pristine_call_stage: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
   pristine_call: { args: ["u32"], returns: "i32" },
@@ -39,12 +47,16 @@ export const symbols = {
 
 /** Byte offsets. */
 export const MachineBlock = {
-  size: 304,
+  size: 328,
   call: 0,
   state: 288,
   stop_reason: 292,
   stop_code: 296,
   generation: 300,
+  reset_mode: 304,
+  reset_pages: 308,
+  reset_nanoseconds: 312,
+  fork_generation: 320,
 } as const;
 
 /** Byte offsets. */
@@ -107,6 +119,55 @@ export const StopReason = {
   signal: 2,
   listen: 3,
   ready: 4,
+} as const;
+
+export const ResetMode = {
+  auto: 0,
+  rewrite: 1,
+  full: 2,
+} as const;
+
+export const PlantedFault = {
+  none: 0,
+  vectors_not_loaded: 1,
+  mxcsr_kept: 2,
+  x87_kept: 3,
+  avx_upper_halves_kept: 4,
+  avx512_kept: 5,
+  registers_kept: 6,
+  fs_base_kept: 7,
+  gs_base_kept: 8,
+  page_forgotten: 9,
+  page_half_copied: 10,
+  touched_set_not_renewed: 11,
+  zero_page_kept: 12,
+  table_entry_kept: 13,
+  mapping_not_revoked: 14,
+  table_frame_used_again: 15,
+  image_range_not_mapped_again: 16,
+  full_reset_keeps_growth: 17,
+  allocator_kept: 18,
+  window_kept: 19,
+  mappings_kept: 20,
+  protections_kept: 21,
+  heap_end_kept: 22,
+  descriptor_kept: 23,
+  offset_kept: 24,
+  descriptor_flag_kept: 25,
+  pipe_bytes_kept: 26,
+  handler_kept: 27,
+  mask_kept: 28,
+  pending_kept: 29,
+  alternate_stack_kept: 30,
+  directory_kept: 31,
+  umask_kept: 32,
+  limit_kept: 33,
+  name_kept: 34,
+  thread_address_kept: 35,
+  call_area_kept: 36,
+  arena_kept: 37,
+  generation_kept: 38,
+  wiped_page_kept: 39,
 } as const;
 
 /** Index n is status -(n + 1). */

@@ -110,7 +110,6 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
         F.GETFL => return description.status_flags,
         F.SETFL => {
             description.status_flags = description.status_flags & ~changeable_flags | @as(u32, @truncate(a[2])) & changeable_flags;
-            if (description.kind == .host_file) return setHostAppend(k, description);
             return 0;
         },
         // One process holds all locks there are, so none is ever in its way.
@@ -125,13 +124,6 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
         },
         else => return fail(.INVAL),
     }
-}
-
-/// Appending is done by the host, so it must know.
-fn setHostAppend(k: *Kernel, description: *Description) i64 {
-    const set_flags = 4;
-    k.hostCall();
-    return @bitCast(linux.fcntl(description.kind.host_file, set_flags, description.status_flags & table.O_APPEND | table.O_NONBLOCK));
 }
 
 pub fn flock(k: *Kernel, a: Args) i64 {
@@ -209,10 +201,15 @@ fn waiting(k: *Kernel, description: *const Description, address: u64) i64 {
     var count: i32 = 0;
     switch (description.kind) {
         .pipe_read => |made| count = @intCast(made.fill),
-        .host_stream, .host_file => |fd| {
+        .host_stream => |stream| {
             k.hostCall();
-            const rc: i64 = @bitCast(linux.ioctl(fd, FIONREAD, @intFromPtr(&count)));
+            const rc: i64 = @bitCast(linux.ioctl(stream.fd, FIONREAD, @intFromPtr(&count)));
             if (rc < 0) return rc;
+        },
+        .host_file => |file| {
+            k.hostCall();
+            const size: i64 = @bitCast(linux.lseek(file.file.fd, 0, linux.SEEK.END));
+            count = @intCast(std.math.clamp(size - @as(i64, @intCast(file.at)), 0, std.math.maxInt(i32)));
         },
         else => return fail(.NOTTY),
     }
@@ -225,7 +222,7 @@ fn fromTerminal(k: *Kernel, description: *const Description, request: u32, compt
     if (description.kind != .host_stream) return fail(.NOTTY);
     var buffer: [bytes]u8 = @splat(0);
     k.hostCall();
-    const rc: i64 = @bitCast(linux.ioctl(description.kind.host_stream, request, @intFromPtr(&buffer)));
+    const rc: i64 = @bitCast(linux.ioctl(description.kind.host_stream.fd, request, @intFromPtr(&buffer)));
     if (rc < 0) return rc;
     k.memory.write(address, &buffer) catch return fail(.FAULT);
     return 0;
@@ -234,9 +231,9 @@ fn fromTerminal(k: *Kernel, description: *const Description, request: u32, compt
 pub fn fsync(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     switch (description.kind) {
-        .host_file => |fd| {
+        .host_file => |file| {
             k.hostCall();
-            return @bitCast(linux.fsync(fd));
+            return @bitCast(linux.fsync(file.file.fd));
         },
         .host_directory, .text, .program, .synthetic_directory => return 0,
         else => return fail(.INVAL),
@@ -251,21 +248,21 @@ pub fn ftruncate(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.INVAL);
     k.hostCall();
-    return @bitCast(linux.ftruncate(description.kind.host_file, @bitCast(a[1])));
+    return @bitCast(linux.ftruncate(description.kind.host_file.file.fd, @bitCast(a[1])));
 }
 
 pub fn fallocate(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.BADF);
     k.hostCall();
-    return @bitCast(linux.fallocate(description.kind.host_file, @bitCast(@as(u32, @truncate(a[1]))), @bitCast(a[2]), @bitCast(a[3])));
+    return @bitCast(linux.fallocate(description.kind.host_file.file.fd, @bitCast(@as(u32, @truncate(a[1]))), @bitCast(a[2]), @bitCast(a[3])));
 }
 
 pub fn fchmod(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
     k.hostCall();
-    return @bitCast(linux.fchmod(description.kind.host_file, @intCast(a[1] & 0o7777)));
+    return @bitCast(linux.fchmod(description.kind.host_file.file.fd, @intCast(a[1] & 0o7777)));
 }
 
 pub fn fchown(k: *Kernel, a: Args) i64 {
@@ -311,7 +308,7 @@ fn look(k: *Kernel, entries: []PollEntry, asked: []linux.pollfd) struct { ready:
             entry.revents = events & (entry.events | linux.POLL.HUP | linux.POLL.ERR);
             if (entry.revents != 0) ready += 1;
         } else {
-            asked[count] = .{ .fd = description.kind.host_stream, .events = entry.events, .revents = 0 };
+            asked[count] = .{ .fd = description.kind.host_stream.fd, .events = entry.events, .revents = 0 };
             count += 1;
         }
     }

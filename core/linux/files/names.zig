@@ -26,7 +26,7 @@ const O_NOFOLLOW = 0o400000;
 const O_CLOEXEC = 0o2000000;
 const O_TMPFILE = 0o20000000;
 /// What of a guest's open flags reaches the host.
-const host_open_flags = 3 | O_CREAT | O_EXCL | O_TRUNC | 0o2000 | 0o10000 | 0o4010000 | O_DIRECTORY;
+const host_open_flags = 3 | O_CREAT | O_EXCL | O_TRUNC | 0o10000 | 0o4010000 | O_DIRECTORY;
 
 /// A resolved path, and where it is on the host unless it is synthetic.
 pub const Target = struct {
@@ -214,13 +214,17 @@ fn openHost(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode
     const rc = target.at.open(wanted, if (flags & O_CREAT != 0) mode & 0o7777 & ~@as(u64, k.umask) else 0);
     if (rc < 0) return lookup.failWith(rc);
     const fd: i32 = @intCast(rc);
-    errdefer host.close(fd);
+    var taken = false;
+    errdefer if (!taken) host.close(fd);
     const status_flags: u32 = @truncate(flags & ~@as(u64, O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOFOLLOW));
     const path = target.place.path();
     switch ((paths.modeOf(fd) orelse return lookup.failWith(fail(.IO))) & linux.S.IFMT) {
         linux.S.IFREG => {
             if (target.place.must_be_directory) return error.NotDirectory;
-            return k.files.create(.{ .host_file = fd }, status_flags, path);
+            taken = true;
+            const file = try table.HostFile.create(k.files.allocator, fd);
+            errdefer file.release(k.files.allocator);
+            return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, path);
         },
         linux.S.IFDIR => return k.files.create(.{ .host_directory = .{ .fd = fd, .path = try k.files.allocator.dupe(u8, path) } }, status_flags, path),
         else => return error.Denied,
@@ -424,7 +428,7 @@ pub fn utimensat(k: *Kernel, a: Args) i64 {
         if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
         const address: usize = if (times) |*some| @intFromPtr(some) else 0;
         k.hostCall();
-        return @bitCast(linux.syscall4(.utimensat, @intCast(description.kind.host_file), 0, address, 0));
+        return @bitCast(linux.syscall4(.utimensat, @intCast(description.kind.host_file.file.fd), 0, address, 0));
     }
     return onOpened(k, a[0], a[1], a[3] & AT_SYMLINK_NOFOLLOW == 0, times, doUtimens);
 }

@@ -34,6 +34,23 @@ pub const Pipe = struct {
         return true;
     }
 
+    /// Takes over what another pipe holds; the ends are the caller's to count.
+    pub fn copyFrom(self: *Pipe, from: *const Pipe) void {
+        self.start = 0;
+        self.fill = from.fill;
+        const first = @min(from.fill, capacity - from.start);
+        @memcpy(self.bytes[0..first], from.bytes[from.start..][0..first]);
+        @memcpy(self.bytes[first..from.fill], from.bytes[0 .. from.fill - first]);
+    }
+
+    pub fn sameAs(self: *const Pipe, other: *const Pipe) bool {
+        if (self.fill != other.fill or self.readers != other.readers or self.writers != other.writers) return false;
+        for (0..self.fill) |index| {
+            if (self.bytes[(self.start + index) % capacity] != other.bytes[(other.start + index) % capacity]) return false;
+        }
+        return true;
+    }
+
     pub fn read(self: *Pipe, out: []u8) usize {
         const count = @min(out.len, self.fill);
         const first = @min(count, capacity - self.start);

@@ -126,7 +126,8 @@ fn ofNode(k: *Kernel, node: *const synthetic.Node, follow: bool, facts: *Facts) 
 
 fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Facts) i64 {
     switch (description.kind) {
-        .host_stream, .host_file => |fd| return ofHost(k, fd, facts),
+        .host_stream => |stream| return ofHost(k, stream.fd, facts),
+        .host_file => |file| return ofHost(k, file.file.fd, facts),
         .host_directory => |directory| return ofHost(k, directory.fd, facts),
         .output, .pipe_read, .pipe_write => facts.* = madeUp(k, linux.S.IFIFO | 0o600, 0, @intFromPtr(description) >> 4, .{ 0, 0 }),
         .device => |device| facts.* = ofDevice(k, device),

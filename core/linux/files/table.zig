@@ -11,12 +11,40 @@ const synthetic = @import("../synthetic.zig");
 const Output = @import("../../output.zig").Output;
 const Pipe = @import("pipe.zig").Pipe;
 
+/// A host descriptor that the open files of a machine, of its images and of their forks share. Where each stands in the
+/// file is in its own description, never in the host's.
+pub const HostFile = struct {
+    fd: i32,
+    references: std.atomic.Value(u32) = .init(1),
+
+    /// Takes the descriptor over, on failure too.
+    pub fn create(allocator: std.mem.Allocator, fd: i32) error{OutOfMemory}!*HostFile {
+        const self = allocator.create(HostFile) catch {
+            host.close(fd);
+            return error.OutOfMemory;
+        };
+        self.* = .{ .fd = fd };
+        return self;
+    }
+
+    pub fn retain(self: *HostFile) *HostFile {
+        _ = self.references.fetchAdd(1, .monotonic);
+        return self;
+    }
+
+    pub fn release(self: *HostFile, allocator: std.mem.Allocator) void {
+        if (self.references.fetchSub(1, .acq_rel) > 1) return;
+        host.close(self.fd);
+        allocator.destroy(self);
+    }
+};
+
 pub const Kind = union(enum) {
     /// A stream of the embedder's: a terminal, a pipe, a file. Blocking reads wait outside the host call.
-    host_stream: i32,
+    host_stream: *HostFile,
     /// Standard output that JavaScript reads.
-    output: *Output,
-    host_file: i32,
+    output: struct { stream: u32, to: ?*Output },
+    host_file: struct { file: *HostFile, at: u64 = 0 },
     host_directory: struct { fd: i32, path: []u8 },
     device: synthetic.Device,
     /// The text of a synthetic file, made when it was opened.
@@ -53,56 +81,83 @@ pub const Description = struct {
 pub const O_APPEND = 0o2000;
 pub const O_NONBLOCK = 0o4000;
 
-const Slot = struct { description: ?*Description = null, close_on_exec: bool = false };
+pub const Slot = struct { description: ?*Description = null, close_on_exec: bool = false };
 
 pub const Error = error{ OutOfMemory, TooMany };
+
+/// What a machine may reach and by what names, as it was booted: shared with its images and their forks.
+pub const Scope = struct {
+    permissions: permissions_module.Permissions = .{},
+    mounts: []paths.Mount = &.{},
+    hook: paths.DeniedHook = .{},
+    references: std.atomic.Value(u32) = .init(1),
+    /// Owns the texts of permissions and mounts.
+    arena: std.heap.ArenaAllocator,
+
+    fn create(allocator: std.mem.Allocator) error{OutOfMemory}!*Scope {
+        const self = try allocator.create(Scope);
+        self.* = .{ .arena = .init(allocator) };
+        return self;
+    }
+
+    pub fn retain(self: *Scope) *Scope {
+        _ = self.references.fetchAdd(1, .monotonic);
+        return self;
+    }
+
+    fn release(self: *Scope, allocator: std.mem.Allocator) void {
+        if (self.references.fetchSub(1, .acq_rel) > 1) return;
+        for (self.mounts) |mount| host.close(mount.fd);
+        self.arena.deinit();
+        allocator.destroy(self);
+    }
+};
 
 pub const FileTable = struct {
     allocator: std.mem.Allocator,
     slots: std.ArrayList(Slot) = .empty,
     working_directory: []u8,
-    permissions: permissions_module.Permissions = .{},
-    mounts: []paths.Mount = &.{},
     /// Pipes there are; each holds memory of the host's.
     pipes: u32 = 0,
-    hook: paths.DeniedHook = .{},
-    /// Owns the texts of permissions and mounts.
-    arena: std.heap.ArenaAllocator,
+    scope: *Scope,
 
     /// A table with no open file and the host's root that grants nothing.
     pub fn initEmpty(allocator: std.mem.Allocator) error{ OutOfMemory, HostFailure }!FileTable {
-        var self: FileTable = .{
-            .allocator = allocator,
-            .working_directory = try allocator.dupe(u8, "/"),
-            .arena = .init(allocator),
-        };
-        errdefer self.deinit();
+        const scope = try Scope.create(allocator);
+        errdefer scope.release(allocator);
+        var self: FileTable = .{ .allocator = allocator, .working_directory = try allocator.dupe(u8, "/"), .scope = scope };
+        errdefer allocator.free(self.working_directory);
         try self.addMount("/", "/", false, false);
         return self;
     }
 
     /// Shows a host folder at a guest path. Both are canonical.
     pub fn addMount(self: *FileTable, guest: []const u8, host_path: []const u8, volume: bool, write: bool) error{ OutOfMemory, HostFailure }!void {
-        const arena = self.arena.allocator();
+        const arena = self.scope.arena.allocator();
         const name = try arena.dupeZ(u8, host_path);
         const fd: i32 = @intCast(try host.check(linux.open(name, .{ .PATH = true, .CLOEXEC = true }, 0)));
         errdefer host.close(fd);
-        const mounts = try arena.alloc(paths.Mount, self.mounts.len + 1);
-        @memcpy(mounts[0..self.mounts.len], self.mounts);
-        mounts[self.mounts.len] = .{ .guest = try arena.dupe(u8, guest), .host = name, .fd = fd, .volume = volume, .write = write };
-        self.mounts = mounts;
+        const old = self.scope.mounts;
+        const mounts = try arena.alloc(paths.Mount, old.len + 1);
+        @memcpy(mounts[0..old.len], old);
+        mounts[old.len] = .{ .guest = try arena.dupe(u8, guest), .host = name, .fd = fd, .volume = volume, .write = write };
+        self.scope.mounts = mounts;
     }
 
     pub fn deinit(self: *FileTable) void {
-        for (self.slots.items) |slot| if (slot.description) |description| self.release(description);
+        self.closeAll();
         self.slots.deinit(self.allocator);
-        for (self.mounts) |mount| host.close(mount.fd);
         self.allocator.free(self.working_directory);
-        self.arena.deinit();
+        self.scope.release(self.allocator);
+    }
+
+    pub fn closeAll(self: *FileTable) void {
+        for (self.slots.items) |slot| if (slot.description) |description| self.release(description);
+        self.slots.clearRetainingCapacity();
     }
 
     pub fn namespace(self: *const FileTable) paths.Namespace {
-        return .{ .mounts = self.mounts, .permissions = &self.permissions, .hook = self.hook };
+        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook };
     }
 
     pub fn get(self: *const FileTable, fd: i32) ?*Description {
@@ -148,7 +203,8 @@ pub const FileTable = struct {
         description.references -= 1;
         if (description.references > 0) return;
         switch (description.kind) {
-            .host_stream, .host_file => |fd| host.close(fd),
+            .host_stream => |stream| stream.release(self.allocator),
+            .host_file => |file| file.file.release(self.allocator),
             .host_directory => |directory| {
                 host.close(directory.fd);
                 self.allocator.free(directory.path);

@@ -38,16 +38,18 @@ fn waitReady(k: *Kernel, description: *const Description, fd: i32, events: i16) 
 /// Reads into one host-contiguous piece; a short count ends the whole transfer.
 fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Position) i64 {
     switch (description.kind) {
-        .host_file => |fd| {
+        .host_file => |*file| {
             k.hostCall();
-            return negative(if (position) |at| linux.pread(fd, out.ptr, out.len, @intCast(at)) else linux.read(fd, out.ptr, out.len));
+            const rc = negative(linux.pread(file.file.fd, out.ptr, out.len, @intCast(position orelse file.at)));
+            if (position == null and rc > 0) file.at += @intCast(rc);
+            return rc;
         },
-        .host_stream => |fd| {
+        .host_stream => |stream| {
             if (position != null) return fail(.SPIPE);
-            const waited = waitReady(k, description, fd, linux.POLL.IN);
+            const waited = waitReady(k, description, stream.fd, linux.POLL.IN);
             if (waited < 0) return waited;
             k.hostCall();
-            return negative(linux.read(fd, out.ptr, out.len));
+            return negative(linux.read(stream.fd, out.ptr, out.len));
         },
         .device => |device| switch (device) {
             .null => return 0,
@@ -90,20 +92,17 @@ fn readText(bytes: []const u8, own: *u64, out: []u8, position: Position) i64 {
 
 fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position: Position) i64 {
     switch (description.kind) {
-        .host_file => |fd| {
-            k.hostCall();
-            return negative(if (position) |at| linux.pwrite(fd, bytes.ptr, bytes.len, @intCast(at)) else linux.write(fd, bytes.ptr, bytes.len));
-        },
-        .host_stream => |fd| {
+        .host_file => |*file| return writeFile(k, file.file.fd, &file.at, bytes, position, description.status_flags & table.O_APPEND != 0),
+        .host_stream => |stream| {
             if (position != null) return fail(.SPIPE);
-            const waited = waitReady(k, description, fd, linux.POLL.OUT);
+            const waited = waitReady(k, description, stream.fd, linux.POLL.OUT);
             if (waited < 0) return waited;
             k.hostCall();
             // A blocking pipe takes a write of PIPE_BUF once it polls as writable; more could block without end.
             const atomic_bytes = 4096;
-            return negative(linux.write(fd, bytes.ptr, @min(bytes.len, atomic_bytes)));
+            return negative(linux.write(stream.fd, bytes.ptr, @min(bytes.len, atomic_bytes)));
         },
-        .output => |output| return if (position != null) fail(.SPIPE) else output.write(bytes),
+        .output => |output| return if (position != null) fail(.SPIPE) else if (output.to) |to| to.write(bytes) else fail(.IO),
         .device => |device| return switch (device) {
             .full => fail(.NOSPC),
             .terminal => fail(.NXIO),
@@ -121,6 +120,21 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
         },
         .text, .program, .pipe_read, .host_directory, .synthetic_directory => return fail(.BADF),
     }
+}
+
+/// Writes at the file's own position, a given one, or its end (pwritev2(2), RWF_APPEND).
+fn writeFile(k: *Kernel, fd: i32, own: *u64, bytes: []const u8, position: Position, append: bool) i64 {
+    k.hostCall();
+    if (!append) {
+        const rc = negative(linux.pwrite(fd, bytes.ptr, bytes.len, @intCast(position orelse own.*)));
+        if (position == null and rc > 0) own.* += @intCast(rc);
+        return rc;
+    }
+    const rwf_append = 0x10;
+    const piece = [_]std.posix.iovec_const{.{ .base = bytes.ptr, .len = bytes.len }};
+    const rc = negative(linux.syscall6(.pwritev2, @intCast(fd), @intFromPtr(&piece), 1, 0, 0, rwf_append));
+    if (position == null and rc > 0) own.* = @intCast(@max(0, negative(linux.lseek(fd, 0, linux.SEEK.END))));
+    return rc;
 }
 
 const Direction = enum { read, write };
@@ -254,7 +268,7 @@ fn copyBetween(k: *Kernel, from: *Description, to: *Description, offset_address:
             const rc = writePiece(k, to, part[written..@intCast(got)], null);
             if (rc <= 0) {
                 if (rc == fail(.PIPE)) k.raiseSignal(SIGPIPE);
-                unread(k, from, @as(u64, @intCast(got)) - written, offset == null);
+                unread(from, @as(u64, @intCast(got)) - written, offset == null);
                 done += written;
                 return if (done > 0) @intCast(done) else rc;
             }
@@ -267,14 +281,10 @@ fn copyBetween(k: *Kernel, from: *Description, to: *Description, offset_address:
 }
 
 /// Moves a file's own position back over bytes that could not be passed on.
-fn unread(k: *Kernel, from: *Description, count: u64, own_position: bool) void {
+fn unread(from: *Description, count: u64, own_position: bool) void {
     if (!own_position) return;
     switch (from.kind) {
-        .host_file => |fd| {
-            k.hostCall();
-            _ = linux.lseek(fd, -@as(i64, @intCast(count)), linux.SEEK.CUR);
-        },
-        inline .text, .program => |*text| text.at -= count,
+        inline .host_file, .text, .program => |*file| file.at -= count,
         else => {},
     }
 }
@@ -294,9 +304,12 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     const offset: i64 = @bitCast(a[1]);
     switch (description.kind) {
-        .host_file => |fd| {
+        .host_file => |*file| {
+            if (a[2] == linux.SEEK.SET or a[2] == linux.SEEK.CUR) return seekIn(&file.at, 0, offset, a[2]);
             k.hostCall();
-            return negative(linux.lseek(fd, offset, @intCast(a[2] & 0xff)));
+            const rc = negative(linux.lseek(file.file.fd, offset, @intCast(a[2] & 0xff)));
+            if (rc >= 0) file.at = @intCast(rc);
+            return rc;
         },
         .host_directory => |directory| {
             k.hostCall();
@@ -305,9 +318,9 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
         inline .text, .program => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
         .synthetic_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
         .device => return 0,
-        .host_stream => |fd| {
+        .host_stream => |stream| {
             k.hostCall();
-            return negative(linux.lseek(fd, offset, @intCast(a[2] & 0xff)));
+            return negative(linux.lseek(stream.fd, offset, @intCast(a[2] & 0xff)));
         },
         .output, .pipe_read, .pipe_write => return fail(.SPIPE),
     }

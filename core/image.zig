@@ -1,0 +1,189 @@
+//! Images: a machine at one instant, complete and immutable, and the forks made of it.
+//!
+//! Freezing copies no memory: the machine's memfd becomes the image's and is sealed, and the machine goes on copy-on-write
+//! like a fork. Only what has an image already (a fork, a machine frozen before) is copied into a new one. A fork shares
+//! every page and all of the VMM's records until it changes them; it has no VM until it runs.
+//! Not here: putting a fork back (`reset.zig`).
+const std = @import("std");
+const linux = std.os.linux;
+const call_module = @import("call.zig");
+const host = @import("host.zig");
+const kvm = @import("kvm.zig");
+const limits = @import("limits.zig");
+const planted = @import("planted.zig");
+const touched = @import("memory/touched.zig");
+const vectors_module = @import("vectors.zig");
+const AddressSpace = @import("memory/address_space.zig").AddressSpace;
+const Clock = @import("clock.zig").Clock;
+const FrameImage = @import("memory/frame_image.zig").FrameImage;
+const FrameSpace = @import("memory/frames.zig").FrameSpace;
+const Machine = @import("machine.zig").Machine;
+const Output = @import("output.zig").Output;
+const SpaceImage = @import("memory/address_space.zig").SpaceImage;
+const Tracer = @import("tracer.zig").Tracer;
+const WriteSet = @import("write_set.zig").WriteSet;
+const frozen_files = @import("linux/files/frozen.zig");
+
+pub const Error = error{ OutOfMemory, HostFailure };
+
+pub const Image = struct {
+    allocator: std.mem.Allocator,
+    references: std.atomic.Value(u32) = .init(1),
+    frames: FrameImage,
+    space: SpaceImage,
+    /// The frozen machine's other state. What a reset does not copy from it is not to be used, but for its kernel's files.
+    machine: Machine,
+    vectors: kvm.Xsave,
+    program_vectors: ?kvm.Xsave,
+    write_set: WriteSet = .{},
+
+    /// Freezes a machine that does not run.
+    pub fn freeze(machine: *Machine) Error!*Image {
+        const allocator = machine.allocator;
+        call_module.prepare(machine);
+        var wiped = try Wiped.wipe(machine);
+        defer wiped.putBack(machine);
+        const self = try allocator.create(Image);
+        errdefer allocator.destroy(self);
+        self.* = .{
+            .allocator = allocator,
+            .frames = undefined,
+            .space = undefined,
+            .machine = machine.*,
+            .vectors = undefined,
+            .program_vectors = if (machine.vectors.program) |area| area.* else null,
+        };
+        try self.freezeProcessor(machine);
+        self.machine.kernel = try machine.kernel.freeze();
+        errdefer self.machine.kernel.deinit();
+        // The image must be able to outlive the machine, so it has a tracer of its own for forks to copy.
+        if (machine.tracer) |tracer| self.machine.tracer = try tracer.another();
+        errdefer if (self.machine.tracer) |tracer| tracer.destroy();
+        try self.space.freeze(&machine.space);
+        errdefer self.space.giveBack(&machine.space);
+        const first = machine.image == null;
+        try self.frames.freeze(&machine.frames);
+        _ = machine.program.retain();
+        if (first) machine.image = self.retain();
+        return self;
+    }
+
+    fn freezeProcessor(self: *Image, machine: *Machine) Error!void {
+        self.machine.segments = machine.currentSegments();
+        switch (machine.vectors.current) {
+            .memory => |area| self.vectors = area.*,
+            .processor => _ = try host.ioctlPtr(machine.vm.vcpu_fd, kvm.GET_XSAVE, &self.vectors),
+        }
+    }
+
+    pub fn retain(self: *Image) *Image {
+        _ = self.references.fetchAdd(1, .monotonic);
+        return self;
+    }
+
+    pub fn release(self: *Image) void {
+        if (self.references.fetchSub(1, .acq_rel) > 1) return;
+        const allocator = self.allocator;
+        if (self.machine.tracer) |tracer| tracer.destroy();
+        self.machine.kernel.deinit();
+        self.machine.program.release(allocator);
+        self.space.deinit(allocator);
+        self.frames.deinit();
+        self.write_set.deinit(allocator);
+        allocator.destroy(self);
+    }
+
+    pub const ForkOptions = struct {
+        memory_bytes: u64,
+        /// Taken over, on failure too.
+        outputs: [2]?*Output = .{ null, null },
+    };
+
+    /// A machine that is as this one was; its cost does not depend on how much memory the image has.
+    pub fn fork(self: *Image, options: ForkOptions) Error!*Machine {
+        const allocator = self.allocator;
+        errdefer destroyOutputs(allocator, options.outputs);
+        const machine = try allocator.create(Machine);
+        errdefer allocator.destroy(machine);
+        machine.* = self.machine;
+        machine.frames = try FrameSpace.initFork(allocator, &self.frames, options.memory_bytes, machine.growth());
+        errdefer machine.frames.deinit();
+        machine.space = try AddressSpace.initFork(allocator, &machine.frames, &self.space);
+        errdefer machine.space.deinit();
+        machine.kernel.files = try frozen_files.copy(&self.machine.kernel.files, options.outputs);
+        errdefer machine.kernel.files.deinit();
+        machine.tracer = if (self.machine.tracer) |tracer| try tracer.another() else null;
+        self.ownParts(machine, options);
+        self.write_set.populate(&machine.frames);
+        return machine;
+    }
+
+    fn destroyOutputs(allocator: std.mem.Allocator, outputs: [2]?*Output) void {
+        for (outputs) |output| if (output) |some| {
+            some.deinit();
+            allocator.destroy(some);
+        };
+    }
+
+    fn ownParts(self: *Image, machine: *Machine, options: ForkOptions) void {
+        machine.attachment = .{};
+        machine.interrupt = .{};
+        machine.outputs = options.outputs;
+        for (options.outputs) |output| if (output) |some| {
+            some.interrupt = &machine.interrupt;
+        };
+        machine.broken = false;
+        machine.report = .init(machine.allocator);
+        machine.image = self.retain();
+        machine.is_fork = true;
+        machine.resets = .{};
+        machine.program = self.machine.program.retain();
+        machine.connectVcpu();
+        machine.clock = .initFork(&self.machine.clock, machine.systemPage(.vdso_parameters));
+        machine.kernel.memory = machine.space.access();
+        machine.kernel.space = &machine.space;
+        machine.kernel.clock = &machine.clock;
+        machine.kernel.interrupt = &machine.interrupt;
+        machine.kernel.counters = .{};
+        machine.kernel.cycles_forgotten = 0;
+        machine.kernel.cycles_before = self.machine.kernel.cpuCycles();
+        machine.vectors = self.freshVectors();
+        // The clock's page was written, and perhaps the write set.
+        machine.frames.touched.stale = true;
+    }
+
+    /// The vector state as it was frozen.
+    pub fn freshVectors(self: *const Image) vectors_module.Vectors {
+        return .{
+            .current = .{ .memory = &self.vectors },
+            .program = if (self.program_vectors) |*area| area else null,
+        };
+    }
+};
+
+/// Pages that forks are to find zero (MADV_WIPEONFORK): zero while the machine is frozen, the machine's own again behind it.
+const Wiped = struct {
+    const Page = struct { frame: u32, bytes: [limits.page_size]u8 };
+    pages: std.ArrayList(Page) = .empty,
+
+    fn wipe(machine: *Machine) Error!Wiped {
+        var self: Wiped = .{};
+        errdefer self.putBack(machine);
+        for (machine.space.vmas.items.items) |vma| {
+            if (!vma.wipe_on_fork or planted.is(.wiped_page_kept)) continue;
+            var at = vma.start;
+            while (machine.space.nextFrame(&at, vma.end)) |frame| : (at += limits.page_size) {
+                const bytes = machine.frames.bytes(frame, 1);
+                const page = self.pages.addOne(machine.allocator) catch return error.OutOfMemory;
+                page.* = .{ .frame = frame, .bytes = bytes[0..limits.page_size].* };
+                @memset(bytes, 0);
+            }
+        }
+        return self;
+    }
+
+    fn putBack(self: *Wiped, machine: *Machine) void {
+        for (self.pages.items) |*page| @memcpy(machine.frames.bytes(page.frame, 1), &page.bytes);
+        self.pages.deinit(machine.allocator);
+    }
+};

@@ -1,0 +1,168 @@
+//! The open files of an image: a copy of a table, for forks to start from and to go back to.
+//!
+//! Host descriptors are shared, since where a guest stands in a file is its own affair (`table.zig`); folders are opened
+//! anew, since the host keeps the place in a listing; pipes and made-up texts are copied.
+const std = @import("std");
+const linux = std.os.linux;
+const host = @import("../../host.zig");
+const planted = @import("../../planted.zig");
+const table = @import("table.zig");
+const Description = table.Description;
+const FileTable = table.FileTable;
+const Output = @import("../../output.zig").Output;
+const Pipe = @import("pipe.zig").Pipe;
+
+pub const Error = error{ OutOfMemory, HostFailure };
+
+/// The outputs of the machine that gets a copy; the image's own table has none.
+pub const Outputs = [2]?*Output;
+
+/// A table with the same open files. `dup`ed descriptors stay one open file, both ends of a pipe stay one pipe.
+pub fn copy(from: *const FileTable, outputs: Outputs) Error!FileTable {
+    const allocator = from.allocator;
+    var to: FileTable = .{ .allocator = allocator, .working_directory = try allocator.dupe(u8, from.working_directory), .scope = from.scope.retain() };
+    errdefer to.deinit();
+    try copyOpen(from, &to, outputs);
+    return to;
+}
+
+/// Puts a table back to the state of the one it was copied from.
+pub fn restore(to: *FileTable, from: *const FileTable, outputs: Outputs) Error!void {
+    if (!std.mem.eql(u8, to.working_directory, from.working_directory) and !planted.is(.directory_kept)) {
+        const path = try to.allocator.dupe(u8, from.working_directory);
+        to.allocator.free(to.working_directory);
+        to.working_directory = path;
+    }
+    if (sameOpen(to, from, .restoring)) return;
+    to.closeAll();
+    try copyOpen(from, to, outputs);
+}
+
+const Copies = struct {
+    descriptions: std.AutoHashMapUnmanaged(*const Description, *Description) = .empty,
+    pipes: std.AutoHashMapUnmanaged(*const Pipe, *Pipe) = .empty,
+
+    fn deinit(self: *Copies, allocator: std.mem.Allocator) void {
+        self.descriptions.deinit(allocator);
+        self.pipes.deinit(allocator);
+    }
+};
+
+fn copyOpen(from: *const FileTable, to: *FileTable, outputs: Outputs) Error!void {
+    var copies: Copies = .{};
+    defer copies.deinit(to.allocator);
+    try to.slots.ensureTotalCapacity(to.allocator, from.slots.items.len);
+    for (from.slots.items) |slot| {
+        const description = slot.description orelse {
+            to.slots.appendAssumeCapacity(.{});
+            continue;
+        };
+        const made = copies.descriptions.get(description) orelse try copyDescription(description, to, &copies, outputs);
+        if (copies.descriptions.contains(description)) made.references += 1 else try copies.descriptions.put(to.allocator, description, made);
+        to.slots.appendAssumeCapacity(.{ .description = made, .close_on_exec = slot.close_on_exec });
+    }
+    for (from.slots.items) |slot| if (slot.description) |description| countEnds(description, &copies);
+}
+
+fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, outputs: Outputs) Error!*Description {
+    const kind: table.Kind = switch (from.kind) {
+        .host_stream => |stream| .{ .host_stream = stream.retain() },
+        .host_file => |file| .{ .host_file = .{ .file = file.file.retain(), .at = file.at } },
+        .host_directory => |directory| try copyDirectory(to.allocator, directory.fd, directory.path),
+        .text => |text| .{ .text = .{ .bytes = try to.allocator.dupe(u8, text.bytes), .at = text.at } },
+        .synthetic_directory => |directory| .{ .synthetic_directory = .{ .path = try to.allocator.dupe(u8, directory.path), .at = directory.at } },
+        .pipe_read => |pipe| .{ .pipe_read = try copyPipe(pipe, to, copies) },
+        .pipe_write => |pipe| .{ .pipe_write = try copyPipe(pipe, to, copies) },
+        .output => |output| .{ .output = .{ .stream = output.stream, .to = outputs[output.stream - 1] } },
+        .device, .program => from.kind,
+    };
+    return to.create(kind, from.status_flags, from.path);
+}
+
+/// The same folder with a place in its listing of its own.
+fn copyDirectory(allocator: std.mem.Allocator, fd: i32, path: []const u8) Error!table.Kind {
+    const name = try allocator.dupe(u8, path);
+    errdefer allocator.free(name);
+    const opened: i32 = @intCast(try host.check(linux.openat(fd, ".", .{ .DIRECTORY = true, .CLOEXEC = true }, 0)));
+    const at: isize = @bitCast(linux.lseek(fd, 0, linux.SEEK.CUR));
+    if (at > 0) _ = linux.lseek(opened, at, linux.SEEK.SET);
+    return .{ .host_directory = .{ .fd = opened, .path = name } };
+}
+
+fn copyPipe(from: *const Pipe, to: *FileTable, copies: *Copies) Error!*Pipe {
+    if (copies.pipes.get(from)) |made| return made;
+    const made = try Pipe.create(to.allocator);
+    errdefer to.allocator.destroy(made);
+    try copies.pipes.put(to.allocator, from, made);
+    to.pipes += 1;
+    made.copyFrom(from);
+    return made;
+}
+
+/// A copied pipe has the ends that its original has.
+fn countEnds(description: *const Description, copies: *const Copies) void {
+    switch (description.kind) {
+        .pipe_read, .pipe_write => |pipe| {
+            const made = copies.pipes.get(pipe).?;
+            made.readers = pipe.readers;
+            made.writers = pipe.writers;
+        },
+        else => {},
+    }
+}
+
+/// Whether two copies of one table are the same.
+pub fn same(a: *const FileTable, b: *const FileTable) bool {
+    return std.mem.eql(u8, a.working_directory, b.working_directory) and sameOpen(a, b, .comparing);
+}
+
+const Purpose = enum { restoring, comparing };
+
+/// Whether the open files are as in the table they were copied from.
+fn sameOpen(now: *const FileTable, then: *const FileTable, comptime purpose: Purpose) bool {
+    const restoring = purpose == .restoring;
+    if (now.pipes != then.pipes) return false;
+    const count = @max(now.slots.items.len, then.slots.items.len);
+    for (0..count) |index| {
+        const a: table.Slot = if (index < now.slots.items.len) now.slots.items[index] else .{};
+        const b: table.Slot = if (index < then.slots.items.len) then.slots.items[index] else .{};
+        if (restoring and planted.is(.descriptor_kept) and b.description == null) continue;
+        if ((a.description == null) != (b.description == null)) return false;
+        const mine = a.description orelse continue;
+        const other = b.description.?;
+        if (a.close_on_exec != b.close_on_exec and !(restoring and planted.is(.descriptor_flag_kept))) return false;
+        if (!sameDescription(mine, other, restoring)) return false;
+        // The same descriptors must share an open file: the first of those that do stands for all.
+        if (firstWith(now, mine) != firstWith(then, other)) return false;
+    }
+    return true;
+}
+
+fn firstWith(files: *const FileTable, description: *const Description) usize {
+    for (files.slots.items, 0..) |slot, index| if (slot.description == description) return index;
+    unreachable;
+}
+
+fn sameDescription(now: *const Description, then: *const Description, restoring: bool) bool {
+    const skips_offset = restoring and planted.is(.offset_kept);
+    if (now.status_flags != then.status_flags or now.references != then.references) return false;
+    if (!std.mem.eql(u8, now.path, then.path)) return false;
+    if (std.meta.activeTag(now.kind) != std.meta.activeTag(then.kind)) return false;
+    return switch (now.kind) {
+        .host_stream => |stream| stream == then.kind.host_stream,
+        .host_file => |file| file.file == then.kind.host_file.file and file.at == then.kind.host_file.at,
+        .output => |output| output.stream == then.kind.output.stream,
+        .device => |device| device == then.kind.device,
+        .program => |program| program.at == then.kind.program.at,
+        .text => |text| (skips_offset or text.at == then.kind.text.at) and std.mem.eql(u8, text.bytes, then.kind.text.bytes),
+        .synthetic_directory => |directory| directory.at == then.kind.synthetic_directory.at and std.mem.eql(u8, directory.path, then.kind.synthetic_directory.path),
+        .pipe_read => |pipe| pipe.sameAs(then.kind.pipe_read) or restoring and planted.is(.pipe_bytes_kept),
+        .pipe_write => |pipe| pipe.sameAs(then.kind.pipe_write) or restoring and planted.is(.pipe_bytes_kept),
+        .host_directory => |directory| place(directory.fd) == place(then.kind.host_directory.fd) and std.mem.eql(u8, directory.path, then.kind.host_directory.path),
+    };
+}
+
+/// Where the host stands in a folder's listing.
+fn place(fd: i32) usize {
+    return linux.lseek(fd, 0, linux.SEEK.CUR);
+}

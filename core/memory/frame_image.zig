@@ -1,0 +1,143 @@
+//! Frozen guest-physical memory: a sealed memfd that any number of forks map copy-on-write.
+//!
+//! A page without bytes in the memfd is zero. It is never read through the memfd: that would give it memory for good.
+//! Sources: memfd_create(2), fcntl(2) (F_ADD_SEALS), lseek(2) (SEEK_DATA).
+const std = @import("std");
+const linux = std.os.linux;
+const host = @import("../host.zig");
+const limits = @import("../limits.zig");
+const frames_module = @import("frames.zig");
+const FrameSpace = frames_module.FrameSpace;
+const Ranges = @import("ranges.zig").Ranges;
+
+const page = limits.page_size;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const F_ADD_SEALS = 1033;
+const F_SEAL_SEAL = 1;
+const F_SEAL_SHRINK = 2;
+const F_SEAL_GROW = 4;
+const F_SEAL_WRITE = 8;
+
+pub const FrameImage = struct {
+    allocator: std.mem.Allocator,
+    memfd: i32,
+    /// The whole image, read-only.
+    bytes: []align(page) const u8,
+    /// Pages that have bytes.
+    data: std.DynamicBitSetUnmanaged,
+    /// Zero areas large enough to get anonymous memory in a fork.
+    anonymous: Ranges,
+    blocks: []frames_module.Block,
+    frames_used: u64,
+    free_blocks: u32,
+    bytes_max: u64,
+
+    pub const Error = frames_module.Error;
+
+    /// Freezes what is behind `space`, which goes on copy-on-write. Memory of its own becomes the image without a copy;
+    /// memory that has an image already is copied into a new one, and `space` keeps the old.
+    pub fn freeze(self: *FrameImage, space: *FrameSpace) Error!void {
+        const extent = @max(space.blocks.items.len, 1) * limits.window_size;
+        const blocks = space.allocator.dupe(frames_module.Block, space.blocks.items) catch return error.OutOfMemory;
+        errdefer space.allocator.free(blocks);
+        const memfd = switch (space.memory) {
+            .own => |memfd| memfd,
+            .image => try copyToMemfd(space, extent),
+        };
+        errdefer if (space.memory == .image) host.close(memfd);
+        // Private: a shared mapping, even one for reading, would keep the memfd from being sealed.
+        const mapped = try host.check(linux.mmap(null, extent, .{ .READ = true }, .{ .TYPE = .PRIVATE, .NORESERVE = true }, memfd, 0));
+        self.* = .{
+            .allocator = space.allocator,
+            .memfd = memfd,
+            .bytes = @as([*]align(page) const u8, @ptrFromInt(mapped))[0..extent],
+            .data = .{},
+            .anonymous = .{},
+            .blocks = blocks,
+            .frames_used = space.frames_used,
+            .free_blocks = space.free_blocks,
+            .bytes_max = space.bytes_max,
+        };
+        errdefer _ = linux.munmap(self.bytes.ptr, extent);
+        try self.findData();
+        errdefer self.data.deinit(self.allocator);
+        if (space.memory == .own) try self.takeOver(space);
+    }
+
+    pub fn deinit(self: *FrameImage) void {
+        _ = linux.munmap(self.bytes.ptr, self.bytes.len);
+        host.close(self.memfd);
+        self.data.deinit(self.allocator);
+        self.allocator.free(self.blocks);
+        self.* = undefined;
+    }
+
+    /// The bytes of a page, null if it is all zero.
+    pub fn pageBytes(self: *const FrameImage, frame: u32) ?*align(page) const [page]u8 {
+        if (frame >= self.data.capacity() or !self.data.isSet(frame)) return null;
+        return @alignCast(self.bytes[@as(u64, frame) * page ..][0..page]);
+    }
+
+    /// The machine's shared mapping becomes a private one; then nothing can write to the memfd any more.
+    fn takeOver(self: *FrameImage, space: *FrameSpace) Error!void {
+        const beyond: u64 = self.bytes.len;
+        if (beyond < space.bytes_max) {
+            const fixed: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true, .FIXED = true };
+            _ = try host.check(linux.mmap(space.base + beyond, space.bytes_max - beyond, .{ .READ = true, .WRITE = true }, fixed, -1, 0));
+        }
+        space.memory = .{ .image = self };
+        errdefer space.memory = .{ .own = self.memfd };
+        try space.mapImage();
+        _ = try host.check(linux.ftruncate(self.memfd, @intCast(beyond)));
+        _ = try host.check(linux.fcntl(self.memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
+    }
+
+    /// A new memfd with the pages of `space` that are not zero.
+    fn copyToMemfd(space: *FrameSpace, extent: u64) Error!i32 {
+        const memfd: i32 = @intCast(try host.check(linux.memfd_create("pristine-image", linux.MFD.CLOEXEC | linux.MFD.ALLOW_SEALING)));
+        errdefer host.close(memfd);
+        _ = try host.check(linux.ftruncate(memfd, @intCast(extent)));
+        try space.touched.scan(space.allocator, space.base, space.end());
+        const old = space.memory.image;
+        for (0..@intCast(extent / page)) |index| {
+            const frame: u32 = @intCast(index);
+            const replaced = space.touched.has(frame);
+            if (!replaced and (space.anonymous.contains(frame) or old.pageBytes(frame) == null)) continue;
+            const bytes = space.bytes(frame, 1);
+            if (std.mem.allEqual(u8, bytes, 0)) continue;
+            _ = try host.check(linux.pwrite(memfd, bytes.ptr, page, @intCast(@as(u64, frame) * page)));
+        }
+        _ = try host.check(linux.fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
+        return memfd;
+    }
+
+    /// Finds what has bytes, and the large areas that have none.
+    fn findData(self: *FrameImage) Error!void {
+        const pages = self.bytes.len / page;
+        self.data = std.DynamicBitSetUnmanaged.initEmpty(self.allocator, pages) catch return error.OutOfMemory;
+        errdefer self.data.deinit(self.allocator);
+        var at: u64 = 0;
+        while (at < self.bytes.len) {
+            const start = seek(self.memfd, at, SEEK_DATA) orelse self.bytes.len;
+            const from = @min(start, self.bytes.len);
+            self.noteHole(at / page, from / page);
+            if (from == self.bytes.len) return;
+            const stop = @min(seek(self.memfd, from, SEEK_HOLE) orelse self.bytes.len, self.bytes.len);
+            self.data.setRangeValue(.{ .start = from / page, .end = std.math.divCeil(u64, stop, page) catch unreachable }, true);
+            at = std.mem.alignForward(u64, stop, page);
+        }
+    }
+
+    fn noteHole(self: *FrameImage, first: u64, last: u64) void {
+        if (last - first < limits.anonymous_hole_min_pages) return;
+        // Half of the room is left for what forks give back.
+        if (self.anonymous.len >= limits.anonymous_ranges_max / 4) return;
+        _ = self.anonymous.add(@intCast(first), @intCast(last));
+    }
+
+    fn seek(memfd: i32, at: u64, whence: usize) ?u64 {
+        const rc: isize = @bitCast(linux.lseek(memfd, @intCast(at), whence));
+        return if (rc < 0) null else @intCast(rc);
+    }
+};

@@ -1,0 +1,120 @@
+//! A guest's vector state (x87, MXCSR, SSE, AVX, AVX-512): where it is now, and how it gets into the processor.
+//!
+//! It stays in the processor from run to run; it is read out only when the machine loses its VM, is frozen, or has a
+//! function called in the middle of its program. What is loaded is KVM's XSAVE image in the standard form.
+//! Sources: Intel SDM volume 1, chapter 13; KVM api.rst, KVM_GET_XSAVE.
+const std = @import("std");
+const host = @import("host.zig");
+const kvm = @import("kvm.zig");
+const planted = @import("planted.zig");
+const Vm = @import("vm.zig").Vm;
+
+/// As after power-on: everything in its initial configuration.
+pub const initial: kvm.Xsave = blk: {
+    @setEvalBranchQuota(10_000);
+    const initial_fcw = 0x37f;
+    const initial_mxcsr = 0x1f80;
+    var area: kvm.Xsave = .{ .region = @splat(0) };
+    std.mem.writeInt(u16, area.region[0..2], initial_fcw, .little);
+    std.mem.writeInt(u32, area.region[24..28], initial_mxcsr, .little);
+    break :blk area;
+};
+
+const Place = union(enum) {
+    processor,
+    /// To be loaded before the guest runs on.
+    memory: *const kvm.Xsave,
+};
+
+/// Loads all but the part that a planted fault keeps.
+fn loadWithFault(vm: *const Vm, area: *const kvm.Xsave) host.Error!void {
+    if (planted.is(.vectors_not_loaded)) return;
+    var now: kvm.Xsave = undefined;
+    _ = try host.ioctlPtr(vm.vcpu_fd, kvm.GET_XSAVE, &now);
+    var next = area.*;
+    const parts: []const struct { planted.Fault, usize, usize, u64 } = &.{
+        .{ .mxcsr_kept, 24, 28, 2 },
+        .{ .x87_kept, 0, 24, 1 },
+        .{ .avx_upper_halves_kept, 576, 832, 4 },
+        .{ .avx512_kept, 1088, 2688, 0xe0 },
+    };
+    for (parts) |part| if (planted.is(part[0])) {
+        @memcpy(next.region[part[1]..part[2]], now.region[part[1]..part[2]]);
+        if (part[0] == .x87_kept) @memcpy(next.region[32..160], now.region[32..160]);
+        std.mem.writeInt(u64, next.region[512..520], std.mem.readInt(u64, next.region[512..520], .little) | part[3], .little);
+    };
+    _ = try host.ioctlPtr(vm.vcpu_fd, kvm.SET_XSAVE, &next);
+}
+
+pub const Vectors = struct {
+    /// The state with which the guest goes on.
+    current: Place = .{ .memory = &initial },
+    /// The program's own, put aside while functions are called in its middle.
+    program: ?*const kvm.Xsave = null,
+    /// Own copies, made when they are first needed.
+    current_copy: ?*kvm.Xsave = null,
+    program_copy: ?*kvm.Xsave = null,
+    /// The attached VM's processor is as after power-on.
+    processor_initial: bool = false,
+
+    pub const Error = error{ OutOfMemory, HostFailure };
+
+    pub fn deinit(self: *Vectors, allocator: std.mem.Allocator) void {
+        if (self.current_copy) |copy| allocator.destroy(copy);
+        if (self.program_copy) |copy| allocator.destroy(copy);
+        self.* = undefined;
+    }
+
+    fn read(vm: *const Vm, allocator: std.mem.Allocator, copy: *?*kvm.Xsave) Error!*const kvm.Xsave {
+        if (copy.* == null) copy.* = try allocator.create(kvm.Xsave);
+        _ = try host.ioctlPtr(vm.vcpu_fd, kvm.GET_XSAVE, copy.*.?);
+        return copy.*.?;
+    }
+
+    /// Puts the state into the processor of the attached VM.
+    pub fn load(self: *Vectors, vm: *const Vm) Error!void {
+        switch (self.current) {
+            .processor => {},
+            .memory => |area| if (area != &initial or !self.processor_initial) {
+                if (planted.enabled) {
+                    try loadWithFault(vm, area);
+                } else _ = try host.ioctlPtr(vm.vcpu_fd, kvm.SET_XSAVE, area);
+            },
+        }
+        self.current = .processor;
+        self.processor_initial = false;
+    }
+
+    /// The program goes on: its own state comes back if calls had put it aside.
+    pub fn loadProgram(self: *Vectors, vm: *const Vm) Error!void {
+        if (self.program) |area| self.current = .{ .memory = area };
+        self.program = null;
+        return self.load(vm);
+    }
+
+    /// Before a call in the middle of the program: its state is put aside, once.
+    pub fn putAside(self: *Vectors, vm: *const Vm, allocator: std.mem.Allocator) Error!void {
+        if (self.program != null) return;
+        self.program = switch (self.current) {
+            .processor => try read(vm, allocator, &self.program_copy),
+            .memory => |area| blk: {
+                if (area != self.current_copy) break :blk area;
+                // The own copy will be written over when the VM is lost again.
+                if (self.program_copy == null) self.program_copy = try allocator.create(kvm.Xsave);
+                self.program_copy.?.* = area.*;
+                break :blk self.program_copy.?;
+            },
+        };
+    }
+
+    /// Replaces the state, keeping the own copies' memory and what is known of the processor.
+    pub fn goTo(self: *Vectors, fresh: Vectors) void {
+        self.current = fresh.current;
+        self.program = fresh.program;
+    }
+
+    /// Before the machine loses its VM.
+    pub fn keep(self: *Vectors, vm: *const Vm, allocator: std.mem.Allocator) Error!void {
+        if (self.current == .processor) self.current = .{ .memory = try read(vm, allocator, &self.current_copy) };
+    }
+};

@@ -1,0 +1,308 @@
+/*
+ * Does to itself whatever a request may do to its machine: writes, mappings, protections, signals, files, registers,
+ * faults. For tests of resets: each kind of change is one function number, so that random sequences can be made of them;
+ * other functions look at what is left.
+ *
+ * The playground is a range of address space with a fixed layout at the start: windows with written pages, read-only
+ * pages, pages without access, holes, and pages that were never touched.
+ */
+#define _GNU_SOURCE
+#include <asm/prctl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pristine.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((used, noinline, visibility("default")))
+#define PAGE 4096ul
+#define PLAYGROUND 0x100000000000ul
+/* Far apart, so that each needs page tables of its own. */
+#define FAR 0x200000000000ul
+#define FAR_STEP 0x40000000ul
+
+static sigjmp_buf guard;
+static volatile int guarded;
+static int pipe_ends[2];
+uint64_t data_value __attribute__((used)) = 0x1234;
+uint64_t zero_value __attribute__((used));
+
+static void caught(int signal)
+{
+	if (guarded)
+		siglongjmp(guard, 1);
+	/* Not ours: the next one is fatal. */
+	struct sigaction fatal = { .sa_handler = SIG_DFL };
+	sigaction(signal, &fatal, 0);
+}
+
+static void ignored(int signal) { (void)signal; }
+
+static void catch_faults(void)
+{
+	struct sigaction action = { .sa_handler = caught, .sa_flags = SA_NODEFER };
+	sigaction(SIGSEGV, &action, 0);
+	sigaction(SIGBUS, &action, 0);
+	sigaction(SIGILL, &action, 0);
+}
+
+/* 1 if the store went through. */
+static int store(uint64_t address, uint64_t value)
+{
+	if (sigsetjmp(guard, 0))
+		return guarded = 0;
+	guarded = 1;
+	*(volatile uint64_t *)address = value;
+	guarded = 0;
+	return 1;
+}
+
+static long map(uint64_t address, uint64_t pages, uint64_t protection)
+{
+	int fixed = address ? MAP_FIXED : 0;
+	return (long)mmap((void *)address, pages * PAGE, protection & 7, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0);
+}
+
+/* Everything a processor holds that calls do not have to keep. */
+static void fill_vectors(uint64_t seed, int wide)
+{
+	uint32_t mxcsr = 0x1f80 ^ (uint32_t)(seed & 0xe000);
+	uint16_t control = 0x37f ^ (uint16_t)(seed & 0xc00);
+	uint64_t lanes[8];
+	for (int i = 0; i < 8; i++)
+		lanes[i] = seed * (uint64_t)(2 * i + 3);
+	__asm__ volatile("ldmxcsr %0; fldcw %1; fldpi" :: "m"(mxcsr), "m"(control));
+	if (wide >= 2)
+		__asm__ volatile("vmovdqu64 (%0), %%zmm3; vmovdqu64 (%0), %%zmm29; kmovq (%0), %%k3" :: "r"(lanes) : "memory", "xmm3");
+	else if (wide >= 1)
+		__asm__ volatile("vmovdqu (%0), %%ymm3; vmovdqu (%0), %%ymm12" :: "r"(lanes) : "memory", "xmm3", "xmm12");
+	__asm__ volatile("movdqu (%0), %%xmm5; movdqu (%0), %%xmm15" :: "r"(lanes) : "memory", "xmm5", "xmm15");
+}
+
+static long files(uint64_t what, uint64_t value)
+{
+	char bytes[64];
+	int fd = (int)(value % 24);
+	switch (what % 12) {
+	case 0: return open("/dev/zero", O_RDONLY | (value & 1 ? O_CLOEXEC : 0));
+	case 1: return open("/proc/self/status", O_RDONLY);
+	case 2: return close(fd);
+	case 3: return dup2(fd, (int)(value / 24 % 24));
+	case 4: return fcntl(fd, F_SETFD, (int)(value >> 8 & 1));
+	case 5: return fcntl(fd, F_SETFL, value & 256 ? O_NONBLOCK : 0);
+	case 6: return read(10, bytes, 1 + value % sizeof bytes);
+	case 7: return lseek(10, (long)(value % 100), SEEK_SET);
+	case 8: return write(pipe_ends[1], bytes, 1 + value % sizeof bytes);
+	case 9: return fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK) ?: read(pipe_ends[0], bytes, 1 + value % sizeof bytes);
+	case 10: return open("/", O_RDONLY | O_DIRECTORY);
+	default: return pipe(pipe_ends);
+	}
+}
+
+static long signals(uint64_t what, uint64_t value)
+{
+	int number = 1 + (int)(value % 31);
+	sigset_t set;
+	switch (what % 5) {
+	case 0: {
+		struct sigaction action = { .sa_handler = value & 64 ? ignored : SIG_IGN, .sa_flags = (int)(value & 128 ? SA_RESTART : 0) };
+		return sigaction(number == SIGSEGV ? SIGUSR1 : number, &action, 0);
+	}
+	case 1:
+		sigemptyset(&set);
+		sigaddset(&set, number);
+		return sigprocmask(value & 64 ? SIG_BLOCK : SIG_UNBLOCK, &set, 0);
+	case 2:
+		sigemptyset(&set);
+		sigaddset(&set, SIGUSR2);
+		sigprocmask(SIG_BLOCK, &set, 0);
+		return kill(getpid(), SIGUSR2);
+	case 3: {
+		static char stack[4 * 4096];
+		stack_t alternate = { .ss_sp = stack, .ss_size = sizeof stack - (value & 0xff0), .ss_flags = 0 };
+		return sigaltstack(&alternate, 0);
+	}
+	default: {
+		struct sigaction action = { .sa_handler = ignored };
+		sigaction(SIGUSR1, &action, 0);
+		return kill(getpid(), SIGUSR1);
+	}
+	}
+}
+
+static long process(uint64_t what, uint64_t value)
+{
+	switch (what % 6) {
+	case 0: return umask((mode_t)(value & 0777));
+	case 1: return chdir(value & 1 ? "/proc" : "/dev");
+	case 2: {
+		struct rlimit limit = { .rlim_cur = value % 512 + 32, .rlim_max = 4096 };
+		return setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	case 3: return prctl(PR_SET_NAME, (unsigned long)(value & 1 ? "changed" : "another"), 0, 0, 0);
+	case 4: return syscall(SYS_set_tid_address, value & ~7ul);
+	default: return syscall(SYS_arch_prctl, ARCH_SET_GS, value & 0x7fffffffffff);
+	}
+}
+
+/* One change; the numbers are those of the test. `a` is a page of the playground where it is about memory. */
+EXPORT long change(uint32_t kind, uint64_t a, uint64_t b, uint64_t c)
+{
+	uint64_t address = PLAYGROUND + a % 2048 * PAGE;
+	switch (kind) {
+	case 0: return store(address + (c & 0xff8), b);
+	case 1: return map(address, 1 + b % 600, c);
+	case 2: return munmap((void *)address, (1 + b % 600) * PAGE);
+	case 3: return mprotect((void *)address, (1 + b % 600) * PAGE, (int)(c & 7));
+	case 4: return (long)mremap((void *)address, (1 + b % 64) * PAGE, (1 + c % 128) * PAGE, MREMAP_MAYMOVE);
+	case 5: return (long)sbrk((long)(b % 64 * PAGE));
+	case 6: return madvise((void *)address, (1 + b % 600) * PAGE, MADV_DONTNEED);
+	case 7: {
+		long stored = 0;
+		for (int page = 0; page < 64; page++)
+			if (b >> page & 1)
+				stored += store(address + (uint64_t)page * PAGE + (c & 0xff8), c ^ (uint64_t)page);
+		return stored;
+	}
+	case 8: fill_vectors(b, (int)(c % 3)); return 0;
+	case 9: return signals(a, b);
+	case 10: return files(a, b);
+	case 11: return process(a, b);
+	case 12: {
+		/* A window with page tables of its own, and a secret in it. */
+		uint64_t far = FAR + a % 48 * FAR_STEP + b % 16 * PAGE;
+		long mapped = map(far, 1, PROT_READ | PROT_WRITE);
+		return mapped > 0 ? store(far, c | 1) : mapped;
+	}
+	case 13: data_value = b, zero_value = c; return 0;
+	case 14: {
+		char *memory = malloc(1 + b % 100000);
+		if (memory)
+			memset(memory, (int)c, 1 + b % 100000);
+		return memory != 0;
+	}
+	case 15: return syscall(SYS_getrandom, address, 1 + b % 9000, 0);
+	case 16: return *(volatile long *)(b & 0xfff);
+	case 17: _exit((int)(b & 0x7f));
+	case 18: for (;;) __asm__ volatile("");
+	case 19: {
+		/* The same memory under another name: what was there moves, what is seen here is its old place. */
+		void *moved = mremap((void *)address, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)(PLAYGROUND + b % 2048 * PAGE));
+		return (long)moved;
+	}
+	case 20: return madvise((void *)address, (1 + b % 8) * PAGE, c & 1 ? MADV_WIPEONFORK : MADV_KEEPONFORK);
+	case 21: return syscall(SYS_arch_prctl, ARCH_SET_FS, b & 0x7ffffffff000);
+	default: return -ENOSYS;
+	}
+}
+
+enum { NO_ACCESS = 0xdead };
+
+/* What a load from each address gives, or NO_ACCESS; whether a store of the same goes through is added as bit 63. */
+EXPORT void look(const uint64_t *addresses, uint64_t *answers, uint32_t count)
+{
+	catch_faults();
+	for (uint32_t i = 0; i < count; i++) {
+		volatile uint64_t *place = (volatile uint64_t *)addresses[i];
+		volatile uint64_t found = NO_ACCESS;
+		if (!sigsetjmp(guard, 0)) {
+			guarded = 1;
+			found = *place & ~(1ul << 63);
+			*place = *place;
+			found |= 1ul << 63;
+		}
+		guarded = 0;
+		answers[i] = found;
+	}
+}
+
+/* Whether the first bytes of a page can be run: 1 or 0. They are `ret` where the program put it. */
+EXPORT int runs(uint64_t address)
+{
+	catch_faults();
+	if (sigsetjmp(guard, 0))
+		return guarded = 0;
+	guarded = 1;
+	((void (*)(void))address)();
+	guarded = 0;
+	return 1;
+}
+
+/* The processor's vector state at the entry of a call, as XSAVE writes it; the buffer is aligned to 64. */
+EXPORT __attribute__((naked)) void vectors(void *buffer)
+{
+	__asm__("movl $-1, %eax; movl $-1, %edx; xsave64 (%rdi); ret");
+}
+
+EXPORT __attribute__((naked)) void legacy_vectors(void *buffer)
+{
+	__asm__("fxsave64 (%rdi); ret");
+}
+
+EXPORT unsigned long generation(void) { return pristine_generation(); }
+EXPORT long random_number(void)
+{
+	long value = 0;
+	syscall(SYS_getrandom, &value, sizeof value, 0);
+	return value;
+}
+EXPORT long clock_ns(int clock)
+{
+	struct timespec now;
+	clock_gettime(clock, &now);
+	return now.tv_sec * 1000000000l + now.tv_nsec;
+}
+static char *wiped;
+EXPORT long wiped_value(void) { return *(long *)wiped; }
+
+/* Writes one word to each page of a mask of `count` pages, `rounds` times 64 bits of it at `masks`. */
+static char big[4200 * PAGE] __attribute__((aligned(4096)));
+EXPORT void dirty(uint32_t first, uint32_t count, uint64_t value)
+{
+	for (uint32_t i = 0; i < count; i++)
+		*(volatile uint64_t *)(big + (first + i) % 4200 * PAGE) = value;
+}
+EXPORT void dirty_every(uint32_t step, uint32_t count, uint64_t value)
+{
+	for (uint32_t i = 0; i < count; i++)
+		*(volatile uint64_t *)(big + (uint64_t)i * step % 4200 * PAGE) = value;
+}
+
+int main(void)
+{
+	catch_faults();
+	/* Three windows with everything in them, and holes between. */
+	map(PLAYGROUND, 300, PROT_READ | PROT_WRITE);
+	map(PLAYGROUND + 320 * PAGE, 100, PROT_READ | PROT_WRITE);
+	map(PLAYGROUND + 500 * PAGE, 600, PROT_READ | PROT_WRITE);
+	map(PLAYGROUND + 1300 * PAGE, 8, PROT_READ | PROT_WRITE);
+	for (uint64_t page = 0; page < 2048; page += 3)
+		store(PLAYGROUND + page * PAGE, 0x5500000000000000ul + page);
+	mprotect((void *)(PLAYGROUND + 340 * PAGE), 20 * PAGE, PROT_READ);
+	mprotect((void *)(PLAYGROUND + 380 * PAGE), 5 * PAGE, PROT_NONE);
+	*(volatile uint8_t *)(PLAYGROUND + 600 * PAGE) = 0xc3;
+	mprotect((void *)(PLAYGROUND + 600 * PAGE), PAGE, PROT_READ | PROT_EXEC);
+	wiped = mmap(0, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(wiped, PAGE, MADV_WIPEONFORK);
+	*(long *)wiped = 42;
+	int text = open("/proc/self/status", O_RDONLY);
+	if (text >= 0)
+		dup2(text, 10), close(text);
+	if (pipe(pipe_ends) || write(pipe_ends[1], "in the pipe", 11) != 11)
+		return 1;
+	for (uint32_t i = 0; i < 4200; i += 2)
+		*(volatile uint64_t *)(big + i * PAGE) = i;
+	pristine_ready();
+	return 0;
+}

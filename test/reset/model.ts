@@ -1,0 +1,173 @@
+/**
+ * Random requests to a machine, and the check that a reset leaves nothing of them.
+ *
+ * A request is a list of changes (`guest/samples/changes.c` makes them in the guest) and of what an embedder may do
+ * meanwhile. After it the fork is reset and must be the same as a fork that never ran, in two ways: by the core's records
+ * and memory (`difference`), and as seen from inside, where translations that KVM remembers would show.
+ */
+import { join } from "node:path";
+import fc from "fast-check";
+import { type Fork, Machine, PristineError, type Snapshot } from "../../src/index.ts";
+import { difference } from "../../src/testing.ts";
+
+export const playground = 0x1000_0000_0000;
+const far = 0x2000_0000_0000;
+const farStep = 0x4000_0000;
+const page = 4096;
+
+export interface Change {
+  kind: number;
+  a: number;
+  b: bigint;
+  c: bigint;
+}
+
+/** What the embedder does between changes. */
+export type Embedder = "view" | "write" | "allocate" | "signal" | "keep a view";
+export type Step = { change: Change } | { embedder: Embedder; at: number };
+
+export interface Request {
+  steps: Step[];
+  mode: "auto" | "rewrite" | "full";
+}
+
+// Kinds that end a request are rare, or most requests would be short.
+const harmless = [0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 9, 10, 10, 11, 12, 12, 13, 14, 15, 19, 20];
+const ending = [16, 17, 21];
+
+const change = (kinds: number[]) =>
+  fc.record({
+    kind: fc.constantFrom(...kinds),
+    a: fc.oneof(fc.nat(2047), fc.nat(20), fc.constantFrom(299, 300, 320, 380, 384, 500, 511, 512, 600, 1023, 1300)),
+    b: fc.oneof(fc.bigInt(0n, 63n), fc.bigInt(0n, 2n ** 63n - 1n)),
+    c: fc.oneof(fc.bigInt(0n, 7n), fc.bigInt(0n, 2n ** 63n - 1n)),
+  });
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 30, arbitrary: change(harmless).map((change) => ({ change })) },
+  { weight: 1, arbitrary: change(ending).map((change) => ({ change })) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ embedder: fc.constantFrom<Embedder>("view", "write", "allocate", "signal", "keep a view"), at: fc.nat(299) }),
+  },
+);
+
+export const request: fc.Arbitrary<Request> = fc.record({
+  steps: fc.array(step, { minLength: 1, maxLength: 12 }),
+  mode: fc.constantFrom("auto", "rewrite", "rewrite", "full"),
+});
+
+/** The guest's functions that the checks use. */
+function bind(fork: Fork) {
+  return fork.fns({
+    change: { args: ["u32", "u64", "u64", "u64"], returns: "i64" },
+    look: { args: ["ptr", "ptr", "u32"] },
+    runs: { args: ["ptr"], returns: "i32" },
+    vectors: { args: ["ptr"] },
+  });
+}
+
+export class Subject implements Disposable {
+  readonly image: Snapshot;
+  readonly fork: Fork;
+  /** Never runs: what every reset must lead back to. */
+  readonly untouched: Fork;
+  readonly #call: ReturnType<typeof bind>;
+  #lastGeneration = 0;
+
+  private constructor(image: Snapshot) {
+    this.image = image;
+    this.fork = image.fork({ timeout: 5_000 });
+    this.untouched = image.fork();
+    this.#call = bind(this.fork);
+  }
+
+  static async create(): Promise<Subject> {
+    const program = join(import.meta.dir, "../../zig-out/guests/changes");
+    using vm = await Machine.boot(program, { stdout: "ignore", stderr: "ignore", memory: "64MiB", timeout: 60_000, permissions: { read: ["/"] } });
+    await vm.run({ until: "ready" });
+    return new Subject(vm.freeze());
+  }
+
+  /** Runs a request; true if it ended early, by a fault, an exit or a time-out. */
+  run(request: Request): boolean {
+    for (const one of request.steps) {
+      try {
+        if ("change" in one) this.#call.change(one.change.kind, one.change.a, one.change.b, one.change.c);
+        else this.#embed(one.embedder, one.at);
+      } catch (error) {
+        if (PristineError.is(error, "BAD_ADDRESS") || PristineError.is(error, "BAD_OPTION")) continue;
+        if (PristineError.is(error) && ["GUEST_FAULT", "GUEST_EXIT", "TIMEOUT", "OUT_OF_MEMORY"].includes(error.code)) return true;
+        throw error;
+      }
+    }
+    return false;
+  }
+
+  #embed(what: Embedder, at: number): void {
+    const address = playground + at * page;
+    const { memory } = this.fork;
+    if (what === "view") memory.view(address, 64).fill(at);
+    else if (what === "write") memory.write(address + 128, new Uint8Array([1, 2, 3, at]));
+    else if (what === "allocate") memory.write(memory.allocate(1 + at * 500), "the embedder's own");
+    else if (what === "signal") this.fork.kill("SIGWINCH");
+    else memory.lease(address, page);
+  }
+
+  /** Resets and compares; what is wrong, a line each. */
+  check(request: Request, inside: boolean): string[] {
+    this.fork.reset({ mode: request.mode });
+    const wrong = difference(this.fork, this.untouched);
+    if (this.fork.generation === this.#lastGeneration) wrong.push("the generation is the same");
+    this.#lastGeneration = this.fork.generation;
+    if (!inside || wrong.length > 0) return wrong;
+    using fresh = this.image.fork({ timeout: 5_000 });
+    const seen = lookInside(this.fork, this.#call, request);
+    const expected = lookInside(fresh, bind(fresh), request);
+    for (const [index, text] of expected.entries()) {
+      if (seen[index] !== text) wrong.push(`from inside: ${seen[index]} instead of ${text}`);
+    }
+    this.fork.reset();
+    return wrong;
+  }
+
+  [Symbol.dispose](): void {
+    this.fork.close();
+    this.untouched.close();
+    this.image.close();
+  }
+}
+
+/** Pages that a request named or may have reached, and some that it has not. */
+function pagesOf(request: Request): number[] {
+  const pages = new Set<number>([0, 150, 299, 300, 345, 380, 385, 500, 600, 1099, 1100, 1300, 1307, 2047].map((n) => playground + n * page));
+  for (const one of request.steps) {
+    if (!("change" in one)) continue;
+    const { kind, a, b } = one.change;
+    const first = a % 2048;
+    for (const offset of [0, 1, Number(b % 600n), Number(b % 64n)]) pages.add(playground + ((first + offset) % 2048) * page);
+    if (kind === 19) pages.add(playground + Number(b % 2048n) * page);
+    if (kind === 12) {
+      // The request's own, and its neighbours whose tables may have had the same frames.
+      for (const index of [a % 48, (a + 1) % 48]) pages.add(far + index * farStep + Number(b % 16n) * page);
+    }
+  }
+  return [...pages];
+}
+
+function lookInside(fork: Fork, call: ReturnType<typeof bind>, request: Request): string[] {
+  const lines: string[] = [];
+  const area = fork.memory.allocate(8192, { align: 64 });
+  call.vectors(area);
+  lines.push(`vectors ${Bun.hash(fork.memory.read(area, 2696)).toString(16)}`);
+  const pages = pagesOf(request);
+  const addresses = fork.memory.allocate(pages.length * 16);
+  fork.memory.write(addresses, new BigUint64Array(pages.map(BigInt)));
+  call.look(addresses, addresses + pages.length * 8, pages.length);
+  const answers = new BigUint64Array(fork.memory.read(addresses + pages.length * 8, pages.length * 8).buffer);
+  pages.forEach((address, index) => {
+    lines.push(`${address.toString(16)}: ${(answers[index] as bigint).toString(16)}`);
+  });
+  for (const index of [600, 10]) lines.push(`runs ${index}: ${call.runs(playground + index * page)}`);
+  return lines;
+}
