@@ -51,6 +51,8 @@ pub const FrameSpace = struct {
     frames_used: u64 = 0,
     frames_max: u64,
     free_blocks: u32 = 0,
+    /// Blocks that may have private memory: as many as there ever were since the image was mapped.
+    blocks_touched: usize = 0,
     /// Frames inside the image's extent that have anonymous memory instead.
     anonymous: Ranges = .{},
     touched: Touched = .{},
@@ -104,7 +106,9 @@ pub const FrameSpace = struct {
         _ = try host.check(linux.mmap(self.base, image.bytes.len, .{ .READ = true, .WRITE = true }, fixed, image.memfd, 0));
         self.anonymous = image.anonymous;
         for (image.anonymous.slice()) |range| try self.mapAnonymous(range.first, range.count());
-        const used = if (planted.is(.full_reset_keeps_growth)) 0 else self.blocks.items.len * limits.window_size;
+        if (planted.is(.full_reset_keeps_growth)) return;
+        const used = self.blocks_touched * limits.window_size;
+        self.blocks_touched = image.blocks.len;
         if (used > image.bytes.len) try self.mapAnonymous(@intCast(image.bytes.len / limits.page_size), (used - image.bytes.len) / limits.page_size);
     }
 
@@ -178,9 +182,9 @@ pub const FrameSpace = struct {
         _ = self.mark(index, @intCast(frame % block_frames), 1);
     }
 
-    /// Frames from here on have never had memory.
+    /// Frames from here on have no memory.
     pub fn end(self: *const FrameSpace) Frame {
-        return @intCast(self.blocks.items.len * block_frames);
+        return @intCast(@max(self.blocks.items.len, self.blocks_touched) * block_frames);
     }
 
     /// Pages that the host has given the machine alone.
@@ -234,6 +238,7 @@ pub const FrameSpace = struct {
         if (needed > self.bytes_max) return error.OutOfMemory;
         try self.grow.grow_fn(self.grow.context, needed);
         self.blocks.append(self.allocator, .{ .use = use }) catch return error.OutOfMemory;
+        self.blocks_touched = @max(self.blocks_touched, self.blocks.items.len);
         return @intCast(self.blocks.items.len - 1);
     }
 

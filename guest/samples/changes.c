@@ -99,7 +99,7 @@ static long files(uint64_t what, uint64_t value)
 	case 1: return open("/proc/self/status", O_RDONLY);
 	case 2: return close(fd);
 	case 3: return dup2(fd, (int)(value / 24 % 24));
-	case 4: return fcntl(fd, F_SETFD, (int)(value >> 8 & 1));
+	case 4: return fcntl(fd % 3 ? fd % 3 : 10, F_SETFD, (int)(value >> 5 & 1));
 	case 5: return fcntl(fd, F_SETFL, value & 256 ? O_NONBLOCK : 0);
 	case 6: return read(10, bytes, 1 + value % sizeof bytes);
 	case 7: return lseek(10, (long)(value % 100), SEEK_SET);
@@ -166,7 +166,7 @@ EXPORT long change(uint32_t kind, uint64_t a, uint64_t b, uint64_t c)
 	case 2: return munmap((void *)address, (1 + b % 600) * PAGE);
 	case 3: return mprotect((void *)address, (1 + b % 600) * PAGE, (int)(c & 7));
 	case 4: return (long)mremap((void *)address, (1 + b % 64) * PAGE, (1 + c % 128) * PAGE, MREMAP_MAYMOVE);
-	case 5: return (long)sbrk((long)(b % 64 * PAGE));
+	case 5: return syscall(SYS_brk, syscall(SYS_brk, 0) + (long)(b % 64 * PAGE) - (long)(c % 8 * PAGE));
 	case 6: return madvise((void *)address, (1 + b % 600) * PAGE, MADV_DONTNEED);
 	case 7: {
 		long stored = 0;
@@ -184,6 +184,16 @@ EXPORT long change(uint32_t kind, uint64_t a, uint64_t b, uint64_t c)
 		uint64_t far = FAR + a % 48 * FAR_STEP + b % 16 * PAGE;
 		long mapped = map(far, 1, PROT_READ | PROT_WRITE);
 		return mapped > 0 ? store(far, c | 1) : mapped;
+	}
+	case 22: {
+		/* What another request may have left there. */
+		volatile uint64_t found = 0xdead;
+		if (!sigsetjmp(guard, 0)) {
+			guarded = 1;
+			found = *(volatile uint64_t *)(FAR + a % 48 * FAR_STEP + b % 16 * PAGE);
+		}
+		guarded = 0;
+		return (long)found;
 	}
 	case 13: data_value = b, zero_value = c; return 0;
 	case 14: {

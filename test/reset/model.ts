@@ -23,7 +23,7 @@ export interface Change {
 }
 
 /** What the embedder does between changes. */
-export type Embedder = "view" | "write" | "allocate" | "signal" | "keep a view";
+export type Embedder = "view" | "write" | "allocate" | "signal" | "keep a view" | "text";
 export type Step = { change: Change } | { embedder: Embedder; at: number };
 
 export interface Request {
@@ -48,7 +48,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: change(ending).map((change) => ({ change })) },
   {
     weight: 3,
-    arbitrary: fc.record({ embedder: fc.constantFrom<Embedder>("view", "write", "allocate", "signal", "keep a view"), at: fc.nat(299) }),
+    arbitrary: fc.record({ embedder: fc.constantFrom<Embedder>("view", "write", "allocate", "signal", "keep a view", "text"), at: fc.nat(299) }),
   },
 );
 
@@ -74,6 +74,10 @@ export class Subject implements Disposable {
   readonly untouched: Fork;
   readonly #call: ReturnType<typeof bind>;
   #lastGeneration = 0;
+  /** Far pages of the request before, as `index:page`. */
+  #farBefore: string[] = [];
+  /** What a request saw that it should not have. */
+  #seen: string[] = [];
 
   private constructor(image: Snapshot) {
     this.image = image;
@@ -91,9 +95,30 @@ export class Subject implements Disposable {
 
   /** Runs a request; true if it ended early, by a fault, an exit or a time-out. */
   run(request: Request): boolean {
+    const farNow = new Set<string>();
+    this.#seen = [];
+    const early = this.#steps(request, farNow);
+    this.#farBefore = [...farNow];
+    return early;
+  }
+
+  /** Maps a far page, with page tables of its own, and looks where the request before had one. */
+  #mapFar({ a, b, c }: Change, mapped: Set<string>): void {
+    mapped.add(`${a % 48}:${b % 16n}`);
+    this.#call.change(12, a, b, c);
+    for (const other of this.#farBefore) {
+      if (mapped.has(other)) continue;
+      const [index, page] = other.split(":") as [string, string];
+      const found = BigInt.asUintN(64, this.#call.change(22, Number(index), BigInt(page), 0n));
+      if (found !== 0xdeadn) this.#seen.push(`during a request: 0x${found.toString(16)} at far page ${other}, which only the request before mapped`);
+    }
+  }
+
+  #steps(request: Request, farNow: Set<string>): boolean {
     for (const one of request.steps) {
       try {
-        if ("change" in one) this.#call.change(one.change.kind, one.change.a, one.change.b, one.change.c);
+        if ("change" in one && one.change.kind === 12) this.#mapFar(one.change, farNow);
+        else if ("change" in one) this.#call.change(one.change.kind, one.change.a, one.change.b, one.change.c);
         else this.#embed(one.embedder, one.at);
       } catch (error) {
         if (PristineError.is(error, "BAD_ADDRESS") || PristineError.is(error, "BAD_OPTION")) continue;
@@ -111,13 +136,14 @@ export class Subject implements Disposable {
     else if (what === "write") memory.write(address + 128, new Uint8Array([1, 2, 3, at]));
     else if (what === "allocate") memory.write(memory.allocate(1 + at * 500), "the embedder's own");
     else if (what === "signal") this.fork.kill("SIGWINCH");
+    else if (what === "text") this.fork.call("change", 13, 0, at, `a text of the embedder's, ${at}`);
     else memory.lease(address, page);
   }
 
   /** Resets and compares; what is wrong, a line each. */
   check(request: Request, inside: boolean): string[] {
     this.fork.reset({ mode: request.mode });
-    const wrong = difference(this.fork, this.untouched);
+    const wrong = [...this.#seen, ...difference(this.fork, this.untouched)];
     if (this.fork.generation === this.#lastGeneration) wrong.push("the generation is the same");
     this.#lastGeneration = this.fork.generation;
     if (!inside || wrong.length > 0) return wrong;
@@ -131,7 +157,18 @@ export class Subject implements Disposable {
     return wrong;
   }
 
+  /** What must hold of a fork that has just been made. */
+  checkImage(): string[] {
+    using fresh = this.image.fork();
+    const wiped = fresh.call("wiped_value");
+    return wiped === 0 ? [] : [`a page with MADV_WIPEONFORK has ${wiped} in a fork`];
+  }
+
   [Symbol.dispose](): void {
+    this.close();
+  }
+
+  close(): void {
     this.fork.close();
     this.untouched.close();
     this.image.close();

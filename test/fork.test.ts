@@ -1,0 +1,350 @@
+/** Freezing, forking and resetting through the public API. */
+import { expect, test } from "bun:test";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import { type Fork, Machine, PristineError, type Snapshot } from "../src/index.ts";
+import { difference } from "../src/testing.ts";
+
+const guest = (name: string) => join(import.meta.dir, "../zig-out/guests", name);
+const silent = { stdout: "ignore", stderr: "ignore", timeout: 60_000 } as const;
+
+const codeOf = (action: () => unknown): string => {
+  try {
+    action();
+  } catch (error) {
+    if (PristineError.is(error)) return error.code;
+    throw error;
+  }
+  return "none";
+};
+
+/** A snapshot of the program that has functions to call, after its end. */
+async function functions(options: object = {}): Promise<Snapshot> {
+  using vm = await Machine.boot(guest("functions"), { ...silent, ...options });
+  await vm.run();
+  return vm.freeze();
+}
+
+const counterOf = (fork: Fork | Machine) => fork.fn("counter", { returns: "u64_fast" });
+const rss = () => Number(/RssAnon:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) * 1024;
+const openDescriptors = () => readdirSync("/proc/self/fd").length;
+const liveVms = () =>
+  readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).includes("kvm-vm");
+    } catch {
+      return false;
+    }
+  }).length;
+
+test("a machine can be frozen before its start, in its middle and after its end, and goes on", async () => {
+  await using vm = await Machine.boot(guest("ready"), { ...silent, stdout: "pipe" });
+  using loaded = vm.freeze();
+  expect((await vm.run({ until: "ready" })).reason).toBe("ready");
+  using middle = vm.freeze();
+  expect(await vm.run()).toMatchObject({ exitCode: 7 });
+  using end = vm.freeze();
+  const whole = await new Response(vm.stdout).text();
+  vm.close();
+  using fromStart = loaded.fork();
+  using fromMiddle = middle.fork();
+  using fromEnd = end.fork();
+  expect([fromStart.state, fromMiddle.state, fromEnd.state]).toEqual(["loaded", "stopped", "exited"]);
+  const [, startText] = await Promise.all([fromStart.run(), new Response(fromStart.stdout).text()]);
+  const [, middleText] = await Promise.all([fromMiddle.run(), new Response(fromMiddle.stdout).text()]);
+  expect(startText).toBe(whole);
+  expect(whole).toBe(`warming up\n${middleText}`);
+  expect(fromEnd.call("entry_of", 3)).toBe(fromMiddle.call("entry_of", 3));
+});
+
+test("a reset takes back what a call did, in either way, and says what it cost", async () => {
+  using image = await functions();
+  using fork = image.fork();
+  using untouched = image.fork();
+  const counter = counterOf(fork);
+  const first = counter();
+  expect(counter()).toBe((first as number) + 1);
+  for (const mode of ["rewrite", "full", "auto"] as const) {
+    const report = fork.reset({ mode });
+    expect(report.mode).toBe(mode === "full" ? "full" : "rewrite");
+    expect(report.nanoseconds).toBeGreaterThan(0);
+    expect(difference(fork, untouched)).toEqual([]);
+    expect(counter()).toBe(first as number);
+  }
+  expect(fork.reset({ mode: "rewrite" }).pages).toBeGreaterThan(0);
+  expect(fork.reset({ mode: "rewrite" }).pages).toBe(0);
+});
+
+test("a warm request costs one exit and no fault, and its rewriting reset none", async () => {
+  using image = await functions();
+  using fork = image.fork();
+  const counter = counterOf(fork);
+  for (let round = 0; round < 20; round++) {
+    counter();
+    fork.reset({ mode: "rewrite" });
+  }
+  const before = fork.counters();
+  for (let round = 0; round < 50; round++) {
+    counter();
+    fork.reset({ mode: "rewrite" });
+  }
+  const after = fork.counters();
+  expect(after.exits - before.exits).toBe(50);
+  expect(after.faults - before.faults).toBe(0);
+  expect(after.pagesTouched).toBe(before.pagesTouched);
+});
+
+test("the first write to a page of a fork makes no exit, and the page is copied for it alone", async () => {
+  using vm = await Machine.boot(guest("changes"), { ...silent, memory: "64MiB" });
+  await vm.run({ until: "ready" });
+  using image = vm.freeze();
+  using fork = image.fork();
+  const dirty = fork.fn("dirty", { args: ["u32", "u32", "u64"] });
+  dirty(0, 1, 1n);
+  const before = fork.counters();
+  dirty(1, 100, 1n);
+  const after = fork.counters();
+  expect(after.exits - before.exits).toBe(1);
+  expect(after.faults - before.faults).toBe(0);
+  expect(after.pagesTouched - before.pagesTouched).toBe(100);
+  expect(fork.reset({ mode: "rewrite" }).pages).toBeGreaterThanOrEqual(100);
+});
+
+test("forks do not see each other, nor the machine they come from", async () => {
+  await using vm = await Machine.boot(guest("functions"), silent);
+  await vm.run();
+  using image = vm.freeze();
+  const forks = Array.from({ length: 20 }, () => image.fork());
+  const start = counterOf(forks[0] as Fork)() as number;
+  for (let round = 0; round < 3; round++) counterOf(vm)();
+  for (const [index, fork] of forks.entries()) {
+    for (let round = 0; round < index; round++) counterOf(fork)();
+  }
+  forks.forEach((fork, index) => {
+    expect(counterOf(fork)()).toBe(start + index + (index === 0 ? 1 : 0));
+  });
+  for (const fork of forks) fork.close();
+  expect(counterOf(vm)()).toBe(start + 3);
+});
+
+test("a fork can be frozen, and a machine twice", async () => {
+  await using vm = await Machine.boot(guest("functions"), silent);
+  await vm.run();
+  using first = vm.freeze();
+  const start = counterOf(vm)() as number;
+  using second = vm.freeze();
+  using fork = first.fork();
+  counterOf(fork)();
+  counterOf(fork)();
+  using third = fork.freeze();
+  fork.reset();
+  expect(counterOf(fork)()).toBe(start);
+  using ofSecond = second.fork();
+  using ofThird = third.fork();
+  expect(counterOf(ofSecond)()).toBe(start + 1);
+  expect(counterOf(ofThird)()).toBe(start + 2);
+  // A fork may change over to another snapshot of the same machine.
+  expect(ofSecond.reset({ to: third }).mode).toBe("full");
+  expect(difference(ofSecond, third.fork())).toEqual([]);
+  expect(counterOf(ofSecond)()).toBe(start + 2);
+  ofSecond.reset();
+  expect(counterOf(ofSecond)()).toBe(start + 2);
+  using other = await functions({ memory: "1GiB" });
+  expect(codeOf(() => ofSecond.reset({ to: other }))).toBe("BAD_OPTION");
+});
+
+test("a snapshot lives as long as a fork needs it", async () => {
+  const image = await functions();
+  const fork = image.fork();
+  image.close();
+  image.close();
+  expect(codeOf(() => image.fork())).toBe("CLOSED");
+  const first = counterOf(fork)();
+  fork.reset({ mode: "full" });
+  expect(counterOf(fork)()).toBe(first);
+  fork.close();
+});
+
+test("what stops a fork poisons it until a reset makes it as good as new", async () => {
+  using image = await functions({ stdout: "ignore" });
+  using fork = image.fork({ timeout: 30 });
+  using untouched = image.fork();
+  const first = counterOf(fork)();
+  fork.reset();
+  const aborting = new AbortController();
+  const bad: [string, () => unknown][] = [
+    ["GUEST_FAULT", () => fork.call("read_null")],
+    ["TIMEOUT", () => fork.call("loop_forever")],
+    ["GUEST_FAULT", () => fork.call("recurse_forever")],
+  ];
+  for (const [code, action] of bad) {
+    counterOf(fork)();
+    expect(codeOf(action)).toBe(code);
+    expect(fork.state).toBe("poisoned");
+    expect(codeOf(() => fork.call("counter"))).toBe("NEEDS_RESET");
+    expect(codeOf(() => fork.freeze())).toBe("NEEDS_RESET");
+    expect(fork.reset().mode).toBe("full");
+    expect(difference(fork, untouched)).toEqual([]);
+    expect(counterOf(fork)()).toBe(first);
+    fork.reset();
+  }
+  const pending = fork.fn("loop_forever", {}).async([], { timeout: Infinity, signal: aborting.signal });
+  expect(codeOf(() => fork.reset())).toBe("BUSY");
+  setTimeout(() => aborting.abort(new Error("enough")), 20);
+  expect(pending).rejects.toThrow("enough");
+  await pending.catch(() => {});
+  expect(fork.state).toBe("poisoned");
+  fork.reset();
+  expect(difference(fork, untouched)).toEqual([]);
+  expect(counterOf(fork)()).toBe(first);
+});
+
+test("private memory over the limit goes in a full reset; what needs too much memory is refused", async () => {
+  using vm = await Machine.boot(guest("changes"), { ...silent, memory: "64MiB" });
+  await vm.run({ until: "ready" });
+  using image = vm.freeze();
+  using fork = image.fork({ resetLimit: "1MiB" });
+  fork.call("dirty", 0, 100, 7);
+  expect(fork.reset().mode).toBe("rewrite");
+  fork.call("dirty", 0, 400, 7);
+  expect(fork.reset().mode).toBe("full");
+  expect(fork.counters().pagesTouched).toBeLessThan(200 + 100);
+  expect(codeOf(() => image.fork({ memory: "256KiB" }))).toBe("BAD_OPTION");
+  expect(codeOf(() => image.fork({ reset: "none" as "auto" }))).toBe("BAD_OPTION");
+  expect(codeOf(() => fork.reset({ mode: "half" as "auto" }))).toBe("BAD_OPTION");
+});
+
+test("pages that requests no longer write are given back", async () => {
+  using vm = await Machine.boot(guest("changes"), { ...silent, memory: "64MiB" });
+  await vm.run({ until: "ready" });
+  using image = vm.freeze();
+  using fork = image.fork();
+  fork.call("dirty", 0, 500, 7);
+  fork.reset({ mode: "rewrite" });
+  expect(fork.counters().pagesTouched).toBeGreaterThan(500);
+  for (let round = 0; round < 20; round++) {
+    fork.call("dirty", 0, 3, 7);
+    fork.reset({ mode: "rewrite" });
+  }
+  expect(fork.counters().pagesTouched).toBeLessThan(50);
+  // Given back, and written again: the reset must see it.
+  using untouched = image.fork();
+  fork.call("dirty", 0, 500, 9);
+  fork.reset({ mode: "rewrite" });
+  expect(difference(fork, untouched)).toEqual([]);
+});
+
+test("a reset empties views and makes leases stale; what was written through them is gone", async () => {
+  using image = await functions();
+  using fork = image.fork();
+  const address = fork.symbol("counter_value");
+  const original = fork.memory.read(address, 8);
+  const view = fork.memory.view(address, 8);
+  const lease = fork.memory.lease(address, 8);
+  view.fill(0x5a);
+  fork.reset();
+  expect(view.length).toBe(0);
+  expect(codeOf(() => lease.bytes)).toBe("STALE_VIEW");
+  expect(fork.memory.read(address, 8)).toEqual(original);
+});
+
+test("each fork has its own standard output, and another one after a reset", async () => {
+  await using vm = await Machine.boot(guest("ready"), { stderr: "ignore", timeout: 60_000 });
+  await vm.run({ until: "ready" });
+  using image = vm.freeze();
+  using fork = image.fork();
+  using other = image.fork();
+  const texts: string[] = [];
+  for (let round = 0; round < 3; round++) {
+    const [stop, text] = await Promise.all([fork.run(), new Response(fork.stdout).text()]);
+    expect(stop.exitCode).toBe(7);
+    texts.push(text);
+    fork.reset();
+  }
+  const [, otherText] = await Promise.all([other.run(), new Response(other.stdout).text()]);
+  expect(new Set([...texts, otherText]).size).toBe(1);
+  expect(otherText).toStartWith("registers: kept");
+});
+
+test("16 forks: random numbers and generations differ, clocks are right and never run back, wiped pages are zero", async () => {
+  using vm = await Machine.boot(guest("changes"), { ...silent, memory: "64MiB" });
+  await vm.run({ until: "ready" });
+  expect(vm.call("wiped_value")).toBe(42);
+  const bootGeneration = vm.call("generation");
+  using image = vm.freeze();
+  const frozenAt = vm.call("clock_ns", 1) as number;
+  expect(vm.call("wiped_value")).toBe(42);
+  const forks = Array.from({ length: 16 }, () => image.fork());
+  const randoms = new Set<number | bigint>();
+  const generations = new Set<number | bigint>([bootGeneration]);
+  for (let round = 0; round < 4; round++) {
+    for (const fork of forks) {
+      randoms.add(fork.call("random_number"));
+      const generation = fork.call("generation");
+      expect(generation).toBe(fork.generation);
+      generations.add(generation);
+      const before = Date.now();
+      const wall = Number(fork.call("clock_ns", 0)) / 1e6;
+      expect(wall).toBeGreaterThanOrEqual(before - 2);
+      expect(wall).toBeLessThanOrEqual(Date.now() + 2);
+      const once = fork.call("clock_ns", 1) as number;
+      fork.reset({ mode: round % 2 === 0 ? "rewrite" : "full" });
+      const again = fork.call("clock_ns", 1) as number;
+      expect(once).toBeGreaterThanOrEqual(frozenAt);
+      expect(again).toBeGreaterThanOrEqual(once);
+      expect(fork.call("wiped_value")).toBe(0);
+      fork.reset();
+    }
+  }
+  expect(randoms.size).toBe(64);
+  expect(generations.size).toBe(65);
+  for (const fork of forks) fork.close();
+});
+
+test("10,000 good and bad calls in turn leak nothing", async () => {
+  using image = await functions();
+  using fork = image.fork({ timeout: 2_000 });
+  const counter = counterOf(fork);
+  const nothing = fork.fn("read_null", { returns: "i32" });
+  const first = counter();
+  fork.reset();
+  const round = () => {
+    expect(counter()).toBe(first);
+    fork.reset();
+    try {
+      nothing();
+    } catch (error) {
+      if (!PristineError.is(error, "GUEST_FAULT")) throw error;
+    }
+    fork.reset();
+  };
+  for (let index = 0; index < 200; index++) round();
+  Bun.gc(true);
+  const [descriptors, memory] = [openDescriptors(), rss()];
+  for (let index = 0; index < 5_000; index++) round();
+  Bun.gc(true);
+  expect(openDescriptors()).toBe(descriptors);
+  expect(rss() - memory).toBeLessThan(24 * 2 ** 20);
+}, 240_000);
+
+test("1,000 forks of one snapshot: few have a VM, an idle one costs little", async () => {
+  using image = await functions();
+  const warm = image.fork();
+  counterOf(warm)();
+  warm.close();
+  const before = rss();
+  const descriptors = openDescriptors();
+  const forks = Array.from({ length: 1_000 }, () => image.fork());
+  const first = counterOf(forks[0] as Fork)();
+  for (const fork of forks.slice(1)) expect(counterOf(fork)()).toBe(first);
+  expect(liveVms()).toBeLessThanOrEqual(18);
+  expect((rss() - before) / forks.length).toBeLessThan(0.8 * 2 ** 20);
+  // Each goes on where it was, whether it kept its VM or not.
+  for (const fork of forks) expect(counterOf(fork)()).toBe((first as number) + 1);
+  for (const fork of forks) {
+    fork.reset();
+    expect(counterOf(fork)()).toBe(first);
+  }
+  for (const fork of forks) fork.close();
+  expect(openDescriptors()).toBeLessThanOrEqual(descriptors + 60);
+}, 240_000);
