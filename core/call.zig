@@ -109,7 +109,7 @@ pub fn call(machine: *Machine, frame: *Frame, time_limits: interrupt_module.Limi
     machine.vcpu.resumeUser();
     const outcome = machine.enter(.call, time_limits);
     if (outcome == .call_return) {
-        frame.result_integer = regs.rax;
+        frame.result_integer = regs.rdi;
         frame.result_float = regs.rdx;
     }
     return outcome;

@@ -34,7 +34,9 @@ const short: interrupt_module.Limits = .{ .wall_ns = 50 * std.time.ns_per_ms };
 fn runCode(code: []const u8, time_limits: interrupt_module.Limits) !Outcome {
     const machine = try bootCode(code, 16 * limits.MiB);
     defer machine.destroy();
-    return machine.run(.exit, time_limits);
+    const outcome = machine.run(.exit, time_limits);
+    if (outcome == .broken) std.debug.print("broken: {s}\n", .{outcome.broken});
+    return outcome;
 }
 
 /// Code between two labels of the assembly below.

@@ -190,6 +190,8 @@ const Bench = struct {
         const smep_and_smap: u64 = 1 << 20 | 1 << 21;
         probing.cr4 &= ~smep_and_smap;
         self.vm = try vm_pool.take(device);
+        // What is set here is not what machines need.
+        self.vm.prepared = false;
         errdefer vm_pool.give(&self.vm, false);
         self.frames = try FrameSpace.init(allocator, limits.MiB, .{ .context = self, .grow_fn = backSlots });
         errdefer self.frames.deinit();

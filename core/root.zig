@@ -19,5 +19,6 @@ test {
     _ = @import("memory/frames.zig");
     _ = @import("memory/vma.zig");
     _ = @import("platform.zig");
+    _ = @import("reset_document_test.zig");
     _ = @import("vdso_test.zig");
 }

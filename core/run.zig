@@ -87,7 +87,8 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
         machine.stepping = false;
         regs.r11 &= ~trap_flag;
     }
-    const number = regs.rax;
+    // Linux looks at the lower half only.
+    const number: u64 = @as(u32, @truncate(regs.rax));
     const args: [6]u64 = .{ regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9 };
     const sregs = machine.vcpu.segments();
     k.current_segments = .{ .fs = sregs.fs.base, .gs = sregs.gs.base };

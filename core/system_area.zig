@@ -61,17 +61,18 @@ pub fn exceptionStub(vector: u8) u64 {
 const getpid = 39;
 const gettid = 186;
 
-/// `xchg %rax, %rcx` puts the number where `jecxz` can test it without touching flags. Behind it comes the exit; the
+/// `xchg %rax, %rcx` puts the number where `jrcxz` can test it without touching flags; all 64 bits
+/// of it, since rax may also be the result of a function on its way out. Behind it comes the exit; the
 /// answer's `mov` and `leave` come last.
 fn answering(comptime exit: []const u8, comptime leave: []const u8) struct { code: []const u8, answer: usize, exit_end: usize } {
     const exchange = [_]u8{ 0x48, 0x91 };
-    const first = exchange ++ [_]u8{ 0x8d, 0x49, @bitCast(@as(i8, -getpid)) };
-    const second = [_]u8{ 0x8d, 0x89 } ++ std.mem.toBytes(@as(i32, getpid - gettid));
-    const undo = [_]u8{ 0x8d, 0x89 } ++ std.mem.toBytes(@as(i32, gettid)) ++ exchange;
-    const jump_bytes = 3;
+    const first = exchange ++ [_]u8{ 0x48, 0x8d, 0x49, @bitCast(@as(i8, -getpid)) };
+    const second = [_]u8{ 0x48, 0x8d, 0x89 } ++ std.mem.toBytes(@as(i32, getpid - gettid));
+    const undo = [_]u8{ 0x48, 0x8d, 0x89 } ++ std.mem.toBytes(@as(i32, gettid)) ++ exchange;
+    const jump_bytes = 2;
     const behind_second = undo.len + exit.len;
-    const jump_second = [_]u8{ 0x67, 0xe3, behind_second };
-    const jump_first = [_]u8{ 0x67, 0xe3, second.len + jump_bytes + behind_second };
+    const jump_second = [_]u8{ 0xe3, behind_second };
+    const jump_first = [_]u8{ 0xe3, second.len + jump_bytes + behind_second };
     const before_exit = first ++ jump_first ++ second ++ jump_second ++ undo;
     const code = before_exit ++ exit ++ exchange ++ [_]u8{ 0xb8, 0, 0, 0, 0 } ++ leave;
     return .{ .code = code, .answer = before_exit.len + exit.len + exchange.len + 1, .exit_end = before_exit.len };
@@ -118,8 +119,9 @@ pub const ring0_sysret = layout.stub_ring0_syscall + answering(&ring0_exit, &rin
 const store_to_exit_page = [_]u8{ 0x48, 0xa3 } ++ std.mem.toBytes(std.mem.nativeToLittle(u64, layout.Page.exit.address()));
 const trap = [_]u8{ 0x0f, 0x0b };
 const syscall = [_]u8{ 0x0f, 0x05 };
-/// `movq %xmm0, %rdx`: a called function's floating-point result travels with its integer result.
-const result_to_rdx = [_]u8{ 0x66, 0x48, 0x0f, 0x7e, 0xc2 };
+/// `movq %xmm0, %rdx; mov %rax, %rdi; or $-1, %eax`: a called function's results travel in rdx and rdi, where no stub takes
+/// them for the number of a call that it answers by itself.
+const results_aside = [_]u8{ 0x66, 0x48, 0x0f, 0x7e, 0xc2, 0x48, 0x89, 0xc7, 0x83, 0xc8, 0xff };
 
 /// `movsd 8*i(%r11), %xmm<i>` for eight registers, then `jmp *%r10`.
 const load_float_arguments = blk: {
@@ -139,8 +141,8 @@ pub fn writeUserStubs(page: *[limits.page_size]u8, route: SyscallRoute, answers:
     @memset(page, 0xcc);
     putSystemCallStub(page, layout.stub_syscall - layout.Page.user_stubs.address(), &ring3_exit, &ring3_leave, answers);
     switch (route) {
-        .ring3_store => put(page, layout.stub_call_return, &(result_to_rdx ++ store_to_exit_page ++ trap)),
-        .ring0_out => put(page, layout.stub_call_return, &(result_to_rdx ++ syscall ++ trap)),
+        .ring3_store => put(page, layout.stub_call_return, &(results_aside ++ store_to_exit_page ++ trap)),
+        .ring0_out => put(page, layout.stub_call_return, &(results_aside ++ syscall ++ trap)),
     }
     put(page, layout.stub_float_call, &load_float_arguments);
     put(page, layout.stub_signal_return, &signal_return);
@@ -148,7 +150,7 @@ pub fn writeUserStubs(page: *[limits.page_size]u8, route: SyscallRoute, answers:
 
 /// The instruction pointer with which an exit of the call-return stub arrives.
 pub fn callReturnRip(route: SyscallRoute) u64 {
-    return layout.stub_call_return + result_to_rdx.len + switch (route) {
+    return layout.stub_call_return + results_aside.len + switch (route) {
         .ring3_store => store_to_exit_page.len,
         .ring0_out => syscall.len,
     };

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { type Fork, Machine, PristineError, type Snapshot } from "../src/index.ts";
 import { difference } from "../src/testing.ts";
 
+/** Emulation has less of what is only many times the same. */
+const scale = Number(process.env.TEST_SCALE ?? 1);
 const guest = (name: string) => join(import.meta.dir, "../zig-out/guests", name);
 const silent = { stdout: "ignore", stderr: "ignore", timeout: 60_000 } as const;
 
@@ -321,7 +323,7 @@ test("10,000 good and bad calls in turn leak nothing", async () => {
   for (let index = 0; index < 200; index++) round();
   Bun.gc(true);
   const [descriptors, memory] = [openDescriptors(), rss()];
-  for (let index = 0; index < 5_000; index++) round();
+  for (let index = 0; index < 5_000 * scale; index++) round();
   Bun.gc(true);
   expect(openDescriptors()).toBe(descriptors);
   expect(rss() - memory).toBeLessThan(24 * 2 ** 20);
@@ -334,7 +336,7 @@ test("1,000 forks of one snapshot: few have a VM, an idle one costs little", asy
   warm.close();
   const before = rss();
   const descriptors = openDescriptors();
-  const forks = Array.from({ length: 1_000 }, () => image.fork());
+  const forks = Array.from({ length: 1_000 * scale }, () => image.fork());
   const first = counterOf(forks[0] as Fork)();
   for (const fork of forks.slice(1)) expect(counterOf(fork)()).toBe(first);
   expect(liveVms()).toBeLessThanOrEqual(18);

@@ -91,6 +91,10 @@ test(
     expect(vm.fn("addf", { args: ["f64", "f64"], returns: "f64" })(1.5, 2)).toBe(3.5);
     expect(vm.call("sum", new Uint8Array([1, 2, 3]), 3)).toBe(6);
     expect(await add.async([1, 2])).toBe(3);
+    expect(vm.fn("largest", { returns: "u64" })()).toBe(2n ** 64n - 1n);
+    // Numbers of the calls that a stub answers by itself.
+    for (const result of [39, 186]) expect(add(result, 0)).toBe(result);
+    expect(vm.fn("add", { args: ["u64", "u64"], returns: "u64" })(0x1234_5678_0000_0000n, 186n)).toBe(0x1234_5678_0000_00ban);
   },
   patience,
 );

@@ -86,6 +86,7 @@ pub const FrameSpace = struct {
             .frames_max = memory_bytes / limits.page_size,
         };
         errdefer self.deinit();
+        avoidHugePages(address, image.bytes_max);
         try self.mapImage();
         try self.adoptImage();
         return self;
@@ -152,7 +153,7 @@ pub const FrameSpace = struct {
         var fixed = anonymous_memory;
         fixed.FIXED = true;
         const range = self.bytes(frame, count);
-        _ = try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, fixed, -1, 0));
+        avoidHugePages(try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, fixed, -1, 0)), range.len);
     }
 
     /// The state of the allocator as the image has it.
@@ -388,6 +389,26 @@ pub const FrameSpace = struct {
 };
 
 const anonymous_memory: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
+
+/// A fork's private memory is compared and given back page by page; a huge page for its first write would make it 2 MiB.
+/// Where the host gives huge pages only to those who ask, there is nothing to do.
+fn avoidHugePages(address: usize, length: u64) void {
+    const unknown = 0;
+    const asked = 1;
+    const always = 2;
+    var mode = huge_pages.load(.monotonic);
+    if (mode == unknown) {
+        var text: [64]u8 = undefined;
+        const fd: isize = @bitCast(linux.open("/sys/kernel/mm/transparent_hugepage/enabled", .{ .CLOEXEC = true }, 0));
+        const got: isize = if (fd < 0) 0 else @bitCast(linux.read(@intCast(fd), &text, text.len));
+        if (fd >= 0) host.close(@intCast(fd));
+        mode = if (got > 0 and std.mem.startsWith(u8, text[0..@intCast(got)], "[always]")) always else asked;
+        huge_pages.store(mode, .monotonic);
+    }
+    if (mode == always) _ = linux.madvise(@ptrFromInt(address), length, linux.MADV.NOHUGEPAGE);
+}
+
+var huge_pages: std.atomic.Value(u8) = .init(0);
 
 fn findRun(block: *const Block, count: u16) ?u16 {
     var run: u16 = 0;

@@ -7,7 +7,7 @@ import { core } from "../../src/ffi/library.ts";
 import { PlantedFault } from "../../src/ffi/table.ts";
 import { request, Subject } from "./model.ts";
 
-const runsMax = 1_500;
+const runsMax = Number(process.env.RESET_FAULT_RUNS ?? 1_500);
 const only = process.argv.slice(2);
 
 async function caught(fault: number, seed: number): Promise<{ runs: number; by: string } | undefined> {
