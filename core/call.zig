@@ -79,7 +79,7 @@ pub fn call(machine: *Machine, frame: *Frame, time_limits: interrupt_module.Limi
     defer vm_pool.unpin(machine);
     ensureStack(machine) catch return .out_of_memory;
     if (frame.function >= layout.address_end) return .{ .broken = "the function's address is not one of the guest's" };
-    loadVectors(machine) catch return .{ .broken = "the vector state could not be read or loaded" };
+    const by_stub = loadVectors(machine) catch return .{ .broken = "the vector state could not be read or loaded" };
     const stack_args = frame.stack_args[0..@min(frame.stack_count, limits.call_stack_args_max)];
     // At the function's first instruction rsp + 8 is a multiple of 16 and the return address lies at rsp.
     const with_arguments = std.mem.alignBackward(u64, machine.call.top - machine.call.staged - stack_args.len * 8, 16);
@@ -106,6 +106,13 @@ pub fn call(machine: *Machine, frame: *Frame, time_limits: interrupt_module.Limi
         regs.r11 = floats;
         regs.rip = layout.stub_float_call;
     }
+    if (by_stub) {
+        regs.rbx = regs.rax;
+        regs.r12 = regs.rdx;
+        regs.r13 = regs.rip;
+        regs.r14 = layout.vectors_address;
+        regs.rip = layout.stub_load_vectors;
+    }
     machine.vcpu.resumeUser();
     const outcome = machine.enter(.call, time_limits);
     if (outcome == .call_return) {
@@ -120,8 +127,13 @@ fn writeStack(machine: *Machine, address: u64, stack_args: []const u64) !void {
     if (stack_args.len > 0) try machine.space.writeAnyRights(address, std.mem.sliceAsBytes(stack_args));
 }
 
-/// In the middle of a program its own vector state is put aside first; the next run puts it back.
-fn loadVectors(machine: *Machine) !void {
-    if (machine.state != .exited and machine.started) try machine.vectors.putAside(&machine.vm, machine.allocator);
-    try machine.vectors.load(&machine.vm);
+/// In the middle of a program its own vector state is put aside first; the next run puts it back. True if the stub is to
+/// load the state for the call.
+fn loadVectors(machine: *Machine) !bool {
+    const vectors = &machine.vectors;
+    if (machine.state != .exited and machine.started) try vectors.putAside(&machine.vm, machine.allocator);
+    const in_guest = if (machine.image) |image| &image.vectors else null;
+    if (machine.is_fork and vectors.leaveToStub(in_guest, machine.platform.device.hasXsave())) return true;
+    try vectors.load(&machine.vm);
+    return false;
 }

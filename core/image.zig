@@ -9,6 +9,7 @@ const linux = std.os.linux;
 const call_module = @import("call.zig");
 const host = @import("host.zig");
 const kvm = @import("kvm.zig");
+const layout = @import("layout.zig");
 const limits = @import("limits.zig");
 const planted = @import("planted.zig");
 const touched = @import("memory/touched.zig");
@@ -59,6 +60,11 @@ pub const Image = struct {
         // The image must be able to outlive the machine, so it has a tracer of its own for forks to copy.
         if (machine.tracer) |tracer| self.machine.tracer = try tracer.another();
         errdefer if (self.machine.tracer) |tracer| tracer.destroy();
+        // In the image's own memory too, where a stub can load it without an exit.
+        machine.frames.noteWrite(@intCast(layout.vectors_physical / limits.page_size));
+        var loadable = self.vectors;
+        vectors_module.keepComponents(&loadable, machine.platform.device.xcr0);
+        @memcpy(machine.vectorsPage(), std.mem.asBytes(&loadable));
         try self.space.freeze(&machine.space);
         errdefer self.space.giveBack(&machine.space);
         const first = machine.image == null;

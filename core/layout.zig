@@ -40,9 +40,12 @@ pub const Page = enum(u64) {
 
 pub const vdso_base: u64 = Page.vdso_parameters.address() + limits.page_size;
 pub const vdso_pages_max = 4;
+/// The vector state that a fork starts from, for a stub to load. Read-only for ring 3.
+pub const vectors_address: u64 = vdso_base + vdso_pages_max * limits.page_size;
+pub const vectors_physical: u64 = system_physical + (vectors_address - system_base);
 /// Guest-physical address of the system area. Frame 0 stays unused, so that a zero entry never means memory.
 pub const system_physical: u64 = 0x1000;
-pub const system_pages = 6 + vdso_pages_max;
+pub const system_pages = 7 + vdso_pages_max;
 /// Guest-physical address behind the exit page: inside every platform's width, outside every slot.
 pub const exit_physical: u64 = limits.physical_space_max_bytes + limits.GiB;
 
@@ -63,6 +66,7 @@ pub const stub_syscall = Page.user_stubs.address() + 0x00;
 pub const stub_call_return = Page.user_stubs.address() + 0x60;
 pub const stub_float_call = Page.user_stubs.address() + 0x90;
 pub const stub_signal_return = Page.user_stubs.address() + 0x100;
+pub const stub_load_vectors = Page.user_stubs.address() + 0x140;
 /// The system-call stub of hardware platforms, in `ring0_stubs` behind the exception stubs.
 pub const stub_ring0_syscall = Page.ring0_stubs.address() + 0x800;
 

@@ -194,6 +194,11 @@ pub const Machine = struct {
         return .{ .fs = sregs.fs.base, .gs = sregs.gs.base };
     }
 
+    /// Where the stub that loads vector state finds it.
+    pub fn vectorsPage(self: *Machine) *align(limits.page_size) [limits.page_size]u8 {
+        return @ptrCast(self.frames.bytes(@intCast(layout.vectors_physical / limits.page_size), 1).ptr);
+    }
+
     pub fn systemPage(self: *Machine, page: layout.Page) *align(limits.page_size) [limits.page_size]u8 {
         return @ptrCast(self.frames.bytes(@intCast(page.physical() / limits.page_size), 1).ptr);
     }
@@ -221,6 +226,7 @@ pub const Machine = struct {
         comptime assert(vdso.len <= layout.vdso_pages_max * limits.page_size);
         const first: u32 = @intCast(layout.Page.vdso_parameters.physical() / limits.page_size + 1);
         @memcpy(self.frames.bytes(first, layout.vdso_pages_max)[0..vdso.len], vdso);
+        try self.space.mapSystemPage(layout.vectors_address, leaf(layout.vectors_physical, .{}));
         for (0..layout.vdso_pages_max) |index| {
             const physical = (first + index) * limits.page_size;
             try self.space.mapSystemPage(layout.vdso_base + index * limits.page_size, leaf(physical, .{ .execute = true }));

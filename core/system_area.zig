@@ -136,6 +136,16 @@ const load_float_arguments = blk: {
 /// `mov $15, %eax; syscall`: rt_sigreturn, for handlers registered without a restorer.
 const signal_return = [_]u8{ 0xb8, 15, 0, 0, 0 } ++ syscall ++ trap;
 
+/// State components that fit the page they are loaded from, which are all that a guest can use: x87, SSE, AVX, AVX-512 and
+/// PKRU. XRSTOR wants the whole area of what it is asked for to be there.
+const loaded_components: u32 = 0x2e7;
+
+/// `mov $components, %eax; xor %edx, %edx; xrstor64 (%r14); mov %rbx, %rax; mov %r12, %rdx; xor %ebx, %ebx;
+/// xor %r12d, %r12d; xor %r14d, %r14d; jmp *%r13`: loads all vector state and goes on to a function whose rax and rdx came
+/// in rbx and r12.
+const load_vectors = [_]u8{0xb8} ++ std.mem.toBytes(loaded_components) ++ [_]u8{ 0x31, 0xd2, 0x49, 0x0f, 0xae, 0x2e, 0x48, 0x89, 0xd8, 0x4c, 0x89, 0xe2 } ++
+    [_]u8{ 0x31, 0xdb, 0x45, 0x31, 0xe4, 0x45, 0x31, 0xf6, 0x41, 0xff, 0xe5 };
+
 /// Fills the stub page of ring 3.
 pub fn writeUserStubs(page: *[limits.page_size]u8, route: SyscallRoute, answers: Answers) void {
     @memset(page, 0xcc);
@@ -146,6 +156,7 @@ pub fn writeUserStubs(page: *[limits.page_size]u8, route: SyscallRoute, answers:
     }
     put(page, layout.stub_float_call, &load_float_arguments);
     put(page, layout.stub_signal_return, &signal_return);
+    put(page, layout.stub_load_vectors, &load_vectors);
 }
 
 /// The instruction pointer with which an exit of the call-return stub arrives.
@@ -166,6 +177,7 @@ fn put(page: *[limits.page_size]u8, address: u64, code: []const u8) void {
 
 comptime {
     assert(store_to_exit_page.len == 10);
+    assert(layout.stub_signal_return + signal_return.len <= layout.stub_load_vectors);
     assert(layout.stub_float_call + load_float_arguments.len <= layout.stub_signal_return);
     assert(layout.idt_offset + layout.vectors * 16 <= limits.page_size);
 }

@@ -26,6 +26,12 @@ const Place = union(enum) {
     memory: *const kvm.Xsave,
 };
 
+/// Takes components out of an XSAVE image that a guest may not load itself; they are in their initial configuration then.
+pub fn keepComponents(area: *kvm.Xsave, components: u64) void {
+    const header = area.region[512..520];
+    std.mem.writeInt(u64, header, std.mem.readInt(u64, header, .little) & components, .little);
+}
+
 /// Loads all but the part that a planted fault keeps.
 fn loadWithFault(vm: *const Vm, area: *const kvm.Xsave) host.Error!void {
     if (planted.is(.vectors_not_loaded)) return;
@@ -83,6 +89,16 @@ pub const Vectors = struct {
         }
         self.current = .processor;
         self.processor_initial = false;
+    }
+
+    /// Whether a stub in the guest is to load the state, which is then as good as loaded: it must be that of the image, a
+    /// copy of which is in the guest's memory, and ring 3 must have the instruction.
+    pub fn leaveToStub(self: *Vectors, image: ?*const kvm.Xsave, has_xsave: bool) bool {
+        if (planted.enabled or !has_xsave or image == null) return false;
+        if (self.current != .memory or self.current.memory != image.?) return false;
+        self.current = .processor;
+        self.processor_initial = false;
+        return true;
     }
 
     /// The program goes on: its own state comes back if calls had put it aside.
