@@ -31,11 +31,17 @@ export const call: Benchmark = async (smoke) => {
   ];
 };
 
-/** Nanoseconds per operation of a guest function that does it `count` times, by the difference of two lengths. */
-function perOperation(run: (count: number) => unknown, count: number, repeats: number): number {
-  const few = leastNanoseconds(repeats, () => run(1));
-  const many = leastNanoseconds(repeats, () => run(count + 1));
-  return (many - few) / count;
+/**
+ * Nanoseconds per operation of a guest function that does it `count` times: the difference of the least times of two
+ * lengths, not the least of differences, which noise makes too small.
+ */
+async function perOperation(rounds: number, run: (count: number) => unknown, count: number, repeats: number, raw: () => number) {
+  const least = await interleave(rounds, {
+    raw,
+    few: () => leastNanoseconds(repeats, () => run(1)),
+    many: () => leastNanoseconds(repeats, () => run(count + 1)),
+  });
+  return { raw: least.raw, call: (least.many - least.few) / count };
 }
 
 /** A system call answered by the VMM, against the raw exit. */
@@ -49,10 +55,7 @@ export const systemCall: Benchmark = async (smoke) => {
   const before = vm.counters().exits;
   makeCalls(1001);
   const exits = (vm.counters().exits - before - 2) / 1000;
-  const least = await interleave(smoke ? 2 : 21, {
-    raw: () => floor().floor_raw_exit(count * repeats),
-    call: () => perOperation(makeCalls, count, repeats),
-  });
+  const least = await perOperation(smoke ? 2 : 21, makeCalls, count, repeats, () => floor().floor_raw_exit(count * repeats));
   const ratio = least.call / least.raw;
   return [
     {
@@ -78,10 +81,7 @@ export const shortCall: Benchmark = async (smoke) => {
   const before = vm.counters().exits;
   makeCalls(1001);
   const exits = (vm.counters().exits - before - 1) / 1000;
-  const least = await interleave(smoke ? 2 : 21, {
-    raw: () => floor().floor_raw_exit(smoke ? 20 : 2000),
-    call: () => perOperation(makeCalls, count, smoke ? 1 : 3),
-  });
+  const least = await perOperation(smoke ? 2 : 21, makeCalls, count, smoke ? 1 : 3, () => floor().floor_raw_exit(smoke ? 20 : 2000));
   const microseconds = least.call / 1000;
   return [
     {

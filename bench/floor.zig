@@ -131,3 +131,27 @@ export fn floor_ioctl_sequence(rounds: u32) f64 {
     }
     return @floatFromInt(least);
 }
+
+/// Least nanoseconds of copying `count` pages, every `step`-th of two areas, in `rounds`: what a reset has to copy at least.
+export fn floor_copy_pages(count: u32, step: u32, rounds: u32) f64 {
+    const bytes = @as(usize, count) * step * page;
+    const address = check(linux.mmap(null, 2 * bytes, .{ .READ = true, .WRITE = true }, .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .POPULATE = true }, -1, 0)) catch return -1;
+    defer _ = linux.munmap(@ptrFromInt(address), 2 * bytes);
+    const to: [*]u8 = @ptrFromInt(address);
+    const from = to + bytes;
+    @memset(from[0..bytes], 1);
+    var least: u64 = std.math.maxInt(u64);
+    for (0..rounds) |_| {
+        const before = now();
+        for (0..count) |index| @memcpy((to + index * step * page)[0..page], from + index * step * page);
+        least = @min(least, now() - before);
+    }
+    return @floatFromInt(least);
+}
+
+/// The same the first time that the pages are used, in new memory each round.
+export fn floor_copy_new_pages(count: u32, rounds: u32) f64 {
+    var least: f64 = std.math.inf(f64);
+    for (0..rounds) |_| least = @min(least, floor_copy_pages(count, 1, 1));
+    return least;
+}

@@ -75,6 +75,8 @@ function openFloor() {
     floor_open: { args: [], returns: "i32" },
     floor_raw_exit: { args: ["u32"], returns: "f64" },
     floor_ioctl_sequence: { args: ["u32"], returns: "f64" },
+    floor_copy_pages: { args: ["u32", "u32", "u32"], returns: "f64" },
+    floor_copy_new_pages: { args: ["u32", "u32"], returns: "f64" },
   });
   if (symbols.floor_open() !== 0) throw new Error("KVM cannot be used; see `pristine doctor`");
   return symbols;

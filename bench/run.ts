@@ -2,6 +2,7 @@
  * `npm run bench [-- --json] [--smoke] [NAME…]`: Pristine against what KVM itself costs, and against native processes.
  */
 import { call, clock, shortCall, systemCall } from "./exits.ts";
+import { firstWrite, forkDispose, full, others, rewrite, subsets, together } from "./forks.ts";
 import { compute, idle, lifeCycle, start } from "./programs.ts";
 import type { Benchmark, Finding } from "./rounds.ts";
 
@@ -14,6 +15,13 @@ const benchmarks: Record<string, Benchmark> = {
   start,
   "life-cycle": lifeCycle,
   idle,
+  fork: forkDispose,
+  "first-write": firstWrite,
+  rewrite,
+  subsets,
+  full,
+  together,
+  others,
 };
 
 const words = process.argv.slice(2);

@@ -36,6 +36,7 @@ const samples = [_]Sample{
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },
     .{ .name = "changes", .source = "changes.c" },
+    .{ .name = "forker", .source = "forker.c" },
     .{ .name = "sha256", .source = "sha256.c" },
     .{ .name = "matrix", .source = "matrix.c" },
     .{ .name = "sort", .source = "sort.c" },

@@ -134,6 +134,8 @@ fn choose(machine: *Machine, mode: Mode, limit_bytes: u64) Mode {
 fn remapMemory(machine: *Machine, image: *Image) Error!u32 {
     const frames = &machine.frames;
     const pages = frames.touched.pages.items.len;
+    const extent = image.frames.blocks.len * limits.window_pages;
+    for (frames.touched.pages.items) |page| if (!frames.holdsTable(page.frame)) image.write_set.add(image.allocator, page.frame, extent);
     frames.touched.clear();
     try frames.mapImage();
     image.write_set.populate(frames);
@@ -217,23 +219,54 @@ fn dropChanged(frames: *FrameSpace, first: u32, count: u64) void {
     for (first..first + count) |frame| frames.touched.leave(@intCast(frame));
 }
 
+const Chunk = @Vector(64, u8);
+const chunks_at_once = 4;
+
+fn chunk(page: [*]const u8, index: usize) Chunk {
+    return @as(*const Chunk, @ptrCast(@alignCast(page + index * 64))).*;
+}
+
 fn copyIfDifferent(to: *[page_size]u8, from: *align(page_size) const [page_size]u8) bool {
-    const Chunk = @Vector(64, u8);
-    const mine: [*]Chunk = @ptrCast(@alignCast(to));
-    const theirs: [*]const Chunk = @ptrCast(from);
     var at: usize = 0;
-    while (at < page_size / 64) : (at += 4) {
-        const different = (mine[at] ^ theirs[at]) | (mine[at + 1] ^ theirs[at + 1]) | (mine[at + 2] ^ theirs[at + 2]) | (mine[at + 3] ^ theirs[at + 3]);
+    while (at < page_size / 64) : (at += chunks_at_once) {
+        var different: Chunk = @splat(0);
+        inline for (0..chunks_at_once) |next| different |= chunk(to, at + next) ^ chunk(from, at + next);
         if (@reduce(.Or, different) != 0) break;
     } else return false;
-    const end: usize = if (planted.is(.page_half_copied)) @min((at + 4) * 64, page_size) else page_size;
-    @memcpy(to[at * 64 .. end], from[at * 64 .. end]);
+    const end: usize = if (planted.is(.page_half_copied)) @min((at + chunks_at_once) * 64, page_size) else page_size;
+    copyBytes(to[at * 64 .. end], from[at * 64 .. end]);
     return true;
 }
 
+/// `rep movsb` and `rep stosb`: for whole pages the processor's own way is as fast as the widest registers, and needs no
+/// build for one kind of processor.
+fn copyBytes(to: []u8, from: []const u8) void {
+    asm volatile ("rep movsb"
+        :
+        : [to] "{rdi}" (to.ptr),
+          [from] "{rsi}" (from.ptr),
+          [count] "{rcx}" (to.len),
+        : .{ .rdi = true, .rsi = true, .rcx = true, .memory = true });
+}
+
+fn zeroBytes(bytes: []u8) void {
+    asm volatile ("rep stosb"
+        :
+        : [to] "{rdi}" (bytes.ptr),
+          [value] "{al}" (@as(u8, 0)),
+          [count] "{rcx}" (bytes.len),
+        : .{ .rdi = true, .rcx = true, .memory = true });
+}
+
 fn zeroIfNot(page: *[page_size]u8) bool {
-    if (planted.is(.zero_page_kept) or std.mem.allEqual(u8, page, 0)) return false;
-    @memset(page, 0);
+    if (planted.is(.zero_page_kept)) return false;
+    var at: usize = 0;
+    while (at < page_size / 64) : (at += chunks_at_once) {
+        var any: Chunk = @splat(0);
+        inline for (0..chunks_at_once) |next| any |= chunk(page, at + next);
+        if (@reduce(.Or, any) != 0) break;
+    } else return false;
+    zeroBytes(page[at * 64 ..]);
     return true;
 }
 

@@ -4,7 +4,16 @@ import type { Spawn } from "bun";
 import { badOption, closedError, PristineError } from "./errors.ts";
 import { completion } from "./events.ts";
 import { check, core, createMachine, encode, lastError, machineBlock, machineError, machineReport } from "./ffi/library.ts";
-import { CallFrame, Counters as CountersLayout, errorCodes, limits, MachineBlock, MachineState, StopReason } from "./ffi/table.ts";
+import {
+  addresses,
+  CallFrame,
+  Counters as CountersLayout,
+  errorCodes,
+  limits,
+  MachineBlock,
+  MachineState,
+  StopReason,
+} from "./ffi/table.ts";
 import { type CallTarget, type Compiled, compile, inferType, narrow } from "./functions.ts";
 import { Memory } from "./memory.ts";
 import { guestEnvironment, parseArguments, parseMemory, parsePermissions, parseTimeout, parseVolumes } from "./options.ts";
@@ -30,6 +39,8 @@ const defaultTimeoutMs = 5_000;
 const abortedStatus = -(errorCodes.indexOf("ABORTED") + 1);
 const interruptAbort = 1;
 const untilCodes = { exit: 0, listen: 1, ready: 2 } as const;
+
+const emptyFunction = compile({});
 
 const stateNames = Object.fromEntries(Object.entries(MachineState).map(([name, value]) => [value, name])) as Record<
   number,
@@ -341,6 +352,15 @@ export class Machine<
     }
     this.#callNow(form.compiled, form.address, args);
     return narrow(this.#target.block);
+  }
+
+  /**
+   * Into the guest and back, and nothing in between: one exit, the least that any call costs. For measuring.
+   *
+   * @throws `BUSY`, `NEEDS_RESET`, `CLOSED`
+   */
+  roundTrip(): void {
+    this.#callNow(emptyFunction, addresses.call_return, []);
   }
 
   /** The address of a symbol of the program; `NO_SYMBOL` if it has none of that name. */

@@ -2,6 +2,7 @@
 const std = @import("std");
 const describe = @import("describe.zig");
 const exports = @import("exports.zig");
+const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
 const abi_version = @import("version.zig").abi_version;
 
@@ -34,6 +35,7 @@ fn write(out: *std.Io.Writer) !void {
     try out.writeAll("\n/** Index n is status -(n + 1). */\nexport const errorCodes = [\n");
     for (describe.error_codes) |name| try out.print("  \"{s}\",\n", .{name});
     try out.writeAll("] as const;\n");
+    try out.print("\n/** Places in every guest. */\nexport const addresses = {{\n  call_return: {d},\n}} as const;\n", .{layout.stub_call_return});
     try out.writeAll("\nexport const limits = {\n");
     inline for (.{
         "call_integer_args_max", "call_float_args_max", "call_stack_args_max", "call_staged_max_bytes",

@@ -198,6 +198,11 @@ export const errorCodes = [
   "ABORTED",
 ] as const;
 
+/** Places in every guest. */
+export const addresses = {
+  call_return: 140736414621792,
+} as const;
+
 export const limits = {
   call_integer_args_max: 6,
   call_float_args_max: 8,

@@ -48,7 +48,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: change(ending).map((change) => ({ change })) },
   {
     weight: 3,
-    arbitrary: fc.record({ embedder: fc.constantFrom<Embedder>("view", "write", "allocate", "signal", "keep a view", "text"), at: fc.nat(299) }),
+    arbitrary: fc.record({
+      embedder: fc.constantFrom<Embedder>("view", "write", "allocate", "signal", "keep a view", "text"),
+      at: fc.nat(299),
+    }),
   },
 );
 
@@ -88,7 +91,13 @@ export class Subject implements Disposable {
 
   static async create(): Promise<Subject> {
     const program = join(import.meta.dir, "../../zig-out/guests/changes");
-    using vm = await Machine.boot(program, { stdout: "ignore", stderr: "ignore", memory: "64MiB", timeout: 60_000, permissions: { read: ["/"] } });
+    using vm = await Machine.boot(program, {
+      stdout: "ignore",
+      stderr: "ignore",
+      memory: "64MiB",
+      timeout: 60_000,
+      permissions: { read: ["/"] },
+    });
     await vm.run({ until: "ready" });
     return new Subject(vm.freeze());
   }
@@ -110,7 +119,8 @@ export class Subject implements Disposable {
       if (mapped.has(other)) continue;
       const [index, page] = other.split(":") as [string, string];
       const found = BigInt.asUintN(64, this.#call.change(22, Number(index), BigInt(page), 0n));
-      if (found !== 0xdeadn) this.#seen.push(`during a request: 0x${found.toString(16)} at far page ${other}, which only the request before mapped`);
+      if (found !== 0xdeadn)
+        this.#seen.push(`during a request: 0x${found.toString(16)} at far page ${other}, which only the request before mapped`);
     }
   }
 
@@ -177,7 +187,9 @@ export class Subject implements Disposable {
 
 /** Pages that a request named or may have reached, and some that it has not. */
 function pagesOf(request: Request): number[] {
-  const pages = new Set<number>([0, 150, 299, 300, 345, 380, 385, 500, 600, 1099, 1100, 1300, 1307, 2047].map((n) => playground + n * page));
+  const pages = new Set<number>(
+    [0, 150, 299, 300, 345, 380, 385, 500, 600, 1099, 1100, 1300, 1307, 2047].map((n) => playground + n * page),
+  );
   for (const one of request.steps) {
     if (!("change" in one)) continue;
     const { kind, a, b } = one.change;

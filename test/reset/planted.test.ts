@@ -33,8 +33,12 @@ async function runFaults(names: string[]): Promise<Map<string, boolean>> {
 }
 
 test("every planted fault is noticed, and without one nothing is", async () => {
-  const names = Object.keys(PlantedFault).filter((name) => process.env.RESET_FAULTS === undefined || process.env.RESET_FAULTS.split(",").includes(name));
-  const halves = [names.filter((_, index) => index % 2 === 0), names.filter((_, index) => index % 2 === 1)].filter((half) => half.length > 0);
+  const names = Object.keys(PlantedFault).filter(
+    (name) => process.env.RESET_FAULTS === undefined || process.env.RESET_FAULTS.split(",").includes(name),
+  );
+  const halves = [names.filter((_, index) => index % 2 === 0), names.filter((_, index) => index % 2 === 1)].filter(
+    (half) => half.length > 0,
+  );
   const found = new Map((await Promise.all(halves.map(runFaults))).flatMap((half) => [...half]));
   const harmless = harmlessHere();
   const missed = names.filter((name) => name !== "none" && !found.get(name) && !harmless.includes(name));

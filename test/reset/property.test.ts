@@ -25,5 +25,4 @@ test(`${runs} random requests, each put back`, async () => {
   // The test would prove nothing if most requests ended at once.
   expect(early).toBeLessThan(runs / 2);
   expect(early).toBeGreaterThan(0);
-
 }, 600_000);
