@@ -1,6 +1,8 @@
 /**
- * `npm run bench [-- --json] [--smoke] [NAME…]`: Pristine against what KVM itself costs, and against native processes.
+ * `npm run bench [-- --json] [--smoke] [--document] [NAME…]`: Pristine against what KVM itself costs, and against native processes.
  */
+
+import { writeDocument } from "./document.ts";
 import { call, clock, shortCall, systemCall } from "./exits.ts";
 import { firstWrite, forkDispose, full, others, rewrite, subsets, together } from "./forks.ts";
 import { compute, idle, lifeCycle, start } from "./programs.ts";
@@ -41,6 +43,7 @@ for (const [name, benchmark] of Object.entries(benchmarks)) {
   if (!json) console.error(`measuring ${name}`);
   findings.push(...(await benchmark(smoke)));
 }
+if (words.includes("--document")) await writeDocument(findings);
 if (json) console.log(JSON.stringify(findings, null, 2));
 else {
   console.log(

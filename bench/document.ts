@@ -1,0 +1,64 @@
+/** Writes docs/benchmarks.md from what was measured: `npm run bench -- --document`. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Finding, floor, root } from "./rounds.ts";
+
+const intro = `# Benchmarks
+
+\`\`\`sh
+npm run bench                      # all; -- --json for programs, -- NAME… for some
+npm run bench -- --document        # all, and writes this page
+\`\`\`
+
+Each benchmark takes turns with its floor, round by round, and the least of each counts, since cores are shared and clocks
+noisy. The floors are measured in the same run: \`bench/floor.zig\` enters a bare VM whose code stores to memory that is not
+there (one raw exit), makes, runs once and ends one (the bare ioctls), or copies as many pages as a reset has to; native
+processes run the same program. Ratios and exits per operation carry over to other machines, microseconds do not. \`npm run
+bench\` is for Pristine itself; to measure guests of your own there is \`pristine-vm/bench\` (docs/api.md).
+
+**The peer** is TinyKVM as its authors' programs measure it on software KVM with a raw exit of 25.3 µs: a fork 402 µs (15.9
+raw exits), a first write 51 µs, a rewriting reset 5.4 µs and 0.13 µs a page, a full reset with the next request 5.8 ms at 113
+pages and 29.8 ms at 580. Beside a figure of this page its own are scaled by the raw exit where they are times.
+`;
+
+const notes = `
+## What the figures say
+
+- A system call spends some of its time in software KVM on \`syscall\` itself, before any exit. Sorting touches 3,000 pages for
+  the first time, at 3 to 20 µs each on shadow paging against 0.25 µs natively; a first write to a page of a fork is the same
+  thing. Where requests write the same pages again, forks get their copies of them beforehand.
+- Making a machine is cheaper than the bare ioctls because VMs are kept: one whose machine is gone is stripped of its memory,
+  its processor is put back as after power-on, and the next machine takes it. A fork that never runs has no VM at all.
+- A rewriting reset compares every page that is private. Requests that write another part of a large set each time keep many
+  pages private that they did not write, which is what that figure shows; a page that 16 requests left alone is given back.
+- The first reset of a fork reads the host's page tables, and finds pages in no cache; the floor beside it is a first copy of
+  new pages.
+- The command's start is Bun's own, the first VM with its probing, loading the modules, and ending.
+`;
+
+function cell(text: string): string {
+  return text.replaceAll("|", "\\|");
+}
+
+/** The page as text. */
+export function document(findings: readonly Finding[]): string {
+  const cpu = /model name\s*:\s*(.*)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1] ?? "an unknown processor";
+  const cores = navigator.hardwareConcurrency;
+  const month = new Date().toLocaleString("en", { month: "long", year: "numeric" });
+  const raw = (floor().floor_raw_exit(2000) / 1000).toFixed(1);
+  const rows = findings.map(({ name, value, unit, detail, floor: compared, target, reached, exits }) => {
+    const figure = `${value.toFixed(value < 10 ? 2 : value < 1000 ? 1 : 0)} ${unit}${detail ? ` (${detail})` : ""}`;
+    return `| ${[name, figure, compared, `${target}${reached ? "" : ": **not reached**"}`, exits === undefined ? "" : `${exits}`].map(cell).join(" | ")} |`;
+  });
+  return `${intro}
+Measured in ${month} on ${cores} cores of an ${cpu.trim()}, where a raw exit costs ${raw} µs:
+
+| | figure | floor | aim | exits |
+|---|---|---|---|---|
+${rows.join("\n")}
+${notes}`;
+}
+
+export async function writeDocument(findings: readonly Finding[]): Promise<void> {
+  await Bun.write(join(root, "docs/benchmarks.md"), document(findings));
+}
