@@ -13,12 +13,16 @@ const AddressSpace = @import("memory/address_space.zig").AddressSpace;
 const Block = @import("memory/frames.zig").Block;
 const Machine = @import("machine.zig").Machine;
 const Window = @import("memory/address_space.zig").Window;
+const vm_pool = @import("vm_pool.zig");
 const Writer = std.Io.Writer;
 
 pub const Error = error{ OutOfMemory, HostFailure, WriteFailed };
 
 /// Writes a line for each difference; nothing when there is none.
 pub fn write(out: *Writer, a: *Machine, b: *Machine) Error!void {
+    // Another thread must not take a VM away meanwhile.
+    const held = [_]bool{ vm_pool.hold(a), vm_pool.hold(b) };
+    defer for ([_]*Machine{ a, b }, held) |machine, is_held| if (is_held) vm_pool.unpin(machine);
     try fields(Machine, "machine", out, a, b);
     try fields(kernel_module.Kernel, "kernel", out, &a.kernel, &b.kernel);
     if (a.kernel.cpuCycles() != b.kernel.cpuCycles()) try out.print("kernel: CPU time {d} and {d}\n", .{ a.kernel.cpuCycles(), b.kernel.cpuCycles() });

@@ -13,6 +13,7 @@ const layout = @import("layout.zig");
 const limits = @import("limits.zig");
 const planted = @import("planted.zig");
 const touched = @import("memory/touched.zig");
+const vm_pool = @import("vm_pool.zig");
 const vectors_module = @import("vectors.zig");
 const AddressSpace = @import("memory/address_space.zig").AddressSpace;
 const Clock = @import("clock.zig").Clock;
@@ -20,7 +21,7 @@ const FrameImage = @import("memory/frame_image.zig").FrameImage;
 const FrameSpace = @import("memory/frames.zig").FrameSpace;
 const Machine = @import("machine.zig").Machine;
 const Output = @import("output.zig").Output;
-const SpaceImage = @import("memory/address_space.zig").SpaceImage;
+const SpaceImage = @import("memory/space_image.zig").SpaceImage;
 const Tracer = @import("tracer.zig").Tracer;
 const WriteSet = @import("write_set.zig").WriteSet;
 const frozen_files = @import("linux/files/frozen.zig");
@@ -41,6 +42,9 @@ pub const Image = struct {
     /// Freezes a machine that does not run.
     pub fn freeze(machine: *Machine) Error!*Image {
         const allocator = machine.allocator;
+        // Another thread must not take the VM away while its processor is read.
+        const held = vm_pool.hold(machine);
+        defer if (held) vm_pool.unpin(machine);
         call_module.prepare(machine);
         var wiped = try Wiped.wipe(machine);
         defer wiped.putBack(machine);
@@ -120,7 +124,6 @@ pub const Image = struct {
         errdefer machine.kernel.files.deinit();
         machine.tracer = if (self.machine.tracer) |tracer| try tracer.another() else null;
         self.ownParts(machine, options);
-        self.write_set.populate(&machine.frames);
         return machine;
     }
 
@@ -142,6 +145,7 @@ pub const Image = struct {
         machine.report = .init(machine.allocator);
         machine.image = self.retain();
         machine.is_fork = true;
+        machine.populated = false;
         machine.resets = .{};
         machine.program = self.machine.program.retain();
         machine.connectVcpu();

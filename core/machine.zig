@@ -81,6 +81,8 @@ pub const Machine = struct {
     image: ?*Image = null,
     /// Made from an image: it can be reset.
     is_fork: bool = false,
+    /// The pages that requests are known to write have been copied for this fork.
+    populated: bool = true,
     resets: reset.History = .{},
 
     /// See `reset_fields.zig`.
@@ -115,6 +117,7 @@ pub const Machine = struct {
         .report = .restored,
         .image = .kept,
         .is_fork = .kept,
+        .populated = .kept,
         .resets = .kept,
     };
 
@@ -289,6 +292,7 @@ pub const Machine = struct {
         interrupt.thread.store(threadId(), .seq_cst);
         self.clock.anchor();
         if (timers) |some| some.arm(interrupt, time_limits);
+        if (!self.populated) self.populate();
         const faults_before = if (self.is_fork) touched.threadFaults() else 0;
         const before = host.rdtsc();
         self.kernel.entered_tsc = before;
@@ -298,6 +302,12 @@ pub const Machine = struct {
         if (timers) |some| some.disarm();
         interrupt.thread.store(0, .seq_cst);
         return outcome;
+    }
+
+    fn populate(self: *Machine) void {
+        self.populated = true;
+        self.image.?.write_set.populate(&self.frames);
+        self.frames.touched.stale = true;
     }
 
     /// The state after an outcome of the program itself.

@@ -52,7 +52,11 @@ pub const History = struct {
 /// may be reset again.
 pub fn reset(machine: *Machine, mode: Mode, limit_bytes: u64) Error!Report {
     std.debug.assert(machine.is_fork and machine.attachment.pins == 0);
-    errdefer machine.state = .poisoned;
+    // Half a reset is none: only a full one with another VM is right then.
+    errdefer {
+        machine.state = .poisoned;
+        machine.broken = true;
+    }
     const image = machine.image.?;
     // What has to be given up with the VM: tables without end, or a processor that did what no stub makes it do.
     const gives_vm_up = machine.broken or machine.space.tables.tooMany();
@@ -63,7 +67,7 @@ pub fn reset(machine: *Machine, mode: Mode, limit_bytes: u64) Error!Report {
     defer if (held) vm_pool.unpin(machine);
     const pages = switch (chosen) {
         .rewrite => try rewriteMemory(machine, image),
-        else => try remapMemory(machine, image),
+        else => try remapMemory(machine, image, limit_bytes),
     };
     try restoreRecords(machine, image, !gives_vm_up);
     if (chosen == .full and held) try machine.vm.clearEvents();
@@ -92,7 +96,7 @@ pub fn resetTo(machine: *Machine, image: *Image) Error!Report {
     machine.space.vmas.changed = true;
     machine.resets = .{};
     defer old.release();
-    return reset(machine, .full, 0);
+    return reset(machine, .full, std.math.maxInt(u64));
 }
 
 /// Brings the touched set up to date, and now and then checks that it was.
@@ -131,17 +135,22 @@ fn choose(machine: *Machine, mode: Mode, limit_bytes: u64) Mode {
 }
 
 /// The memory of a `full` reset; the pages that were private.
-fn remapMemory(machine: *Machine, image: *Image) Error!u32 {
+fn remapMemory(machine: *Machine, image: *Image, limit_bytes: u64) Error!u32 {
     const frames = &machine.frames;
-    const pages = frames.touched.pages.items.len;
+    const private = frames.touched.pages.items;
+    const pages: u32 = @intCast(private.len);
     const extent = image.frames.blocks.len * limits.window_pages;
-    for (frames.touched.pages.items) |page| if (!frames.holdsTable(page.frame)) image.write_set.add(image.allocator, page.frame, extent);
+    // What was too much is not to be private again at once.
+    const expected = @as(u64, pages) * page_size <= limit_bytes;
+    if (expected) {
+        for (private) |page| if (!frames.holdsTable(page.frame)) image.write_set.add(image.allocator, page.frame, extent);
+    }
     frames.touched.clear();
     try frames.mapImage();
-    image.write_set.populate(frames);
+    if (expected) image.write_set.populate(frames);
     // The populated pages, and those that the reset itself writes.
     frames.touched.stale = true;
-    return @intCast(pages);
+    return pages;
 }
 
 const Rewrite = struct {
@@ -215,7 +224,10 @@ fn rewriteMemory(machine: *Machine, image: *Image) Error!u32 {
 
 /// Dropping what is behind a frame makes KVM forget every translation to it, and gives it the image's bytes.
 fn dropChanged(frames: *FrameSpace, first: u32, count: u64) void {
-    if (!frames.drop(first, count)) @panic("the host refused to drop private memory");
+    if (!frames.drop(first, count)) {
+        // Locked memory cannot be dropped: the comparison brings its bytes back, this the translations.
+        return frames.revoke(first, count);
+    }
     for (first..first + count) |frame| frames.touched.leave(@intCast(frame));
 }
 

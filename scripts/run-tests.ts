@@ -36,7 +36,7 @@ const laneFaults = [
   "window_kept",
 ];
 const laneEnvironment: Record<string, Record<string, string>> = {
-  amdv: { RESET_RUNS: "200", TEST_SCALE: "0.1", RESET_FAULTS: laneFaults.join(","), RESET_FAULT_RUNS: "150" },
+  amdv: { RESET_RUNS: "200", RESET_TIMEOUT: "1500", TEST_SCALE: "0.1", RESET_FAULTS: laneFaults.join(","), RESET_FAULT_RUNS: "150" },
 };
 
 const words = process.argv.slice(2);

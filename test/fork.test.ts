@@ -303,6 +303,67 @@ test("16 forks: random numbers and generations differ, clocks are right and neve
   for (const fork of forks) fork.close();
 });
 
+test("a secret left anywhere is not found by the next request", async () => {
+  using vm = await Machine.boot(guest("changes"), { ...silent, memory: "64MiB", permissions: { read: ["/"] } });
+  await vm.run({ until: "ready" });
+  using image = vm.freeze();
+  using fork = image.fork();
+  const secret = 0x5ec2_e75e_c2e7_5ec2n;
+  const change = fork.fn("change", { args: ["u32", "u64", "u64", "u64"], returns: "i64" });
+  const playground = 0x1000_0000_0000;
+  const far = 0x2000_0000_0000;
+  const needle = new Uint8Array(new BigUint64Array([secret]).buffer);
+  const heapStart = Number(BigInt.asUintN(64, change(5, 0, 0n, 0n)));
+  fork.reset();
+  for (const mode of ["rewrite", "full"] as const) {
+    for (let page = 0; page < 300; page += 7) change(0, page, secret, BigInt(8 * page));
+    change(0, 650, secret, 0n);
+    change(13, 0, secret, secret);
+    change(14, 0, 90_000n, 0x5en);
+    for (let index = 0; index < 20; index++) change(12, index, BigInt(index), secret);
+    change(8, 0, secret, 2n);
+    change(1, 1200, 40n, 3n);
+    change(0, 1210, secret, 0n);
+    change(4, 640, 20n, 90n);
+    change(19, 7, 1250n, 0n);
+    change(6, 14, 3n, 0n);
+    change(3, 21, 3n, 0n);
+    change(5, 0, 30n, 0n);
+    change(11, 5, secret & 0x7fff_ffff_ffffn, 0n);
+    change(10, 8, 63n, 0n);
+    fork.memory.write(fork.memory.allocate(100_000) + 5000, needle);
+    fork.call("change", 13, 1, 2, secret);
+    // It was there.
+    expect(Buffer.from(fork.memory.read(playground + 28 * 4096, 4096)).indexOf(needle)).toBe(8 * 28);
+    fork.reset({ mode });
+    // Nowhere in what is mapped, be it by the program or only near what a request had mapped; nor in the processor.
+    const places: [number, number][] = [
+      [playground, 2048],
+      [heapStart - 4096 * 64, 256],
+      [fork.symbol("data_value") - 64 * 4096, 5000],
+      [fork.symbol("change") - 64 * 4096, 128],
+      ...Array.from({ length: 20 }, (_, index): [number, number] => [far + index * 0x4000_0000, 32]),
+    ];
+    let looked = 0;
+    for (const [start, pages] of places) {
+      for (let page = 0; page < pages; page++) {
+        try {
+          const bytes = Buffer.from(fork.memory.read(Math.floor(start / 4096) * 4096 + page * 4096, 4096));
+          looked++;
+          expect(bytes.indexOf(needle)).toBe(-1);
+        } catch (error) {
+          if (!PristineError.is(error, "BAD_ADDRESS")) throw error;
+        }
+      }
+    }
+    expect(looked).toBeGreaterThan(1000);
+    const area = fork.memory.allocate(8192, { align: 64 });
+    fork.fn("legacy_vectors", { args: ["ptr"] })(area);
+    expect(Buffer.from(fork.memory.read(area, 512)).indexOf(needle)).toBe(-1);
+    fork.reset();
+  }
+});
+
 test("10,000 good and bad calls in turn leak nothing", async () => {
   using image = await functions();
   using fork = image.fork({ timeout: 2_000 });

@@ -16,6 +16,7 @@ const vma_module = @import("vma.zig");
 const Frame = frames_module.Frame;
 const FrameSpace = frames_module.FrameSpace;
 const Rights = vma_module.Rights;
+const SpaceImage = @import("space_image.zig").SpaceImage;
 const Vma = vma_module.Vma;
 
 const page = limits.page_size;
@@ -491,82 +492,6 @@ pub const AddressSpace = struct {
             @memcpy(to, bytes[done..][0..to.len]);
             done += to.len;
         }
-    }
-};
-
-/// The frozen state of an address space; forks share it.
-pub const SpaceImage = struct {
-    root: Frame,
-    tables: page_tables.Map,
-    windows: Windows,
-    vmas: []Vma,
-    brk_start: u64,
-    brk_end: u64,
-
-    /// A machine that has no image yet gives its windows and tables away and shares them from now on; otherwise they are
-    /// copied, and it keeps its own.
-    pub fn freeze(self: *SpaceImage, space: *AddressSpace) Error!void {
-        const allocator = space.allocator;
-        const vmas = allocator.dupe(Vma, space.vmas.items.items) catch return error.OutOfMemory;
-        errdefer allocator.free(vmas);
-        const first = space.image == null;
-        var windows = if (first) space.windows else try copyWindows(space);
-        errdefer if (!first) freeWindows(allocator, &windows);
-        self.* = .{
-            .root = space.tables.root,
-            .tables = try space.tables.freeze(),
-            .windows = windows,
-            .vmas = vmas,
-            .brk_start = space.brk_start,
-            .brk_end = space.brk_end,
-        };
-        if (!first) return;
-        space.windows = .empty;
-        space.image = self;
-        space.tables.image = &self.tables;
-    }
-
-    /// Undoes `freeze`.
-    pub fn giveBack(self: *SpaceImage, space: *AddressSpace) void {
-        if (space.image != self) return self.deinit(space.allocator);
-        space.windows = self.windows;
-        space.image = null;
-        space.tables.tables = self.tables;
-        space.tables.image = null;
-        space.allocator.free(self.vmas);
-    }
-
-    pub fn deinit(self: *SpaceImage, allocator: std.mem.Allocator) void {
-        freeWindows(allocator, &self.windows);
-        self.tables.deinit(allocator);
-        allocator.free(self.vmas);
-        self.* = undefined;
-    }
-
-    fn copyWindows(space: *const AddressSpace) Error!Windows {
-        const allocator = space.allocator;
-        var all: Windows = .empty;
-        errdefer freeWindows(allocator, &all);
-        for ([_]*const Windows{ &space.image.?.windows, &space.windows }) |part| {
-            var iterator = part.iterator();
-            while (iterator.next()) |entry| {
-                const window = entry.value_ptr.* orelse continue;
-                if (part != &space.windows and space.windows.contains(entry.key_ptr.*)) continue;
-                const copy = allocator.create(Window) catch return error.OutOfMemory;
-                copy.* = window.*;
-                all.put(allocator, entry.key_ptr.*, copy) catch {
-                    allocator.destroy(copy);
-                    return error.OutOfMemory;
-                };
-            }
-        }
-        return all;
-    }
-
-    fn freeWindows(allocator: std.mem.Allocator, windows: *Windows) void {
-        var values = windows.valueIterator();
-        while (values.next()) |window| if (window.*) |some| allocator.destroy(some);
-        windows.deinit(allocator);
     }
 };
 

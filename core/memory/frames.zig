@@ -338,7 +338,7 @@ pub const FrameSpace = struct {
         while (at < last) {
             const piece = self.anonymous.pieceAt(at, last);
             if (piece.inside or at >= extent) {
-                _ = self.drop(at, piece.last - at);
+                if (!self.drop(at, piece.last - at)) self.zeroAndRevoke(at, piece.last);
                 at = piece.last;
                 continue;
             }
@@ -354,6 +354,10 @@ pub const FrameSpace = struct {
             if (self.mapAnonymous(first, last - first)) |_| return else |_| self.anonymous.remove(first, last);
         }
         // Too many pieces already: the bytes go, the mapping stays.
+        self.zeroAndRevoke(first, last);
+    }
+
+    fn zeroAndRevoke(self: *FrameSpace, first: Frame, last: Frame) void {
         @memset(self.bytes(first, last - first), 0);
         self.revoke(first, last - first);
     }

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { request, Subject } from "./model.ts";
 
 // More on demand: RESET_RUNS=20000 RESET_SEED=… bun test test/reset/property.test.ts
-const runs = Number(process.env.RESET_RUNS ?? 2_000);
+const runs = Number(process.env.RESET_RUNS ?? 3_000);
 const seed = process.env.RESET_SEED ? Number(process.env.RESET_SEED) : Date.now() & 0x7fff_ffff;
 // A look from inside costs as much as ten requests.
 const insideEvery = 4;
