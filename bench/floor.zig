@@ -113,7 +113,8 @@ export fn floor_raw_exit(rounds: u32) f64 {
     var least: u64 = std.math.maxInt(u64);
     for (0..rounds) |_| {
         const before = now();
-        machine.?.enter() catch return -1;
+        // A signal of the process's may end an entry early: that sample does not count.
+        machine.?.enter() catch continue;
         least = @min(least, now() - before);
     }
     return @floatFromInt(least);
@@ -124,9 +125,10 @@ export fn floor_ioctl_sequence(rounds: u32) f64 {
     var least: u64 = std.math.maxInt(u64);
     for (0..rounds) |_| {
         const before = now();
-        const one = Machine.open() catch return -1;
-        one.enter() catch return -1;
+        const one = Machine.open() catch continue;
+        const entered = one.enter();
         one.close();
+        entered catch continue;
         least = @min(least, now() - before);
     }
     return @floatFromInt(least);

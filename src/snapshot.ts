@@ -51,7 +51,7 @@ export class Fork extends Machine<Spawn.Readable, Spawn.Readable, "ignore"> {
    * drops everything private. `auto` (default) rewrites, unless the request ended in a fault, a time-out or an exit, the
    * private memory exceeds `resetLimit`, or dropping it is cheaper.
    *
-   * @param options.to another snapshot of the same program and options; the fork belongs to it from then on
+   * @param options.to another snapshot of the same booted machine or of a fork of it; the fork belongs to it from then on
    * @throws `BUSY` while it runs, `BAD_OPTION`, `CLOSED`
    */
   reset(options: { mode?: ResetMode; to?: Snapshot } = {}): ResetReport {

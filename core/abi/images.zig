@@ -8,6 +8,7 @@ const limits = @import("../limits.zig");
 const registry = @import("registry.zig");
 const reset_module = @import("../reset.zig");
 const Image = image_module.Image;
+const Machine = @import("../machine.zig").Machine;
 const Output = @import("../output.zig").Output;
 
 var images: std.ArrayList(?*Image) = .empty;
@@ -121,7 +122,7 @@ pub fn reset(handle: u32, mode: u32, limit_bytes: f64, to: u32) i32 {
         reset_module.reset(machine, wanted, limit)
     else other: {
         const image = find(to) orelse return registry.last_error.code.status();
-        if (!compatible(machine, image)) return registry.last_error.set(.BAD_OPTION, "the snapshot is not of a machine with the same memory and the same standard streams", "reset to a snapshot of the same program booted with the same options", .{ .option = "to" }).status();
+        if (!compatible(machine, image)) return registry.last_error.set(.BAD_OPTION, "the snapshot does not come from the same booted machine", "reset to another snapshot of that machine, or of one of its forks", .{ .option = "to" }).status();
         break :other reset_module.resetTo(machine, image);
     };
     const done = report catch |failure| {
@@ -137,8 +138,9 @@ pub fn reset(handle: u32, mode: u32, limit_bytes: f64, to: u32) i32 {
     return 0;
 }
 
-/// The fork's address range must hold the image, and its streams must be those the image writes to.
-fn compatible(machine: anytype, image: *const Image) bool {
+/// Both must come from one boot: what never changes afterwards (program, permissions, streams) is then the same.
+fn compatible(machine: *const Machine, image: *const Image) bool {
+    if (image.machine.program != machine.program or image.machine.kernel.files.scope != machine.kernel.files.scope) return false;
     if (image.frames.bytes_max != machine.frames.bytes_max or image.frames.frames_used > machine.frames.frames_max) return false;
     for (machine.outputs, image.machine.outputs) |mine, frozen| if ((mine == null) != (frozen == null)) return false;
     return true;

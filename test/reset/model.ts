@@ -74,10 +74,10 @@ function bind(fork: Fork) {
 
 export class Subject implements Disposable {
   readonly image: Snapshot;
-  readonly fork: Fork;
+  fork: Fork;
   /** Never runs: what every reset must lead back to. */
   readonly untouched: Fork;
-  readonly #call: ReturnType<typeof bind>;
+  #call: ReturnType<typeof bind>;
   #lastGeneration = 0;
   /** Far pages of the request before, as `index:page`. */
   #farBefore: string[] = [];
@@ -152,8 +152,19 @@ export class Subject implements Disposable {
     else memory.lease(address, page);
   }
 
-  /** Resets and compares; what is wrong, a line each. */
+  /** Resets and compares; what is wrong, a line each. A fork with which something is wrong is replaced, so that a failure can be shrunk. */
   check(request: Request, inside: boolean): string[] {
+    const wrong = this.#resetAndCompare(request, inside);
+    if (wrong.length > 0) {
+      this.fork.close();
+      this.fork = this.image.fork({ timeout: loopMs });
+      this.#call = bind(this.fork);
+      this.#farBefore = [];
+    }
+    return wrong;
+  }
+
+  #resetAndCompare(request: Request, inside: boolean): string[] {
     this.fork.reset({ mode: request.mode });
     const wrong = [...this.#seen, ...difference(this.fork, this.untouched)];
     if (this.fork.generation === this.#lastGeneration) wrong.push("the generation is the same");
