@@ -134,8 +134,11 @@ export class Subject implements Disposable {
         else this.#embed(one.embedder, one.at);
       } catch (error) {
         if (PristineError.is(error, "BAD_ADDRESS") || PristineError.is(error, "BAD_OPTION")) continue;
-        if (PristineError.is(error) && ["GUEST_FAULT", "GUEST_EXIT", "TIMEOUT", "OUT_OF_MEMORY"].includes(error.code)) return true;
-        throw error;
+        if (!PristineError.is(error)) throw error;
+        // Reported by the check, which then goes on with another fork.
+        if (!["GUEST_FAULT", "GUEST_EXIT", "TIMEOUT", "OUT_OF_MEMORY"].includes(error.code))
+          this.#seen.push(`during a request: ${error.code} ${error.message}`);
+        return true;
       }
     }
     return false;
