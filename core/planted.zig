@@ -65,7 +65,7 @@ pub fn choose(number: u32) bool {
     return true;
 }
 
-/// Runs `restore` but keeps `field` of `target` as it was if the fault is chosen.
+/// Gives `field` of `target` back the value it had in `saved` if the fault is chosen.
 pub inline fn keeps(fault: Fault, target: anytype, comptime field: []const u8, saved: anytype) void {
     if (is(fault)) @field(target, field) = @field(saved, field);
 }

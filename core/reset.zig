@@ -156,7 +156,6 @@ fn remapMemory(machine: *Machine, image: *Image, limit_bytes: u64) Error!u32 {
 const Rewrite = struct {
     frames: *FrameSpace,
     image: *Image,
-    machine: *Machine,
     dirtied: u32 = 0,
     /// A run of old pages that is to be given back.
     drop_first: u32 = 0,
@@ -205,7 +204,7 @@ fn rewriteMemory(machine: *Machine, image: *Image) Error!u32 {
     machine.clock.showImage(&image.machine.clock);
     if (!planted.is(.mapping_not_revoked)) machine.space.forEachChangedRun(frames, dropChanged);
     try frames.mapImageAgain();
-    var rewrite: Rewrite = .{ .frames = frames, .image = image, .machine = machine };
+    var rewrite: Rewrite = .{ .frames = frames, .image = image };
     const pages = &frames.touched.pages;
     var kept: usize = 0;
     for (pages.items) |item| {
