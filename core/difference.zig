@@ -2,7 +2,6 @@
 //!
 //! Nothing runs meanwhile. Translations that KVM remembers cannot be seen from here: a test must look from inside, too.
 const std = @import("std");
-const host = @import("host.zig");
 const kvm = @import("kvm.zig");
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
@@ -46,10 +45,7 @@ fn fields(comptime T: type, comptime name: []const u8, out: *Writer, a: *const T
 
 fn vectorState(out: *Writer, a: *Machine, b: *Machine) Error!void {
     var states: [2]kvm.Xsave = undefined;
-    for ([_]*Machine{ a, b }, &states) |machine, *state| switch (machine.vectors.current) {
-        .memory => |area| state.* = area.*,
-        .processor => _ = try host.ioctlPtr(machine.vm.vcpu_fd, kvm.GET_XSAVE, state),
-    };
+    for ([_]*Machine{ a, b }, &states) |machine, *state| try machine.vectors.copyTo(&machine.vm, state);
     if (!std.mem.eql(u8, std.mem.asBytes(&states[0]), std.mem.asBytes(&states[1]))) try out.writeAll("vectors: differ\n");
     if ((a.vectors.program == null) != (b.vectors.program == null)) try out.writeAll("vectors: put aside in one only\n");
 }

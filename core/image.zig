@@ -5,24 +5,19 @@
 //! every page and all of the VMM's records until it changes them; it has no VM until it runs.
 //! Not here: putting a fork back (`reset.zig`).
 const std = @import("std");
-const linux = std.os.linux;
 const call_module = @import("call.zig");
-const host = @import("host.zig");
 const kvm = @import("kvm.zig");
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
 const planted = @import("planted.zig");
-const touched = @import("memory/touched.zig");
 const vm_pool = @import("vm_pool.zig");
 const vectors_module = @import("vectors.zig");
 const AddressSpace = @import("memory/address_space.zig").AddressSpace;
-const Clock = @import("clock.zig").Clock;
 const FrameImage = @import("memory/frame_image.zig").FrameImage;
 const FrameSpace = @import("memory/frames.zig").FrameSpace;
 const Machine = @import("machine.zig").Machine;
 const Output = @import("output.zig").Output;
 const SpaceImage = @import("memory/space_image.zig").SpaceImage;
-const Tracer = @import("tracer.zig").Tracer;
 const WriteSet = @import("write_set.zig").WriteSet;
 const frozen_files = @import("linux/files/frozen.zig");
 
@@ -58,7 +53,8 @@ pub const Image = struct {
             .vectors = undefined,
             .program_vectors = if (machine.vectors.program) |area| area.* else null,
         };
-        try self.freezeProcessor(machine);
+        self.machine.segments = machine.currentSegments();
+        try machine.vectors.copyTo(&machine.vm, &self.vectors);
         self.machine.kernel = try machine.kernel.freeze();
         errdefer self.machine.kernel.deinit();
         // The image must be able to outlive the machine, so it has a tracer of its own for forks to copy.
@@ -76,14 +72,6 @@ pub const Image = struct {
         _ = machine.program.retain();
         if (first) machine.image = self.retain();
         return self;
-    }
-
-    fn freezeProcessor(self: *Image, machine: *Machine) Error!void {
-        self.machine.segments = machine.currentSegments();
-        switch (machine.vectors.current) {
-            .memory => |area| self.vectors = area.*,
-            .processor => _ = try host.ioctlPtr(machine.vm.vcpu_fd, kvm.GET_XSAVE, &self.vectors),
-        }
     }
 
     pub fn retain(self: *Image) *Image {

@@ -10,12 +10,10 @@
 //! on translating as before.
 const std = @import("std");
 const limits = @import("limits.zig");
-const errors = @import("errors.zig");
 const planted = @import("planted.zig");
 const reset_costs = @import("reset_costs.zig");
 const reset_fields = @import("reset_fields.zig");
 const vm_pool = @import("vm_pool.zig");
-const FrameImage = @import("memory/frame_image.zig").FrameImage;
 const FrameSpace = @import("memory/frames.zig").FrameSpace;
 const Image = @import("image.zig").Image;
 const Machine = @import("machine.zig").Machine;
@@ -286,7 +284,6 @@ fn restoreRecords(machine: *Machine, image: *Image, vm_kept: bool) Error!void {
     const frozen = &image.machine;
     const before: Kept = if (planted.enabled) .of(machine) else .{};
     try machine.frames.adoptImage();
-    machine.frames.anonymous = image.frames.anonymous;
     try machine.space.adoptImage(vm_kept);
     try machine.kernel.restore(&frozen.kernel, machine.outputs);
     reset_fields.copy(Machine, machine, frozen);

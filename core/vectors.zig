@@ -77,6 +77,14 @@ pub const Vectors = struct {
         return copy.*.?;
     }
 
+    /// A copy of the state, wherever it is.
+    pub fn copyTo(self: *const Vectors, vm: *const Vm, to: *kvm.Xsave) host.Error!void {
+        switch (self.current) {
+            .memory => |area| to.* = area.*,
+            .processor => _ = try host.ioctlPtr(vm.vcpu_fd, kvm.GET_XSAVE, to),
+        }
+    }
+
     /// Puts the state into the processor of the attached VM.
     pub fn load(self: *Vectors, vm: *const Vm) Error!void {
         switch (self.current) {

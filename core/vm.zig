@@ -170,7 +170,7 @@ pub const Vm = struct {
     }
 
     /// Vector, debug and event state as after power-on; segments and registers are set at every attachment.
-    pub fn clearProcessorState(self: *Vm) host.Error!void {
+    fn clearProcessorState(self: *Vm) host.Error!void {
         _ = try host.ioctlPtr(self.vcpu_fd, kvm.SET_XSAVE, &vectors.initial);
         try self.clearEvents();
         self.run.dirty_regs = 0;

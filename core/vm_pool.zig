@@ -122,13 +122,6 @@ fn release(machine: *Machine, ran_well: bool) void {
     giveLocked(&machine.vm, ran_well and kept);
 }
 
-/// Machines that have a VM now.
-pub fn attachedCount() usize {
-    lock.lock();
-    defer lock.unlock();
-    return holders.items.len;
-}
-
 /// A machine's part of this.
 pub const Attachment = struct {
     attached: bool = false,
