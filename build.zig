@@ -14,6 +14,7 @@ pub fn build(b: *std.Build) void {
         .use_llvm = true,
     });
     b.installArtifact(library);
+    b.step("library", "Build the core's library alone").dependOn(&b.addInstallArtifact(library, .{}).step);
 
     // The same with faults that tests of resets switch on one by one; no package has it.
     const planted = b.addLibrary(.{
