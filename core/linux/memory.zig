@@ -41,6 +41,7 @@ pub fn mmap(k: *Kernel, a: Args) i64 {
     if (kind == 0 or kind > 3 or offset % page != 0) return fail(.INVAL);
     const bytes = pagesOf(length) orelse return fail(if (length == 0) .INVAL else .NOMEM);
     const fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
+    if (k.space.vmas.items.items.len >= limits.mappings_max) return fail(.NOMEM);
     const start = place(k.space, hint, bytes, fixed) orelse return fail(if (fixed and hint % page != 0) .INVAL else .NOMEM);
     if (fixed) {
         if (start < limits.mmap_min_address) return fail(.PERM);
@@ -147,7 +148,8 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
                 if (index == k.space.vmas.items.items.len) break;
                 const vma = k.space.vmas.items.items[index];
                 if (vma.start >= end) break;
-                const discardable = vma.kind == .anonymous or vma.kind == .heap or vma.kind == .stack;
+                // What is shared stays: it is given back by MADV_REMOVE alone.
+                const discardable = !vma.shared and (vma.kind == .anonymous or vma.kind == .heap or vma.kind == .stack);
                 if (discardable) k.space.discard(@max(at, vma.start), @min(end, vma.end)) catch return fail(.NOMEM);
                 at = vma.end;
             }

@@ -471,16 +471,18 @@ pub const AddressSpace = struct {
 
     /// Copies the pages that have frames, for a mapping that moves; the rest stays untouched on both sides.
     pub fn copyCommitted(self: *AddressSpace, from: u64, to: u64, length: u64) Error!void {
-        var done: u64 = 0;
-        while (done < length) : (done += page) {
-            if ((from + done) % limits.window_size == 0 and self.findWindow((from + done) / limits.window_size) == null) {
-                done += limits.window_size - page;
-                continue;
+        var windows = try self.ownWindows(from, from + length);
+        defer windows.deinit(self.allocator);
+        for (windows.items) |key| {
+            var at = @max(from, key * limits.window_size);
+            const end = @min(from + length, (key + 1) * limits.window_size);
+            while (at < end) : (at += page) {
+                const source = self.frameAt(at) orelse continue;
+                const to_page = to + (at - from);
+                const target = self.frameFor(self.vmas.find(to_page).?.*, to_page) orelse return error.OutOfMemory;
+                self.frames.noteWrite(target);
+                @memcpy(self.frames.bytes(target, 1), self.frames.bytes(source, 1));
             }
-            const source = self.frameAt(from + done) orelse continue;
-            const target = self.frameFor(self.vmas.find(to + done).?.*, to + done) orelse return error.OutOfMemory;
-            self.frames.noteWrite(target);
-            @memcpy(self.frames.bytes(target, 1), self.frames.bytes(source, 1));
         }
     }
 

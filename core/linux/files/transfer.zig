@@ -301,7 +301,7 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
 }
 
 pub fn lseek(k: *Kernel, a: Args) i64 {
-    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
     const offset: i64 = @bitCast(a[1]);
     switch (description.kind) {
         .host_file => |*file| {
@@ -341,7 +341,7 @@ fn seekIn(at: *u64, size: u64, offset: i64, whence: u64) i64 {
 
 /// Reads a file for a private mapping of it.
 pub fn readForMapping(k: *Kernel, fd: i32, offset: u64, out: []u8) i64 {
-    const description = k.files.get(fd) orelse return fail(.BADF);
+    const description = k.files.opened(fd) orelse return fail(.BADF);
     const position = positionOf(offset) orelse return fail(.OVERFLOW);
     return switch (description.kind) {
         .host_file, .text, .program => readPiece(k, description, out, position),
@@ -352,7 +352,7 @@ pub fn readForMapping(k: *Kernel, fd: i32, offset: u64, out: []u8) i64 {
 
 /// Whether a file may be mapped so: 0 or a negative errno. A shared writable mapping would have to write back.
 pub fn checkMapping(k: *Kernel, fd: i32, protection: u64, flags: u64) i64 {
-    const description = k.files.get(fd) orelse return fail(.BADF);
+    const description = k.files.opened(fd) orelse return fail(.BADF);
     if (!description.mayRead()) return fail(.ACCES);
     const shared = flags & 3 == 1;
     const writes = protection & 2 != 0;
