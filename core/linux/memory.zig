@@ -1,6 +1,7 @@
 //! mmap and its family: what Linux's mm/ answers, on the machine's own address space.
 const std = @import("std");
 const linux = std.os.linux;
+const canaries = @import("canaries.zig");
 const kernel_module = @import("kernel.zig");
 const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
@@ -114,7 +115,7 @@ pub fn mprotect(k: *Kernel, a: Args) i64 {
 pub fn brk(k: *Kernel, a: Args) i64 {
     const space = k.space;
     const old = space.brk_end;
-    if (a[0] < space.brk_start or a[0] > layout.mmap_top) return @intCast(old);
+    if (a[0] < space.brk_start and !canaries.is(.heap_start_ignored) or a[0] > layout.mmap_top) return @intCast(old);
     const old_page = std.mem.alignForward(u64, old, page);
     const new_page = std.mem.alignForward(u64, a[0], page);
     if (new_page > old_page) {

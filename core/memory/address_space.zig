@@ -7,6 +7,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const access_module = @import("access.zig");
+const canaries = @import("../linux/canaries.zig");
 const frames_module = @import("frames.zig");
 const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
@@ -442,7 +443,7 @@ pub const AddressSpace = struct {
     fn pieceOf(context: *anyopaque, address: u64, length: usize, intent: access_module.Intent) ?[]u8 {
         const self: *AddressSpace = @ptrCast(@alignCast(context));
         const vma = self.vmas.find(address) orelse return null;
-        if (vma.rights.none() or (intent == .write and !vma.rights.write)) return null;
+        if (vma.rights.none() or (intent == .write and !vma.rights.write and !canaries.is(.write_right_ignored))) return null;
         return self.contiguous(vma.*, address, length, intent);
     }
 

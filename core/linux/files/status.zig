@@ -2,6 +2,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const assert = std.debug.assert;
+const canaries = @import("../canaries.zig");
 const host = @import("../../host.zig");
 const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
@@ -165,7 +166,7 @@ fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Facts) i
     k.hostCall();
     const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
     if (fd < 0) return fd;
-    defer host.close(@intCast(fd));
+    defer if (!canaries.is(.host_descriptor_leaked)) host.close(@intCast(fd));
     const rc = ofHost(k, @intCast(fd), facts);
     if (rc < 0) return rc;
     const is_directory = facts.mode & linux.S.IFMT == linux.S.IFDIR;
