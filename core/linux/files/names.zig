@@ -69,6 +69,7 @@ pub const Lookup = struct {
 
     pub fn resolve(self: *Lookup, folder: i32, path: []const u8, follow: bool, out: *Target) Failed!void {
         const space = self.k.files.namespace();
+        if (path.len == 0) return self.failWith(fail(.NOENT));
         const from = try self.start(folder, path);
         space.resolve(from, path, follow, &out.place) catch |failure| return self.failWith(paths.errnoOf(failure));
         out.node = space.syntheticNode(out.place.path());
@@ -79,6 +80,21 @@ pub const Lookup = struct {
     pub fn argument(self: *Lookup, folder: i32, address: u64, follow: bool, out: *Target) Failed!void {
         var buffer: [paths.path_max]u8 = undefined;
         return self.resolve(folder, try self.readPath(address, &buffer), follow, out);
+    }
+
+    /// When the target is /proc/self/fd/N of a file or folder: its host descriptor, and the target becomes what it was
+    /// opened by, whose rights it has.
+    fn throughDescriptor(self: *Lookup, target: *Target) Failed!?i32 {
+        const space = self.k.files.namespace();
+        const description = self.k.files.get(space.descriptorAt(target.place.path()) orelse return null).?;
+        const fd = switch (description.kind) {
+            .host_file => |file| file.file.fd,
+            .host_directory => |directory| directory.fd,
+            else => return null,
+        };
+        space.hostPlace(description.path, &target.at) catch |failure| return self.failWith(paths.errnoOf(failure));
+        target.node = null;
+        return fd;
     }
 
     /// Refuses what may not be accessed so.
@@ -215,7 +231,7 @@ fn textOf(k: *Kernel, node: *const synthetic.Node) error{OutOfMemory}![]u8 {
 /// O_PATH: any kind of file, for the guest to examine and to start paths from.
 fn openPath(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64) OpenError!*table.Description {
     k.hostCall();
-    const rc = target.at.open(paths.O_PATH | O_NOFOLLOW | flags & O_DIRECTORY, 0);
+    const rc = target.at.open(paths.O_PATH | O_NOFOLLOW | (flags & O_DIRECTORY), 0);
     if (rc < 0) return lookup.failWith(rc);
     const fd: i32 = @intCast(rc);
     var taken = false;
@@ -515,11 +531,12 @@ fn onOpened(k: *Kernel, folder: u64, path: u64, follow: bool, context: anytype, 
     var lookup: Lookup = .{ .k = k };
     var target: Target = .{};
     lookup.argument(transfer.descriptorOf(folder), path, follow, &target) catch return lookup.errno;
+    const opened: ?i32 = if (follow) lookup.throughDescriptor(&target) catch return lookup.errno else null;
     lookup.demand(&target, .write) catch return lookup.errno;
     k.hostCall();
-    const fd = target.at.open(paths.O_PATH | O_NOFOLLOW, 0);
+    const fd = if (opened) |some| some else target.at.open(paths.O_PATH | O_NOFOLLOW, 0);
     if (fd < 0) return fd;
-    defer host.close(@intCast(fd));
+    defer if (opened == null) host.close(@intCast(fd));
     const mode = paths.modeOf(@intCast(fd)) orelse return fail(.IO);
     if (mode & linux.S.IFMT == linux.S.IFLNK) return fail(.OPNOTSUPP);
     var buffer: [64:0]u8 = undefined;
