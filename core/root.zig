@@ -10,6 +10,7 @@ test {
     _ = @import("errors.zig");
     _ = @import("linux/files/pipe.zig");
     _ = @import("linux/fuzz/calls.zig");
+    _ = @import("linux/fuzz/paths.zig");
     _ = @import("linux/permissions.zig");
     _ = @import("linux/signals.zig");
     _ = @import("linux/synthetic.zig");

@@ -181,10 +181,7 @@ pub const Namespace = struct {
     fn reveals(self: *const Namespace, place: *const HostPlace) bool {
         if (place.mount.volume) return !self.permissions.denies(.read, place.hostPath());
         if (self.permissions.reveals(place.hostPath())) return true;
-        for (self.mounts[1..]) |mount| {
-            if (permissions_module.isBeneath(mount.guest, place.hostPath())) return true;
-        }
-        return false;
+        return self.leadsToVolume(place.hostPath());
     }
 
     /// Whether what lies at `from` may be moved or linked to `to`: nothing may become readable or writable by its new
@@ -199,6 +196,11 @@ pub const Namespace = struct {
             if (gains and !self.allows(access, from)) return self.refuse(access, from);
             if (!denied.all and denied.leadsTo(from.hostPath())) return self.refuse(access, from);
         }
+    }
+
+    fn leadsToVolume(self: *const Namespace, path: []const u8) bool {
+        for (self.mounts[1..]) |mount| if (permissions_module.isBeneath(mount.guest, path)) return true;
+        return false;
     }
 
     /// Whether a guest path is answered by the synthetic tree.
@@ -268,6 +270,7 @@ const Walk = struct {
         while (true) {
             const left = std.mem.trimStart(u8, self.rest(), "/");
             if (left.len == 0) {
+                if (self.hidden) return error.Denied;
                 self.place.must_be_directory = true;
                 return;
             }
@@ -310,6 +313,8 @@ const Walk = struct {
         if (isHostProcess(at.hostPath())) return error.NotFound;
         const revealed = self.namespace.reveals(&at);
         const rc = at.open(O_PATH | O_NOFOLLOW, 0);
+        // A volume may be shown beneath folders that the host does not have.
+        if (rc < 0 and !last and self.namespace.leadsToVolume(path)) return false;
         if (rc < 0) return self.missing(rc, last, revealed, &at);
         const fd: i32 = @intCast(rc);
         defer host.close(fd);
