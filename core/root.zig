@@ -18,6 +18,7 @@ test {
     _ = @import("memory/access.zig");
     _ = @import("memory/address_space.zig");
     _ = @import("memory/frames.zig");
+    _ = @import("memory/two_ended.zig");
     _ = @import("memory/vma.zig");
     _ = @import("platform.zig");
     _ = @import("reset_document_test.zig");

@@ -18,7 +18,6 @@ const many = join(base, "many");
 const entries = small ? 2_000 : 50_000;
 const permissions = { read: [base], write: [base] };
 
-const EFBIG = 27;
 const EMFILE = 24;
 const ENFILE = 23;
 const ENOMEM = 12;
@@ -43,7 +42,6 @@ beforeAll(async () => {
 afterAll(() => {
   pristine?.close();
   image?.close();
-  rmSync(base, { recursive: true, force: true });
 });
 
 const openDescriptors = () => readdirSync("/proc/self/fd").length;
@@ -73,18 +71,22 @@ test("forks without end are refused by a clear errno", () => {
   expect([ENOSYS, EAGAIN]).toContain(errno);
 });
 
-test("a million mappings end at Linux's limit, soon", () => {
+test("mappings without end stop at Linux's limit, soon", () => {
   const started = performance.now();
   const [count, errno] = misbehave("maps");
   expect(errno).toBe(ENOMEM);
   expect(count).toBeGreaterThan(60_000);
   expect(count).toBeLessThanOrEqual(65_530);
-  expect(performance.now() - started).toBeLessThan(small ? 300_000 : 30_000);
+  expect(performance.now() - started).toBeLessThan(small ? 300_000 : 60_000);
 }, 300_000);
 
 test("storms of changed rights keep every byte", () => {
   expect(misbehave("protections")).toEqual([2000, 0]);
 }, 60_000);
+
+test("discarded memory is zero, shared memory stays", () => {
+  expect(misbehave("discards")).toEqual([7, 0]);
+});
 
 test("vectored transfers hold their limits", () => {
   expect(misbehave("vectors")).toEqual([10, 0]);
@@ -106,20 +108,42 @@ test("a file that is cut, replaced and deleted under a read answers what there i
     await Bun.sleep(0);
   }
   expect((await end).exitCode).toBe(0);
-  expect(await new Response(vm.stdout).text()).toBe("20000 fine\n");
+  expect(await new Response(vm.stdout).text()).toBe("5000 fine\n");
   expect(misbehave("changing", file)[1]).toBe(0);
 }, 60_000);
 
-test("a full disk, or the host's limit on file sizes, is an errno and no signal to the host", () => {
-  // The shell's unit is 1 KiB or 512 bytes; either is less than what the guest writes.
-  const command = `ulimit -S -f 100000; exec "$@"`;
-  const done = Bun.spawnSync(["sh", "-c", command, "sh", process.execPath, main, "run", "--memory=8MiB", `--allow-write=${base}`, bad, "disk", full]);
+/** Runs `bad disk` in a process of its own, which does `prepare` between boot and run. */
+function fillDisk(prepare: string, path: string) {
+  const script = `import { Machine } from ${JSON.stringify(join(import.meta.dir, "../src/index.ts"))};
+    await using vm = await Machine.boot(${JSON.stringify(bad)}, { args: ["disk", ${JSON.stringify(path)}], permissions: { write: [${JSON.stringify(join(path, ".."))}] }, stdout: "inherit", timeout: 30_000 });
+    ${prepare}
+    const stop = await vm.run();
+    process.exitCode = stop.exitCode ?? 1;`;
+  const done = Bun.spawnSync([process.execPath, "-e", script]);
   expect({ code: done.exitCode, signal: done.signalCode ?? null, err: done.stderr.toString() }).toEqual({ code: 0, signal: null, err: "" });
-  const [bytes, ...words] = done.stdout.toString().trim().split(" ");
-  expect([100_000 * 512, 100_000 * 1024]).toContain(Number(bytes));
-  expect(words.join(" ")).toBe("File too large");
-  expect(EFBIG).toBe(27);
+  return done.stdout.toString().trim();
+}
+
+test("the host's limit on file sizes is an errno for the guest and no signal for the host", () => {
+  const limit = `Bun.spawnSync(["prlimit", "--pid", String(process.pid), "--fsize=1000000:"]);`;
+  expect(fillDisk(limit, full)).toBe("1000000 File too large");
 }, 60_000);
+
+const disk = join(base, "disk");
+mkdirSync(disk);
+const mounted = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk]).exitCode === 0;
+afterAll(() => {
+  if (mounted) Bun.spawnSync(["umount", disk]);
+  rmSync(base, { recursive: true, force: true });
+});
+
+test.skipIf(!mounted)(
+  "a full disk is ENOSPC (needs the right to mount)",
+  () => {
+    expect(fillDisk("", join(disk, "full"))).toBe(`${2 * 2 ** 20} No space left on device`);
+  },
+  60_000,
+);
 
 test("a FIFO with nobody at the other end holds nobody up", () => {
   const started = performance.now();

@@ -321,7 +321,7 @@ const Walk = struct {
         const mode = modeOf(fd) orelse return error.HostFailure;
         switch (mode & linux.S.IFMT) {
             linux.S.IFLNK => if (!last or follow) {
-                if (self.isDenied(&at)) return self.namespace.refuse(.read, &at);
+                if (self.isDenied(&at)) return self.refuse(&at);
                 var target: [path_max]u8 = undefined;
                 const length: i64 = @bitCast(linux.readlinkat(fd, "", &target, target.len));
                 if (length <= 0) return error.NotFound;
@@ -334,10 +334,24 @@ const Walk = struct {
                 self.hidden = true;
                 return false;
             },
-            else => if (!last) return if (revealed) error.NotDirectory else self.namespace.refuse(.read, &at),
+            else => if (!last) return if (revealed) error.NotDirectory else self.refuse(&at),
         }
-        if (!revealed) return self.namespace.refuse(.read, &at);
+        if (!revealed) return self.refuse(&at);
         return false;
+    }
+
+    /// Refuses the whole path that was asked for, although one of its folders is enough to do so.
+    fn refuse(self: *Walk, at: *const HostPlace) Error {
+        var whole = at.*;
+        var parts = std.mem.tokenizeScalar(u8, self.rest(), '/');
+        while (parts.next()) |part| {
+            if (std.mem.eql(u8, part, ".")) continue;
+            if (std.mem.eql(u8, part, "..") or whole.host_length + 1 + part.len > whole.host_bytes.len) return self.namespace.refuse(.read, at);
+            whole.host_bytes[whole.host_length] = '/';
+            @memcpy(whole.host_bytes[whole.host_length + 1 ..][0..part.len], part);
+            whole.host_length += 1 + part.len;
+        }
+        return self.namespace.refuse(.read, &whole);
     }
 
     fn isDenied(self: *const Walk, at: *const HostPlace) bool {
@@ -355,7 +369,7 @@ const Walk = struct {
     }
 
     fn missing(self: *Walk, rc: i64, last: bool, revealed: bool, at: *const HostPlace) Error!bool {
-        if (!revealed) return self.namespace.refuse(.read, at);
+        if (!revealed) return self.refuse(at);
         const code: linux.E = @enumFromInt(-rc);
         return switch (code) {
             .NOENT => if (last) false else error.NotFound,

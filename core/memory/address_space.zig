@@ -110,6 +110,7 @@ pub const AddressSpace = struct {
         if (self.vmas.items.items.len == image.vmas.len) return;
         self.vmas.items.resize(self.allocator, image.vmas.len) catch return;
         @memcpy(self.vmas.items.items, image.vmas);
+        self.vmas.replaced();
     }
 
     /// Everything but the bytes of the tables goes back to the image; the frames must have gone back before.
@@ -121,6 +122,7 @@ pub const AddressSpace = struct {
         if (self.vmas.changed and !(planted.is(.mappings_kept) and self.vmas.items.items.len > 0)) {
             self.vmas.items.resize(self.allocator, image.vmas.len) catch return error.OutOfMemory;
             @memcpy(self.vmas.items.items, image.vmas);
+            self.vmas.replaced();
             self.vmas.changed = false;
         }
         self.brk_start = image.brk_start;
