@@ -17,6 +17,7 @@ const Sample = struct {
 
 const samples = [_]Sample{
     .{ .name = "hello", .source = "hello.c" },
+    .{ .name = "mapping", .source = "mapping.c" },
     .{ .name = "functions", .source = "functions.c" },
     .{ .name = "functions-pie", .source = "functions.c", .position_independent = true },
     .{ .name = "args", .source = "args.c" },
