@@ -110,7 +110,15 @@ pub const Kernel = struct {
     };
 
     pub fn deinit(self: *Kernel) void {
+        self.forgetStop();
         self.files.deinit();
+    }
+
+    /// Forgets a reason to stop that nobody acted on.
+    pub fn forgetStop(self: *Kernel) void {
+        const stop = self.stop orelse return;
+        self.stop = null;
+        if (stop == .exec) stop.exec.discard(self.allocator);
     }
 
     /// An image's kernel: all but open files is copied, and what belongs to the machine alone is not to be used.
