@@ -109,7 +109,7 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
         },
         F.GETFL => return description.status_flags,
         F.SETFL => {
-            description.status_flags = description.status_flags & ~changeable_flags | @as(u32, @truncate(a[2])) & changeable_flags;
+            description.status_flags = (description.status_flags & ~changeable_flags) | (@as(u32, @truncate(a[2])) & changeable_flags);
             return 0;
         },
         // One process holds all locks there are, so none is ever in its way.

@@ -1,7 +1,9 @@
 //! The file family's rows of the system-call table.
 const call_module = @import("../call.zig");
+const attributes = @import("attributes.zig");
 const descriptors = @import("descriptors.zig");
 const names = @import("names.zig");
+const special = @import("special.zig");
 const status = @import("status.zig");
 const transfer = @import("transfer.zig");
 const row = call_module.row;
@@ -53,12 +55,26 @@ pub const rows = [_]call_module.Call{
     row(93, "fchown", descriptors.fchown, &.{ .descriptor, .integer, .integer }),
     row(94, "lchown", names.chown, &.{ .path, .integer, .integer }),
     row(95, "umask", descriptors.umask, &.{.mode}),
+    row(133, "mknod", special.mknod, &.{ .path, .mode, .hex }),
     row(137, "statfs", status.statfs, &.{ .path, .address }),
     row(138, "fstatfs", status.fstatfs, &.{ .descriptor, .address }),
     row(162, "sync", descriptors.sync, &.{}),
+    row(188, "setxattr", attributes.refuse(.path), &.{ .path, .path, .address, .size, .hex }),
+    row(189, "lsetxattr", attributes.refuse(.link), &.{ .path, .path, .address, .size, .hex }),
+    row(190, "fsetxattr", attributes.refuse(.descriptor), &.{ .descriptor, .path, .address, .size, .hex }),
+    row(191, "getxattr", attributes.refuse(.path), &.{ .path, .path, .address, .size }),
+    row(192, "lgetxattr", attributes.refuse(.link), &.{ .path, .path, .address, .size }),
+    row(193, "fgetxattr", attributes.refuse(.descriptor), &.{ .descriptor, .path, .address, .size }),
+    row(194, "listxattr", attributes.list(.path), &.{ .path, .address, .size }),
+    row(195, "llistxattr", attributes.list(.link), &.{ .path, .address, .size }),
+    row(196, "flistxattr", attributes.list(.descriptor), &.{ .descriptor, .address, .size }),
+    row(197, "removexattr", attributes.refuse(.path), &.{ .path, .path }),
+    row(198, "lremovexattr", attributes.refuse(.link), &.{ .path, .path }),
+    row(199, "fremovexattr", attributes.refuse(.descriptor), &.{ .descriptor, .path }),
     row(217, "getdents64", status.getdents64, &.{ .descriptor, .address, .size }),
     row(257, "openat", names.openat, &.{ .directory_descriptor, .path, .open_flags, .mode }),
     row(258, "mkdirat", names.mkdirat, &.{ .directory_descriptor, .path, .mode }),
+    row(259, "mknodat", special.mknodat, &.{ .directory_descriptor, .path, .mode, .hex }),
     row(260, "fchownat", names.chownat, &.{ .directory_descriptor, .path, .integer, .integer, .hex }),
     row(262, "newfstatat", status.newfstatat, &.{ .directory_descriptor, .path, .address, .hex }),
     row(263, "unlinkat", names.unlinkat, &.{ .directory_descriptor, .path, .hex }),
