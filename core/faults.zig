@@ -29,6 +29,7 @@ const ILL_ILLOPN = 2;
 const FPE_INTDIV = 1;
 const TRAP_TRACE = 2;
 const BUS_ADRALN = 1;
+const BUS_ADRERR = 2;
 
 pub const page_fault_vector = 14;
 
@@ -40,8 +41,12 @@ pub fn accessOf(error_code: u64) FaultAccess {
 
 pub fn ofPageFault(exception: Exception, outcome: FaultOutcome) Fault {
     return .{
-        .signal = SIGSEGV,
-        .code = if (outcome == .no_right) SEGV_ACCERR else SEGV_MAPERR,
+        .signal = if (outcome == .beyond_file) SIGBUS else SIGSEGV,
+        .code = switch (outcome) {
+            .no_right => SEGV_ACCERR,
+            .beyond_file => BUS_ADRERR,
+            else => SEGV_MAPERR,
+        },
         .address = exception.address,
         .vector = exception.vector,
         .error_code = exception.error_code,
@@ -97,7 +102,7 @@ pub fn writeReport(out: *std.Io.Writer, fault: Fault, regs: *const kvm.Regs, nam
             .execute => "jump to",
         };
         try out.print(": {s}", .{what});
-        if (fault.vector == page_fault_vector) try out.print(" 0x{x}{s}", .{ fault.address, if (fault.code == SEGV_MAPERR) ", not mapped" else ", not allowed" });
+        if (fault.vector == page_fault_vector) try out.print(" 0x{x}{s}", .{ fault.address, if (fault.signal == SIGBUS) ", behind the end of its file" else if (fault.code == SEGV_MAPERR) ", not mapped" else ", not allowed" });
     }
     inline for (@typeInfo(kvm.Regs).@"struct".fields, 0..) |field, index| {
         try out.writeAll(if (index % 4 == 0) "\n  " else "  ");

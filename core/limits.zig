@@ -47,6 +47,11 @@ pub const write_set_max_pages = 4096;
 /// Page tables that a fork makes beyond the image's and keeps over resets; with more, the next reset gives the VM back.
 pub const fork_tables_max = 512;
 
+/// Runs of frames of one machine that show a file of the host; each is a host mapping. Beyond them files are copied.
+pub const file_pieces_max = 4096;
+/// Pages of a file that a fork copies at once where one of them is touched.
+pub const file_copy_pages = 64;
+
 /// Linux's default vm.max_map_count.
 pub const mappings_max = 65530;
 /// Lowest address a program may map, as Linux's vm.mmap_min_addr.

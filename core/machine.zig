@@ -15,7 +15,6 @@ const kernel_module = @import("linux/kernel.zig");
 const kvm = @import("kvm.zig");
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
-const loader = @import("loader.zig");
 const page_tables = @import("memory/page_tables.zig");
 const platform_module = @import("platform.zig");
 const reset = @import("reset.zig");
@@ -27,6 +26,7 @@ const FrameSpace = frames_module.FrameSpace;
 const Image = @import("image.zig").Image;
 const Output = @import("output.zig").Output;
 const Platform = platform_module.Platform;
+const Program = @import("program.zig").Program;
 const touched = @import("memory/touched.zig");
 const Tracer = @import("tracer.zig").Tracer;
 const Vcpu = @import("vcpu.zig").Vcpu;
@@ -54,7 +54,7 @@ pub const Machine = struct {
     kernel: kernel_module.Kernel,
     kernel_made: bool = false,
     interrupt: interrupt_module.Interrupt = .{},
-    program: *loader.Program = undefined,
+    program: *Program = undefined,
     tracer: ?*Tracer = null,
     outputs: [2]?*Output = .{ null, null },
     /// The registers with which the program goes on.

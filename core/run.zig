@@ -47,8 +47,11 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
             .exception => |exception| if (exceptionOf(machine, exception)) |outcome| return outcome,
             .exit_page => |address| if (raise(machine, faults.ofExitPage(address))) |outcome| return outcome,
             .interrupted => machine.interrupt.rearmEntry(),
+            // A file that the guest has mapped may have become shorter; then its next access faults and is answered there.
+            .memory_gone => if (!(machine.space.dropBeyondFiles() catch false)) return .{ .broken = "the host has no memory for the guest's" },
             .broken => |why| return .{ .broken = why },
         }
+        if (machine.frames.lost) return .{ .broken = "the host refused to change the guest's memory" };
     }
 }
 
@@ -166,7 +169,7 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
         .out_of_memory => {
             return stopAsUser(machine, .out_of_memory);
         },
-        .not_mapped, .no_right => return raise(machine, faults.ofPageFault(exception, outcome)),
+        .not_mapped, .no_right, .beyond_file => return raise(machine, faults.ofPageFault(exception, outcome)),
     }
 }
 

@@ -23,6 +23,8 @@ pub const Exit = union(enum) {
     /// Ring 3 touched the exit page itself.
     exit_page: u64,
     interrupted,
+    /// The host could not give the guest memory that it has mapped.
+    memory_gone,
     /// The VM cannot go on; the reason.
     broken: []const u8,
 };
@@ -119,7 +121,7 @@ pub const Vcpu = struct {
         self.exits += 1;
         self.vm.enter() catch |failure| switch (failure) {
             error.Interrupted => return .interrupted,
-            error.HostFailure => return .{ .broken = "KVM_RUN failed" },
+            error.HostFailure => return if (host.last_errno == .FAULT) .memory_gone else .{ .broken = "KVM_RUN failed" },
         };
         run.dirty_regs = 0;
         return switch (run.exit_reason) {

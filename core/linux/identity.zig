@@ -137,7 +137,7 @@ pub fn getrandom(k: *Kernel, a: Args) i64 {
     while (done < length) {
         const to = k.memory.piece(a[0] +% done, @intCast(length - done), .write) catch return if (done > 0) @intCast(done) else fail(.FAULT);
         k.hostCall();
-        const got: isize = @bitCast(linux.getrandom(to.ptr, to.len, 0));
+        const got: isize = @bitCast(linux.getrandom(to.bytes.ptr, to.bytes.len, 0));
         if (got <= 0) return if (done > 0) @intCast(done) else fail(.AGAIN);
         done += @intCast(got);
     }

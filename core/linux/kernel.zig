@@ -13,6 +13,7 @@ const FileTable = @import("files/table.zig").FileTable;
 const frozen = @import("files/frozen.zig");
 const planted = @import("../planted.zig");
 const reset_fields = @import("../reset_fields.zig");
+const HostFile = @import("../host_file.zig").HostFile;
 const GuestAccess = @import("../memory/access.zig").GuestAccess;
 const Signals = @import("signals.zig").Signals;
 
@@ -64,7 +65,7 @@ pub const Kernel = struct {
     name: [16]u8 = @splat(0),
     /// What /proc/self tells: the program's path, its file, its arguments with a NUL behind each.
     program_path: []const u8 = "",
-    program_bytes: []const u8 = "",
+    program_file: ?*HostFile = null,
     command_line: []const u8 = "",
     clear_child_tid: u64 = 0,
     stop: ?Stop = null,
@@ -95,7 +96,7 @@ pub const Kernel = struct {
         .resource_limits = .copied,
         .name = .copied,
         .program_path = .kept,
-        .program_bytes = .kept,
+        .program_file = .kept,
         .command_line = .kept,
         .clear_child_tid = .copied,
         .stop = .copied,

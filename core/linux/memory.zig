@@ -15,6 +15,7 @@ const fail = kernel_module.fail;
 const page = limits.page_size;
 
 const PROT_MASK = 0x7;
+const PROT_WRITE = 0x2;
 const MAP_SHARED = 0x01;
 const MAP_TYPE = 0x0f;
 const MAP_FIXED = 0x10;
@@ -46,26 +47,19 @@ pub fn mmap(k: *Kernel, a: Args) i64 {
         if (start < limits.mmap_min_address) return fail(.PERM);
         if (flags & MAP_FIXED_NOREPLACE != 0 and !k.space.vmas.isFree(start, start + bytes)) return fail(.EXIST);
     }
-    const anonymous = flags & MAP_ANONYMOUS != 0;
-    if (!anonymous) {
-        const refused = files.checkMapping(k, @bitCast(@as(u32, @truncate(a[4]))), protection, flags);
-        if (refused < 0) return refused;
+    var vma: vma_module.Vma = .{ .start = start, .end = start + bytes, .rights = rightsOf(protection), .kind = .anonymous, .shared = kind != 2 };
+    const fd: i32 = @bitCast(@as(u32, @truncate(a[4])));
+    if (flags & MAP_ANONYMOUS == 0 and !files.isZeroDevice(k, fd)) {
+        var errno: i64 = 0;
+        if (offset > std.math.maxInt(i64) - bytes) return fail(.OVERFLOW);
+        vma.file = files.fileForMapping(k, fd, protection, vma.shared, &errno) orelse return errno;
+        vma.file_offset = offset;
+        vma.kind = .file;
+        vma.write_refused = vma.shared and !files.mayWriteThrough(k, fd);
     }
+    defer if (vma.file) |file| file.release(k.space.allocator);
     if (fixed) k.space.unmap(start, start + bytes) catch return fail(.NOMEM);
-    k.space.map(.{
-        .start = start,
-        .end = start + bytes,
-        .rights = rightsOf(protection),
-        .kind = if (anonymous) .anonymous else .file,
-        .shared = kind != 2,
-    }) catch return fail(.NOMEM);
-    if (!anonymous) {
-        const refused = fillFromFile(k, start, length, @bitCast(@as(u32, @truncate(a[4]))), offset);
-        if (refused < 0) {
-            k.space.unmap(start, start + bytes) catch {};
-            return refused;
-        }
-    }
+    k.space.map(vma) catch return fail(.NOMEM);
     return @intCast(start);
 }
 
@@ -76,19 +70,6 @@ fn place(space: *AddressSpace, hint: u64, bytes: u64, fixed: bool) ?u64 {
     if (wanted >= limits.mmap_min_address and inUserSpace(wanted, bytes) and space.vmas.isFree(wanted, wanted + bytes)) return wanted;
     const alignment: u64 = if (bytes >= limits.window_size) limits.window_size else page;
     return space.vmas.findFree(bytes, alignment, layout.mmap_top);
-}
-
-/// A private file mapping holds a copy of the file, read at once.
-fn fillFromFile(k: *Kernel, start: u64, length: u64, fd: i32, offset: u64) i64 {
-    var done: u64 = 0;
-    while (done < length) {
-        const to = k.space.pieceAnyRights(start + done, @intCast(length - done), .write) orelse return fail(.NOMEM);
-        const got = files.readForMapping(k, fd, offset + done, to);
-        if (got < 0) return got;
-        if (got == 0) break;
-        done += @intCast(got);
-    }
-    return 0;
 }
 
 pub fn munmap(k: *Kernel, a: Args) i64 {
@@ -104,8 +85,11 @@ pub fn mprotect(k: *Kernel, a: Args) i64 {
     const bytes = pagesOf(a[1]) orelse return fail(.NOMEM);
     if (!inUserSpace(a[0], bytes)) return fail(.NOMEM);
     // As on Linux, what lies before the first hole is changed although the call fails.
-    const covered = k.space.vmas.coveredEnd(a[0], a[0] + bytes);
+    var covered = k.space.vmas.coveredEnd(a[0], a[0] + bytes);
+    const refused = if (a[2] & PROT_WRITE != 0) k.space.vmas.writeRefusedFrom(a[0], covered) else null;
+    if (refused) |address| covered = address;
     if (covered > a[0]) k.space.protect(a[0], covered, rightsOf(a[2])) catch return fail(.NOMEM);
+    if (refused != null) return fail(.ACCES);
     return if (covered == a[0] + bytes) 0 else fail(.NOMEM);
 }
 
@@ -138,7 +122,6 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
     switch (a[2]) {
         0...3, 8...17, 20...25 => {},
         MADV_WIPEONFORK, MADV_KEEPONFORK => return wipeOnFork(k, a[0], a[0] + bytes, a[2] == MADV_WIPEONFORK),
-        // File pages would have to come back from the file, and their copy is all there is: they stay as they are.
         MADV_DONTNEED => {
             var at = a[0];
             const end = a[0] + bytes;
@@ -147,9 +130,11 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
                 if (index == k.space.vmas.items.items.len) break;
                 const vma = k.space.vmas.items.items[index];
                 if (vma.start >= end) break;
-                const discardable = vma.kind == .anonymous or vma.kind == .heap or vma.kind == .stack;
-                if (discardable) k.space.discard(@max(at, vma.start), @min(end, vma.end)) catch return fail(.NOMEM);
-                at = vma.end;
+                const next = vma.end;
+                const anonymous = vma.kind == .anonymous or vma.kind == .heap or vma.kind == .stack;
+                const of_file = vma.file != null and !vma.shared;
+                if (anonymous or of_file) k.space.discard(@max(at, vma.start), @min(end, next), of_file) catch return fail(.NOMEM);
+                at = next;
             }
         },
         else => return fail(.INVAL),
@@ -190,6 +175,7 @@ pub fn mremap(k: *Kernel, a: Args) i64 {
             var grown = vma;
             grown.start = old + old_bytes;
             grown.end = old + new_bytes;
+            if (vma.file != null) grown.file_offset = vma.fileOffset(grown.start);
             k.space.map(grown) catch return fail(.NOMEM);
             return @intCast(old);
         }
@@ -208,9 +194,13 @@ fn move(k: *Kernel, vma: vma_module.Vma, old: u64, old_bytes: u64, new_bytes: u6
     var moved = vma;
     moved.start = target;
     moved.end = target + new_bytes;
+    if (vma.file != null) moved.file_offset = vma.fileOffset(old);
     if (moved.kind == .heap or moved.kind == .stack) moved.kind = .anonymous;
+    // The mapping that is moved may be the last to hold the file.
+    if (moved.file) |file| _ = file.retain();
+    defer if (moved.file) |file| file.release(k.space.allocator);
     k.space.map(moved) catch return fail(.NOMEM);
-    k.space.copyCommitted(old, target, @min(old_bytes, new_bytes)) catch {
+    if (!moved.shared or moved.file == null) k.space.copyCommitted(old, target, @min(old_bytes, new_bytes)) catch {
         k.space.unmap(target, target + new_bytes) catch {};
         return fail(.NOMEM);
     };

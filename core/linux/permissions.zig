@@ -36,18 +36,25 @@ pub const Permissions = struct {
     write: Rule = .{},
     deny_read: Rule = .{},
     deny_write: Rule = .{},
+    /// Files that the program needs to start: readable without a grant, unless they are denied.
+    needed: []const []const u8 = &.{},
 
     pub fn allows(self: *const Permissions, access: Access, host_path: []const u8) bool {
         return switch (access) {
-            .read => self.read.covers(host_path) and !self.deny_read.covers(host_path),
+            .read => (self.read.covers(host_path) or self.isNeeded(host_path)) and !self.deny_read.covers(host_path),
             .write => self.write.covers(host_path) and !self.deny_write.covers(host_path),
         };
+    }
+
+    fn isNeeded(self: *const Permissions, host_path: []const u8) bool {
+        for (self.needed) |path| if (std.mem.eql(u8, path, host_path)) return true;
+        return false;
     }
 
     /// Whether the guest may know that `host_path` exists: it is granted, or leads to something granted.
     pub fn reveals(self: *const Permissions, host_path: []const u8) bool {
         if (self.deny_read.covers(host_path)) return false;
-        return self.read.covers(host_path) or self.write.covers(host_path) or self.read.leadsTo(host_path) or self.write.leadsTo(host_path);
+        return self.read.covers(host_path) or self.write.covers(host_path) or self.read.leadsTo(host_path) or self.write.leadsTo(host_path) or (Rule{ .paths = self.needed }).leadsTo(host_path);
     }
 };
 

@@ -5,6 +5,7 @@
 const std = @import("std");
 const call_module = @import("call.zig");
 const files = @import("files/handlers.zig");
+const futex = @import("futex.zig");
 const identity = @import("identity.zig");
 const kernel_module = @import("kernel.zig");
 const limits = @import("../limits.zig");
@@ -54,6 +55,7 @@ const rows = files.rows ++ [_]Call{
     row(96, "gettimeofday", time.gettimeofday, &.{ .address, .address }),
     row(98, "getrusage", time.getrusage, &.{ .integer, .address }),
     row(100, "times", time.times, &.{.address}),
+    row(202, "futex", futex.futex, &.{ .address, .integer, .integer, .address, .address, .integer }),
     row(201, "time", time.time, &.{.address}),
     row(228, "clock_gettime", time.clockGettime, &.{ .clock, .address }),
     row(229, "clock_getres", time.clockGetres, &.{ .clock, .address }),

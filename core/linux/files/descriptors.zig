@@ -235,7 +235,7 @@ pub fn fsync(k: *Kernel, a: Args) i64 {
             k.hostCall();
             return @bitCast(linux.fsync(file.file.fd));
         },
-        .host_directory, .text, .program, .synthetic_directory => return 0,
+        .host_directory, .text, .synthetic_directory => return 0,
         else => return fail(.INVAL),
     }
 }

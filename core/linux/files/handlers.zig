@@ -8,8 +8,9 @@ const status = @import("status.zig");
 const transfer = @import("transfer.zig");
 const row = call_module.row;
 
-pub const checkMapping = transfer.checkMapping;
-pub const readForMapping = transfer.readForMapping;
+pub const fileForMapping = transfer.fileForMapping;
+pub const isZeroDevice = transfer.isZeroDevice;
+pub const mayWriteThrough = transfer.mayWriteThrough;
 
 pub const rows = [_]call_module.Call{
     row(0, "read", transfer.read, &.{ .descriptor, .bytes_out, .size }),

@@ -10,6 +10,7 @@ const synthetic = @import("../synthetic.zig");
 const table = @import("table.zig");
 const transfer = @import("transfer.zig");
 const Args = kernel_module.Args;
+const HostFile = @import("../../host_file.zig").HostFile;
 const Kernel = kernel_module.Kernel;
 const fail = kernel_module.fail;
 
@@ -180,7 +181,9 @@ fn openSynthetic(k: *Kernel, node: *const synthetic.Node, target: *const Target,
         .link => return error.Loop,
         .program => {
             if (writes) return error.Denied;
-            return files.create(.{ .program = .{ .bytes = k.program_bytes } }, status_flags, path);
+            const file = k.program_file.?.retain();
+            errdefer file.release(files.allocator);
+            return files.create(.{ .host_file = .{ .file = file } }, status_flags, k.program_path);
         },
         .text, .generated => {
             if (writes) return error.Denied;
@@ -222,7 +225,7 @@ fn openHost(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode
         linux.S.IFREG => {
             if (target.place.must_be_directory) return error.NotDirectory;
             taken = true;
-            const file = try table.HostFile.create(k.files.allocator, fd);
+            const file = try HostFile.create(k.files.allocator, fd, path);
             errdefer file.release(k.files.allocator);
             return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, path);
         },

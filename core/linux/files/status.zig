@@ -112,10 +112,11 @@ fn ofNode(k: *Kernel, node: *const synthetic.Node, follow: bool, facts: *Facts) 
         .text => |text| madeUp(k, linux.S.IFREG | 0o444, if (node.always) 0 else text.len, inodeOf(node.path), .{ 0, 0 }),
         .generated => madeUp(k, linux.S.IFREG | 0o444, 0, inodeOf(node.path), .{ 0, 0 }),
         .link => madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 }),
-        .program => if (follow)
-            madeUp(k, linux.S.IFREG | 0o755, k.program_bytes.len, inodeOf(node.path), .{ 0, 0 })
-        else
-            madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 }),
+        .program => {
+            if (follow) return ofHost(k, k.program_file.?.fd, facts);
+            facts.* = madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 });
+            return 0;
+        },
         .stream => |number| {
             const description = k.files.get(number) orelse return fail(.NOENT);
             return ofDescription(k, description, facts);
@@ -132,7 +133,6 @@ fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Fact
         .output, .pipe_read, .pipe_write => facts.* = madeUp(k, linux.S.IFIFO | 0o600, 0, @intFromPtr(description) >> 4, .{ 0, 0 }),
         .device => |device| facts.* = ofDevice(k, device),
         .text => |text| facts.* = madeUp(k, linux.S.IFREG | 0o444, text.bytes.len, inodeOf(description.path), .{ 0, 0 }),
-        .program => |program| facts.* = madeUp(k, linux.S.IFREG | 0o755, program.bytes.len, inodeOf(description.path), .{ 0, 0 }),
         .synthetic_directory => |directory| facts.* = madeUp(k, linux.S.IFDIR | 0o555, 0, inodeOf(directory.path), .{ 0, 0 }),
     }
     return 0;

@@ -2,11 +2,14 @@
 const std = @import("std");
 const linux = std.os.linux;
 const kernel_module = @import("../kernel.zig");
+const host = @import("../../host.zig");
 const limits = @import("../../limits.zig");
 const table = @import("table.zig");
 const Args = kernel_module.Args;
 const Description = table.Description;
+const HostFile = @import("../../host_file.zig").HostFile;
 const Kernel = kernel_module.Kernel;
+const Piece = @import("../../memory/access.zig").Piece;
 const fail = kernel_module.fail;
 
 const SIGPIPE = 13;
@@ -63,7 +66,7 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
             },
             .terminal => return fail(.NXIO),
         },
-        inline .text, .program => |*text| return readText(text.bytes, &text.at, out, position),
+        .text => |*text| return readText(text.bytes, &text.at, out, position),
         .host_directory, .synthetic_directory => return fail(.ISDIR),
         .pipe_read => |pipe| {
             if (position != null) return fail(.SPIPE);
@@ -118,7 +121,7 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
                 if (k.waitForHost(-1, 0, null) == .interrupted) return fail(.INTR);
             }
         },
-        .text, .program, .pipe_read, .host_directory, .synthetic_directory => return fail(.BADF),
+        .text, .pipe_read, .host_directory, .synthetic_directory => return fail(.BADF),
     }
 }
 
@@ -139,15 +142,43 @@ fn writeFile(k: *Kernel, fd: i32, own: *u64, bytes: []const u8, position: Positi
 
 const Direction = enum { read, write };
 
+/// How much of guest memory that is not steady goes through a buffer of the VMM at once.
+const bounce_bytes = 4096;
+
+/// The host's kernel moves these files' bytes itself, so that the guest's memory need not be steady.
+fn isMovedByHost(description: *const Description) bool {
+    return switch (description.kind) {
+        .host_file, .host_stream => true,
+        else => false,
+    };
+}
+
+fn readInto(k: *Kernel, description: *Description, piece: Piece, position: Position) i64 {
+    if (piece.steady or isMovedByHost(description)) return readPiece(k, description, piece.bytes, position);
+    var buffer: [bounce_bytes]u8 = undefined;
+    const rc = readPiece(k, description, buffer[0..piece.bytes.len], position);
+    if (rc > 0) piece.copyFrom(buffer[0..@intCast(rc)]) catch return fail(.FAULT);
+    return rc;
+}
+
+fn writeFrom(k: *Kernel, description: *Description, piece: Piece, position: Position) i64 {
+    if (piece.steady or isMovedByHost(description)) return writePiece(k, description, piece.bytes, position);
+    var buffer: [bounce_bytes]u8 = undefined;
+    const bytes = buffer[0..piece.bytes.len];
+    piece.copyTo(bytes) catch return fail(.FAULT);
+    return writePiece(k, description, bytes, position);
+}
+
 /// Moves `length` bytes between guest memory and a file, piece by piece, until done or short.
 fn move(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, length: u64, position: Position) i64 {
     var done: u64 = 0;
     const wanted = @min(length, limits.transfer_max_bytes);
     while (done < wanted) {
         const intent = if (direction == .read) .write else .read;
-        const piece = k.memory.piece(address +% done, @intCast(wanted - done), intent) catch return if (done > 0) @intCast(done) else fail(.FAULT);
+        var piece = k.memory.piece(address +% done, @intCast(wanted - done), intent) catch return if (done > 0) @intCast(done) else fail(.FAULT);
+        if (!piece.steady and !isMovedByHost(description)) piece.bytes = piece.bytes[0..@min(piece.bytes.len, bounce_bytes)];
         const at: Position = if (position) |start| start + done else null;
-        const rc = if (direction == .read) readPiece(k, description, piece, at) else writePiece(k, description, piece, at);
+        const rc = if (direction == .read) readInto(k, description, piece, at) else writeFrom(k, description, piece, at);
         if (rc < 0) {
             if (done > 0) return @intCast(done);
             if (direction == .write and rc == fail(.PIPE)) k.raiseSignal(SIGPIPE);
@@ -155,7 +186,7 @@ fn move(k: *Kernel, description: *Description, comptime direction: Direction, ad
         }
         done += @intCast(rc);
         // A short read is what there was; a short write of a stream goes on, as a blocking write does.
-        if (rc < piece.len and (direction == .read or rc == 0)) break;
+        if (rc < piece.bytes.len and (direction == .read or rc == 0)) break;
         if (direction == .read and isStream(description)) break;
     }
     return @intCast(done);
@@ -284,7 +315,7 @@ fn copyBetween(k: *Kernel, from: *Description, to: *Description, offset_address:
 fn unread(from: *Description, count: u64, own_position: bool) void {
     if (!own_position) return;
     switch (from.kind) {
-        inline .host_file, .text, .program => |*file| file.at -= count,
+        inline .host_file, .text => |*file| file.at -= count,
         else => {},
     }
 }
@@ -293,7 +324,7 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
     const to = writable(k, a[0]) orelse return fail(.BADF);
     const from = readable(k, a[1]) orelse return fail(.BADF);
     switch (from.kind) {
-        .host_file, .text, .program => {},
+        .host_file, .text => {},
         else => return fail(.INVAL),
     }
     if (to.status_flags & table.O_APPEND != 0) return fail(.INVAL);
@@ -315,7 +346,7 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
             k.hostCall();
             return negative(linux.lseek(directory.fd, offset, @intCast(a[2] & 0xff)));
         },
-        inline .text, .program => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
+        .text => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
         .synthetic_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
         .device => return 0,
         .host_stream => |stream| {
@@ -339,27 +370,50 @@ fn seekIn(at: *u64, size: u64, offset: i64, whence: u64) i64 {
     return target;
 }
 
-/// Reads a file for a private mapping of it.
-pub fn readForMapping(k: *Kernel, fd: i32, offset: u64, out: []u8) i64 {
-    const description = k.files.get(fd) orelse return fail(.BADF);
-    const position = positionOf(offset) orelse return fail(.OVERFLOW);
+/// The file of a mapping to be made, with a reference for the caller; null and a negative errno when it may not be mapped
+/// so. Texts that the VMM makes up get a file of their own.
+pub fn fileForMapping(k: *Kernel, fd: i32, protection: u64, shared: bool, errno: *i64) ?*HostFile {
+    const found = mappable(k, fd, protection, shared) catch |failure| {
+        errno.* = fail(switch (failure) {
+            error.NotOpen => .BADF,
+            error.Denied => .ACCES,
+            error.NotMappable => .NODEV,
+            error.OutOfMemory, error.HostFailure => .NOMEM,
+        });
+        return null;
+    };
+    return found;
+}
+
+const MappingError = error{ NotOpen, Denied, NotMappable, OutOfMemory, HostFailure };
+
+fn mappable(k: *Kernel, fd: i32, protection: u64, shared: bool) MappingError!*HostFile {
+    const description = k.files.get(fd) orelse return error.NotOpen;
+    if (!description.mayRead()) return error.Denied;
+    const writes = protection & 2 != 0;
+    if (shared and writes and !description.mayWrite()) return error.Denied;
     return switch (description.kind) {
-        .host_file, .text, .program => readPiece(k, description, out, position),
-        .device => |device| if (device == .zero) 0 else fail(.NODEV),
-        else => fail(.NODEV),
+        .host_file => |file| file.file.retain(),
+        .text => |text| blk: {
+            k.hostCall();
+            const memfd: i32 = @intCast(try host.check(linux.memfd_create("pristine-text", linux.MFD.CLOEXEC)));
+            const file = try HostFile.create(k.files.allocator, memfd, description.path);
+            errdefer file.release(k.files.allocator);
+            if (linux.pwrite(memfd, text.bytes.ptr, text.bytes.len, 0) != text.bytes.len) return error.HostFailure;
+            break :blk file;
+        },
+        else => error.NotMappable,
     };
 }
 
-/// Whether a file may be mapped so: 0 or a negative errno. A shared writable mapping would have to write back.
-pub fn checkMapping(k: *Kernel, fd: i32, protection: u64, flags: u64) i64 {
-    const description = k.files.get(fd) orelse return fail(.BADF);
-    if (!description.mayRead()) return fail(.ACCES);
-    const shared = flags & 3 == 1;
-    const writes = protection & 2 != 0;
-    if (shared and writes) return if (description.mayWrite()) fail(.NODEV) else fail(.ACCES);
-    return switch (description.kind) {
-        .host_file, .text, .program => 0,
-        .device => |device| if (device == .zero) 0 else fail(.NODEV),
-        else => fail(.NODEV),
-    };
+/// Whether a descriptor is /dev/zero, a mapping of which is anonymous memory.
+pub fn isZeroDevice(k: *Kernel, fd: i32) bool {
+    const description = k.files.get(fd) orelse return false;
+    return description.kind == .device and description.kind.device == .zero;
+}
+
+/// Whether a shared mapping of the descriptor's file may be written.
+pub fn mayWriteThrough(k: *Kernel, fd: i32) bool {
+    const description = k.files.get(fd) orelse return false;
+    return description.mayWrite();
 }
