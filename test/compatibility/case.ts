@@ -28,6 +28,11 @@ export interface Case {
   readonly difference?: string;
 }
 
+/** What is not there, and many programs need. */
+export const noProcesses = "there are no child processes and no execve yet";
+export const noThreads = "there are no threads yet";
+export const noSockets = "there are no sockets yet";
+
 export type Options = Partial<Omit<Case, "package" | "path" | "args">>;
 export type Row = readonly [args: readonly string[], options?: Options];
 

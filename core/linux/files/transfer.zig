@@ -331,27 +331,31 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
     return copyBetween(k, from, to, a[2], a[3]);
 }
 
+/// SEEK_HOLE, the last that there is.
+const whence_max = 4;
+
 pub fn lseek(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     const offset: i64 = @bitCast(a[1]);
+    if (a[2] > whence_max) return fail(.INVAL);
     switch (description.kind) {
         .host_file => |*file| {
             if (a[2] == linux.SEEK.SET or a[2] == linux.SEEK.CUR) return seekIn(&file.at, 0, offset, a[2]);
             k.hostCall();
-            const rc = negative(linux.lseek(file.file.fd, offset, @intCast(a[2] & 0xff)));
+            const rc = negative(linux.lseek(file.file.fd, offset, @intCast(a[2])));
             if (rc >= 0) file.at = @intCast(rc);
             return rc;
         },
         .host_directory => |directory| {
             k.hostCall();
-            return negative(linux.lseek(directory.fd, offset, @intCast(a[2] & 0xff)));
+            return negative(linux.lseek(directory.fd, offset, @intCast(a[2])));
         },
         .text => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
         .synthetic_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
         .device => return 0,
         .host_stream => |stream| {
             k.hostCall();
-            return negative(linux.lseek(stream.fd, offset, @intCast(a[2] & 0xff)));
+            return negative(linux.lseek(stream.fd, offset, @intCast(a[2])));
         },
         .output, .pipe_read, .pipe_write => return fail(.SPIPE),
     }

@@ -1,5 +1,5 @@
 /** Compilers, linkers, version control and cryptography. */
-import { type Case, program, programs, type Row } from "../case.ts";
+import { type Case, noProcesses, noThreads, program, programs, type Row } from "../case.ts";
 
 /** A repository belongs to whoever made it, and a guest is user 1000 unless it may do everything. */
 const gitEnvironment = {
@@ -42,13 +42,13 @@ const git = program("git", "/usr/bin/git", [
   inRepository(["blame", "-l", "HEAD", "--", "notes"]),
   inRepository(["grep", "-n", "--threads=1", "first"]),
   inRepository(["branch", "-a", "-v"]),
-  inRepository(["fsck", "--no-progress"]),
+  inRepository(["fsck", "--no-progress"], { difference: noProcesses }),
   inRepository(["describe", "--tags"]),
   inRepository(["archive", "--format=tar", "HEAD"]),
   inRepository(["config", "--list", "--local"]),
   inRepository(["rev-parse", "nothing"]),
   inRepository(["add", "."], changing),
-  inRepository(["commit", "-a", "-q", "-m", "Another", "--no-verify"], { ...changing, difference: "there are no child processes yet" }),
+  inRepository(["commit", "-a", "-q", "-m", "Another", "--no-verify"], { ...changing, difference: noProcesses }),
   inRepository(["checkout", "-q", "-f", "side"], changing),
   inRepository(["stash", "list"]),
   inRepository(["update-ref", "refs/heads/new", "HEAD"], { writes: true }),
@@ -75,9 +75,7 @@ const compilers = [
       },
     ],
   ]),
-  ...program("gcc-12", "/usr/bin/gcc-12", [
-    [["-c", "program.c"], { name: "gcc -c", writes: true, difference: "there are no child processes yet" }],
-  ]),
+  ...program("gcc-12", "/usr/bin/gcc-12", [[["-###", "-S", "program.c"]]]),
   ...program("tcc", "/usr/bin/tcc", [
     [["-c", "program.c"], { writes: true }],
     [["-run", "-"], { name: "tcc -run", stdin: '#include <stdio.h>\nint main(void) { printf("%d\\n", 6 * 7); return 5; }\n' }],
@@ -105,7 +103,7 @@ const rust = [
     [["-j1", "--sort", "path", "one", "folder", "many"], { name: "rg of folders (Rust)" }],
     [["(", "text"], { name: "rg with a wrong pattern (Rust)" }],
   ]),
-  ...program("fd-find", "/usr/bin/fdfind", [[["-j1", "two", "folder"], { name: "fd (Rust)", difference: "there are no threads yet" }]]),
+  ...program("fd-find", "/usr/bin/fdfind", [[["-j1", "two", "folder"], { name: "fd (Rust)", difference: noThreads }]]),
   ...program("hyperfine", "/usr/bin/hyperfine", [[["--version"], { name: "hyperfine --version (Rust)" }]]),
 ];
 

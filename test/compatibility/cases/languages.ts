@@ -1,5 +1,5 @@
 /** Interpreters. Longer programs lie in `programs/`. */
-import { type Case, program, type Row } from "../case.ts";
+import { type Case, noProcesses, noSockets, noThreads, program, type Row } from "../case.ts";
 
 const c = (code: string, options: Row[1]): Row => [["-c", code], options];
 
@@ -28,15 +28,15 @@ const python = program("python3.11-minimal", "/usr/bin/python3.11", [
   }),
   c("import os; pid = os.fork(); os._exit(0) if pid == 0 else print(os.waitpid(pid, 0)[1])", {
     name: "fork",
-    difference: "there are no child processes yet",
+    difference: noProcesses,
   }),
   c("import subprocess; print(subprocess.run(['/bin/echo', 'x'], capture_output=True).stdout)", {
     name: "subprocess",
-    difference: "there are no child processes yet",
+    difference: noProcesses,
   }),
   c("import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[0])", {
     name: "listening socket",
-    difference: "there are no sockets yet",
+    difference: noSockets,
   }),
   [["programs/text.py"]],
   [["programs/arithmetic.py"]],
@@ -57,7 +57,8 @@ const pythonLibrary = program("libpython3.11-stdlib", "/usr/bin/python3.11", [
   [["programs/system.py", "argument"]],
   [["-m", "zipfile", "-c", "archive.zip", "folder/", "csv"], { writes: true }],
   [["-m", "tarfile", "-l", "missing.tar"]],
-  [["programs/threads.py"], { difference: "there are no threads yet" }],
+  [["programs/asyncio_sleeps.py"], { difference: noSockets }],
+  [["programs/threads.py"], { difference: noThreads }],
 ]);
 
 const perl = [
@@ -70,7 +71,7 @@ const perl = [
       { name: "perl lists", light: true },
     ],
     [["-e", "my @a = map { { n => $_ } } 1 .. 200000; print scalar(@a)"], { name: "perl memory" }],
-    [["-e", "print `echo x`"], { name: "perl backticks", difference: "there are no child processes yet" }],
+    [["-e", "print `echo x`"], { name: "perl backticks", difference: noProcesses }],
   ]),
   ...program("perl", "/usr/bin/perl", [[["programs/work.pl"]]]),
 ];
@@ -94,19 +95,19 @@ const others = [
     [["-e", "puts 1 + 1"], { name: "ruby -e" }],
     [["programs/work.rb"]],
     [["-e", "raise 'uncaught'"], { name: "ruby exception" }],
-    [["-e", "puts `echo x`"], { name: "ruby backticks", difference: "there are no child processes yet" }],
+    [["-e", "puts `echo x`"], { name: "ruby backticks", difference: noProcesses }],
   ]),
   ...program("php8.2-cli", "/usr/bin/php8.2", [
     [["-n", "-r", "echo 1 + 1, PHP_EOL;"], { name: "php -r" }],
     [["programs/work.php"]],
     [["-r", "throw new Exception('uncaught');"], { name: "php exception" }],
   ]),
-  ...program("tcl8.6", "/usr/bin/tclsh8.6", [[["programs/work.tcl"], { difference: "there are no threads yet" }]]),
+  ...program("tcl8.6", "/usr/bin/tclsh8.6", [[["programs/work.tcl"], { difference: noThreads }]]),
   ...program("guile-3.0", "/usr/bin/guile-3.0", [
-    [["--no-auto-compile", "programs/work.scm"], { read: ["/usr/lib/guile"] }],
+    [["--no-auto-compile", "programs/work.scm"], { difference: noThreads }],
     [["-c", "(display (+ 1 2))"], { name: "guile -c" }],
   ]),
-  ...program("nodejs", "/usr/bin/node", [[["programs/work.js"], { difference: "there are no threads yet" }]]),
+  ...program("nodejs", "/usr/bin/node", [[["programs/work.js"], { difference: noThreads }]]),
   ...program("sqlite3", "/usr/bin/sqlite3", [
     [
       [":memory:", "create table t (a, b); insert into t values (1, 'x'), (2, 'y'); select sum(a), group_concat(b) from t;"],

@@ -1,5 +1,5 @@
 /** Shells, with builtins alone: a machine has no child processes yet. */
-import { type Case, program, type Row } from "../case.ts";
+import { type Case, noProcesses, program, type Row } from "../case.ts";
 
 /** What any POSIX shell does by itself. */
 const posix: Row[] = [
@@ -21,8 +21,8 @@ const posix: Row[] = [
   [["-c", "umask 027; umask; ulimit -n >/dev/null && echo limits; type cd"], { name: "umask and ulimit" }],
   [["-c", "set -u; echo $undefined"], { name: "undefined variable" }],
   [["-c", "if; then"], { name: "syntax error" }],
-  [["-c", "/nowhere/program"], { name: "program that is not there", difference: "there are no child processes yet" }],
-  [["-c", "echo a | read x; echo $(echo b)"], { name: "pipe and substitution", difference: "there are no child processes yet" }],
+  [["-c", "/nowhere/program"], { name: "program that is not there", difference: noProcesses }],
+  [["-c", "echo a | read x; echo $(echo b)"], { name: "pipe and substitution", difference: noProcesses }],
 ];
 
 const bash: Row[] = [
@@ -51,7 +51,7 @@ const named = (rows: Row[], shell: string): Row[] =>
 /** Scripts with an interpreter line; `scripts/` has them. */
 const scripts = [
   ...program("dash", "./scripts/script.sh", [[["one", "two words"], { name: "#!/bin/dash script", light: true }]]),
-  ...program("bash", "./scripts/script-env.sh", [[["argument"], { name: "#!/usr/bin/env bash script" }]]),
+  ...program("bash", "./scripts/script-env.sh", [[["argument"], { name: "#!/usr/bin/env bash script", difference: noProcesses }]]),
   ...program("python3.11-minimal", "./scripts/script.py", [[["x"], { name: "#!/usr/bin/python3.11 -E script" }]]),
   ...program("busybox-static", "./scripts/script-static.sh", [[[], { name: "#!/bin/busybox sh script" }]]),
   ...program("perl-base", "./scripts/script.pl", [[["a", "b"], { name: "#!/usr/bin/perl -w script" }]]),

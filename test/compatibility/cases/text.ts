@@ -1,5 +1,5 @@
 /** Tools for text and files outside coreutils. */
-import { type Case, program, programs } from "../case.ts";
+import { type Case, noProcesses, noThreads, program, programs } from "../case.ts";
 
 const grep = program("grep", "/usr/bin/grep", [
   [["-n", "seven", "other"], { light: true }],
@@ -26,7 +26,7 @@ const awk = [
     [['BEGIN { printf "%s %.10g %s\\n", strftime("%F", 0, 1), sin(1), gensub(/b/, "X", "g", "abcb") }'], { name: "gawk functions" }],
     [['BEGIN { while ((getline line < "csv") > 0) print toupper(line); exit 3 }'], { name: "gawk getline and exit" }],
     [["-M", "BEGIN { print 2 ^ 200 }"], { name: "gawk bignum" }],
-    [['BEGIN { print "b\\na" | "sort" }'], { name: "gawk writing to a command", difference: "there are no child processes yet" }],
+    [['BEGIN { print "b\\na" | "sort" }'], { name: "gawk writing to a command", difference: noProcesses }],
   ]),
   ...program("mawk", "/usr/bin/mawk", [
     [["-F,", '{ printf "%s=%d\\n", $1, $2 }', "csv"], { name: "mawk fields" }],
@@ -39,7 +39,7 @@ const archives = [
     [["-cf", "-", "--numeric-owner", "folder", "link"], { name: "tar to standard output" }],
     [["-cvf", "archive.tar", "--sort=name", "folder", "csv"], { writes: true }],
     [["-tf", "missing.tar"]],
-    [["-czf", "archive.tar.gz", "folder"], { name: "tar through gzip", writes: true, difference: "there are no child processes yet" }],
+    [["-czf", "archive.tar.gz", "folder"], { name: "tar through gzip", writes: true, difference: noProcesses }],
   ]),
   ...program("gzip", "/usr/bin/gzip", [
     [["-c", "-9", "text"]],
@@ -50,7 +50,7 @@ const archives = [
   ...program("xz-utils", "/usr/bin/xz", [
     [["-c", "-T1", "large"]],
     [["-T1", "text"], { writes: true }],
-    [["-T2", "-c", "large"], { difference: "there are no threads yet" }],
+    [["-T2", "-c", "large"], { difference: noThreads }],
   ]),
   ...program("zstd", "/usr/bin/zstd", [[["--single-thread", "--no-asyncio", "-q", "-c", "large"]]]),
   ...program("lz4", "/usr/bin/lz4", [[["-q", "-c", "large"]]]),
@@ -108,7 +108,7 @@ const others = [
     [["getent", "passwd", "root"]],
     [["getconf", "PAGESIZE"]],
     [["locale"]],
-    [["ldd", "/bin/ls"], { difference: "there are no child processes yet" }],
+    [["ldd", "/bin/ls"], { difference: noProcesses }],
   ]),
   ...program("libc-bin", "/sbin/ldconfig", [[["-p"], { name: "ldconfig -p (static)", light: true }]]),
   ...program("libc6", "/lib64/ld-linux-x86-64.so.2", [[["/bin/echo", "through", "the", "loader"]]]),
