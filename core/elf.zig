@@ -200,8 +200,6 @@ pub const Result = union(enum) {
 };
 
 pub const Options = struct {
-    /// Accept programs that name an interpreter.
-    dynamic: bool = false,
     /// The length of the whole file, of which only the beginning is given.
     file_bytes: ?u64 = null,
 };
@@ -321,10 +319,6 @@ pub fn Parser(comptime canary: Canary) type {
             }
             const path = std.mem.sliceTo(bytes, 0);
             if (path.len == 0) return self.refuse(.bad_interpreter, 0);
-            if (!self.options.dynamic) {
-                self.refusal = .{ .reason = .dynamic, .text = path };
-                return error.Refused;
-            }
             return path;
         }
 

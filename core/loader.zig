@@ -140,10 +140,10 @@ fn outOfHostMemory(record: *errors.Record) error{Failed} {
 pub fn load(machine: *Machine, name: []const u8, argv: []const []const u8, env: []const []const u8, record: *errors.Record) error{Failed}!void {
     try initial_stack.checkArguments(argv, env, record);
     const program = machine.program;
-    const interpreter: ?*Program = if (program.interpreter()) |path| found: {
-        grantLibraries(machine, path, env) catch return outOfHostMemory(record);
-        break :found try openInterpreter(machine, path, record);
-    } else null;
+    machine.kernel.program_file = program.file;
+    machine.kernel.program_path = program.file.path;
+    grantNeeded(machine, name, env) catch return outOfHostMemory(record);
+    const interpreter: ?*Program = if (program.interpreter()) |path| try openInterpreter(machine, path, record) else null;
     defer if (interpreter) |some| some.release(machine.allocator);
     place(machine, interpreter) catch return tooSmall(machine, "program does", record);
     const base = if (interpreter) |some| some.bias +% some.image.page_start else 0;
@@ -157,12 +157,18 @@ fn tooSmall(machine: *Machine, comptime what: []const u8, record: *errors.Record
     return error.Failed;
 }
 
-/// A program may read what it needs to start, whatever it is permitted.
-fn grantLibraries(machine: *Machine, interpreter: []const u8, env: []const []const u8) error{OutOfMemory}!void {
+/// A program may read itself and what it needs to start, whatever it is permitted; `name` is its script, if it is one's
+/// interpreter.
+fn grantNeeded(machine: *Machine, name: []const u8, env: []const []const u8) error{OutOfMemory}!void {
     const scope = machine.kernel.files.scope;
     if (scope.permissions.read.all) return;
-    const file = machine.program.file;
-    scope.permissions.needed = try shared_libraries.find(scope.arena.allocator(), file.fd, file.path, interpreter, env);
+    const program = machine.program;
+    scope.permissions.needed = try shared_libraries.find(scope.arena.allocator(), .{
+        .fd = program.file.fd,
+        .path = program.file.path,
+        .script = name,
+        .interpreter = program.interpreter(),
+    }, env);
 }
 
 /// The dynamic loader, by the guest's own path of it.

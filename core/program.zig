@@ -51,11 +51,10 @@ pub const Program = struct {
     }
 
     fn parse(self: *Program, head: []const u8, refusal: *elf.Refusal) error{Refused}!void {
-        switch (elf.parse(head, .{ .dynamic = true, .file_bytes = self.size })) {
+        switch (elf.parse(head, .{ .file_bytes = self.size })) {
             .image => |image| self.image = image,
             .refused => |why| {
                 refusal.* = why;
-                refusal.text = "";
                 return error.Refused;
             },
         }

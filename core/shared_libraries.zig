@@ -27,15 +27,28 @@ const default_folders = [_][]const u8{ "/lib", "/usr/lib", "/lib64", "/usr/lib64
 
 pub const Error = error{OutOfMemory};
 
-/// Host paths, free of links, of everything that `program` needs. They and all that is needed meanwhile are in `arena`.
-pub fn find(arena: std.mem.Allocator, program_fd: i32, program_path: []const u8, interpreter: []const u8, env: []const []const u8) Error![]const []const u8 {
+/// A program that is about to start.
+pub const Start = struct {
+    fd: i32,
+    path: []const u8,
+    /// What it was started as: itself, or the script whose interpreter it is.
+    script: []const u8,
+    /// Its dynamic loader.
+    interpreter: ?[]const u8,
+};
+
+/// Host paths of everything that the program needs, and of the links that lead there. They and all that is needed
+/// meanwhile are in `arena`.
+pub fn find(arena: std.mem.Allocator, start: Start, env: []const []const u8) Error![]const []const u8 {
     var finder: Finder = .{ .arena = arena, .environment = environmentFolders(env) };
-    try finder.grantFile(program_path);
+    try finder.grantFile(start.path);
+    if (!std.mem.eql(u8, start.script, start.path)) try finder.grantFile(start.script);
+    const interpreter = start.interpreter orelse return finder.granted.items;
     try finder.grantFile(interpreter);
     try finder.grantFile(cache_path);
     finder.cache = try readWhole(arena, cache_path, cache_max_bytes);
     if (std.mem.indexOf(u8, std.fs.path.basename(interpreter), "musl") != null) try finder.readMuslFolders(interpreter);
-    try finder.visit(program_fd, std.fs.path.dirname(program_path) orelse "/");
+    try finder.visit(start.fd, std.fs.path.dirname(start.path) orelse "/");
     return finder.granted.items;
 }
 

@@ -27,7 +27,7 @@ pub fn make(machine: *Machine, config: *const Config, record: *errors.Record) er
     try connect(machine, 0, config.stdin, record);
     try connect(machine, 1, config.stdout, record);
     try connect(machine, 2, config.stderr, record);
-    try describe(kernel, machine, config, record);
+    try describe(kernel, config, record);
     if (config.read.all and config.write.all) {
         kernel.identity.uid = linux.geteuid();
         kernel.identity.gid = linux.getegid();
@@ -115,10 +115,8 @@ fn connect(machine: *Machine, number: u32, stream: i32, record: *errors.Record) 
 }
 
 /// What /proc/self tells of the program.
-fn describe(kernel: *kernel_module.Kernel, machine: *Machine, config: *const Config, record: *errors.Record) error{Failed}!void {
+fn describe(kernel: *kernel_module.Kernel, config: *const Config, record: *errors.Record) error{Failed}!void {
     const arena = kernel.files.scope.arena.allocator();
-    kernel.program_path = machine.program.file.path;
-    kernel.program_file = machine.program.file;
     var line: std.ArrayList(u8) = .empty;
     for (config.argv) |argument| {
         line.appendSlice(arena, argument) catch return streams.outOfMemory(record);

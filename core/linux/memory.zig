@@ -20,7 +20,9 @@ const MAP_SHARED = 0x01;
 const MAP_TYPE = 0x0f;
 const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
+const MAP_32BIT = 0x40;
 const MAP_NORESERVE = 0x4000;
+const MAP_HUGETLB = 0x4_0000;
 const MAP_FIXED_NOREPLACE = 0x10_0000;
 
 pub fn rightsOf(protection: u64) Rights {
@@ -49,7 +51,9 @@ pub fn mmap(k: *Kernel, a: Args) i64 {
     const bytes = pagesOf(length) orelse return fail(if (length == 0) .INVAL else .NOMEM);
     const fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
     if (kind == 2 and protection & PROT_WRITE != 0 and flags & MAP_NORESERVE == 0 and overcommits(k, bytes)) return fail(.NOMEM);
-    const start = place(k.space, hint, bytes, fixed) orelse return fail(if (fixed and hint % page != 0) .INVAL else .NOMEM);
+    // No huge pages are set aside, as on a machine that has none to give.
+    if (flags & MAP_HUGETLB != 0) return fail(.NOMEM);
+    const start = place(k.space, hint, bytes, fixed, flags & MAP_32BIT != 0) orelse return fail(if (fixed and hint % page != 0) .INVAL else .NOMEM);
     if (fixed) {
         if (start < limits.mmap_min_address) return fail(.PERM);
         if (flags & MAP_FIXED_NOREPLACE != 0 and !k.space.vmas.isFree(start, start + bytes)) return fail(.EXIST);
@@ -71,10 +75,12 @@ pub fn mmap(k: *Kernel, a: Args) i64 {
 }
 
 /// Where a mapping goes: at a fixed address or a free hint, else the highest free place.
-fn place(space: *AddressSpace, hint: u64, bytes: u64, fixed: bool) ?u64 {
+fn place(space: *AddressSpace, hint: u64, bytes: u64, fixed: bool, low: bool) ?u64 {
     if (fixed) return if (hint % page == 0 and inUserSpace(hint, bytes)) hint else null;
     const wanted = std.mem.alignBackward(u64, hint, page);
     if (wanted >= limits.mmap_min_address and inUserSpace(wanted, bytes) and space.vmas.isFree(wanted, wanted + bytes)) return wanted;
+    const low_end = 2 * limits.GiB;
+    if (low) return space.vmas.findFree(bytes, page, low_end);
     const alignment: u64 = if (bytes >= limits.window_size) limits.window_size else page;
     return space.vmas.findFree(bytes, alignment, layout.mmap_top);
 }
@@ -198,7 +204,7 @@ fn move(k: *Kernel, vma: vma_module.Vma, old: u64, old_bytes: u64, new_bytes: u6
         if (address < old + old_bytes and old < address + new_bytes) return fail(.INVAL);
         k.space.unmap(address, address + new_bytes) catch return fail(.NOMEM);
         break :blk address;
-    } else place(k.space, 0, new_bytes, false) orelse return fail(.NOMEM);
+    } else place(k.space, 0, new_bytes, false, false) orelse return fail(.NOMEM);
     var moved = vma;
     moved.start = target;
     moved.end = target + new_bytes;

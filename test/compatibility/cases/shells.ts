@@ -56,7 +56,7 @@ const scripts = [
   ...program("busybox-static", "./scripts/script-static.sh", [[[], { name: "#!/bin/busybox sh script" }]]),
   ...program("perl-base", "./scripts/script.pl", [[["a", "b"], { name: "#!/usr/bin/perl -w script" }]]),
   ...program("mawk", "./scripts/script.awk", [[["csv"], { name: "#!/usr/bin/mawk -f script" }]]),
-  ...program("dash", "./scripts/script-nested", [[["deep"], { name: "#! line that names another script" }]]),
+  ...program("debianutils", "./scripts/script-nested", [[["deep"], { name: "#! line that names another script" }]]),
 ];
 
 export const shells: Case[] = [

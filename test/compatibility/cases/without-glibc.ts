@@ -1,5 +1,8 @@
-/** Debian's static busybox, which needs no loader and no library. */
+/** Programs without glibc: Debian's static busybox, and samples linked with musl's shared library. */
+import { join } from "node:path";
 import { type Case, program } from "../case.ts";
+
+const guest = (name: string) => join(import.meta.dir, "../../../zig-out/guests", name);
 
 export const busybox: Case[] = program("busybox-static", "/bin/busybox", [
   [["echo", "-e", "a\\tb"], { light: true }],
@@ -62,3 +65,15 @@ export const busybox: Case[] = program("busybox-static", "/bin/busybox", [
   [["sh", "-c", "i=0; while [ $i -lt 50 ]; do i=$((i+1)); done; echo $i $((i % 7))"], { light: true }],
   [["ash", "-c", "for f in folder/*; do [ -d $f ] && echo $f; done; read x < csv; echo $x"]],
 ]);
+
+export const musl: Case[] = [
+  ...program("musl", guest("files-dynamic"), [
+    [["read", "csv"], { light: true }],
+    [["list", "many"]],
+    [["stat", "text", "folder"]],
+    [["map", "noise"]],
+    [["write", "new", "text"], { writes: true }],
+    [["read", "missing"]],
+  ]),
+  ...program("musl", guest("sort-dynamic"), [[["50"]]]),
+];
