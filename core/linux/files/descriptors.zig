@@ -258,6 +258,22 @@ pub fn fallocate(k: *Kernel, a: Args) i64 {
     return @bitCast(linux.fallocate(description.kind.host_file.file.fd, @bitCast(@as(u32, @truncate(a[1]))), @bitCast(a[2]), @bitCast(a[3])));
 }
 
+/// Advice changes nothing a program can see; only its arguments are looked at.
+pub fn fadvise64(k: *Kernel, a: Args) i64 {
+    const advice_max = 5;
+    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    switch (description.kind) {
+        .pipe_read, .pipe_write, .output, .host_stream => return fail(.SPIPE),
+        else => {},
+    }
+    return if (a[3] > advice_max) fail(.INVAL) else 0;
+}
+
+/// What asks a descriptor for the socket that it is: none is one.
+pub fn notSocket(k: *Kernel, a: Args) i64 {
+    return if (k.files.get(descriptorOf(a[0])) == null) fail(.BADF) else fail(.NOTSOCK);
+}
+
 pub fn fchmod(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
