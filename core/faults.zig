@@ -20,6 +20,7 @@ pub const SIGILL = 4;
 pub const SIGTRAP = 5;
 pub const SIGBUS = 7;
 pub const SIGFPE = 8;
+pub const SIGKILL = 9;
 pub const SIGSEGV = 11;
 
 const SI_KERNEL = 0x80;

@@ -39,6 +39,15 @@ pub const HostFile = struct {
         return if (rc < 0) 0 else facts.size;
     }
 
+    pub const Identity = struct { major: u32 = 0, minor: u32 = 0, inode: u64 = 0 };
+
+    /// What tells the file from others on the host.
+    pub fn identity(self: *const HostFile) Identity {
+        var facts: linux.Statx = undefined;
+        const rc: isize = @bitCast(linux.statx(self.fd, "", linux.AT.EMPTY_PATH, .{ .INO = true }, &facts));
+        return if (rc < 0) .{} else .{ .major = facts.dev_major, .minor = facts.dev_minor, .inode = facts.ino };
+    }
+
     /// Reads until `out` is full or the file ends; how much there was. The host reads into guest memory as well as into
     /// its own: what cannot be written ends the reading.
     pub fn readAt(self: *const HostFile, out: []u8, offset: u64) usize {

@@ -140,21 +140,28 @@ fn outOfHostMemory(record: *errors.Record) error{Failed} {
 pub fn load(machine: *Machine, name: []const u8, argv: []const []const u8, env: []const []const u8, record: *errors.Record) error{Failed}!void {
     try initial_stack.checkArguments(argv, env, record);
     const program = machine.program;
-    machine.kernel.program_file = program.file;
-    machine.kernel.program_path = program.file.path;
     grantNeeded(machine, name, env) catch return outOfHostMemory(record);
     const interpreter: ?*Program = if (program.interpreter()) |path| try openInterpreter(machine, path, record) else null;
     defer if (interpreter) |some| some.release(machine.allocator);
-    place(machine, interpreter) catch return tooSmall(machine, "program does", record);
-    const base = if (interpreter) |some| some.bias +% some.image.page_start else 0;
-    const rsp = initial_stack.build(machine, .{ .name = name, .interpreter_base = base }, argv, env) catch return tooSmall(machine, "program's arguments do", record);
-    machine.saved = .{ .rip = if (interpreter) |some| some.entry else program.entry, .rsp = rsp, .rflags = 0x202 };
+    program.setCommandLine(machine.allocator, argv) catch return outOfHostMemory(record);
+    start(machine, interpreter, name, argv, env) catch {
+        const memory = machine.frames.frames_max * page;
+        _ = record.format(.OUT_OF_MEMORY, "the program does not fit into {d} KiB of memory", .{memory / 1024}, "raise `memory` (--memory)", .{ .limit = memory });
+        return error.Failed;
+    };
 }
 
-fn tooSmall(machine: *Machine, comptime what: []const u8, record: *errors.Record) error{Failed} {
-    const memory = machine.frames.frames_max * page;
-    _ = record.format(.OUT_OF_MEMORY, "the " ++ what ++ " not fit into {d} KiB of memory", .{memory / 1024}, "raise `memory` (--memory)", .{ .limit = memory });
-    return error.Failed;
+/// Maps the machine's program, which is in nobody's way, and sets the first registers.
+pub fn start(machine: *Machine, interpreter: ?*Program, name: []const u8, argv: []const []const u8, env: []const []const u8) !void {
+    const program = machine.program;
+    const kernel = &machine.kernel;
+    kernel.program_file = program.file;
+    kernel.program_path = program.file.path;
+    kernel.command_line = program.command_line;
+    try place(machine, interpreter);
+    const base = if (interpreter) |some| some.bias +% some.image.page_start else 0;
+    const rsp = try initial_stack.build(machine, .{ .name = name, .interpreter_base = base }, argv, env);
+    machine.saved = .{ .rip = if (interpreter) |some| some.entry else program.entry, .rsp = rsp, .rflags = 0x202 };
 }
 
 /// A program may read itself and what it needs to start, whatever it is permitted; `name` is its script, if it is one's
@@ -228,21 +235,21 @@ fn placeImage(space: *AddressSpace, program: *Program, base: u64) !void {
 }
 
 fn placeSegment(space: *AddressSpace, program: *const Program, segment: elf.Segment) !void {
-    const start = segment.pageStart() +% program.bias;
+    const first = segment.pageStart() +% program.bias;
     const end = segment.pageEnd() +% program.bias;
     // Segments may share a page; the later one has its way, with what the file holds around it.
-    try space.unmap(start, end);
+    try space.unmap(first, end);
     const rights: Rights = .{ .read = segment.flags.read, .write = segment.flags.write, .execute = segment.flags.execute };
     const window = segment.fileWindow(program.size);
-    const file_end = std.mem.alignForward(u64, start + window.length, page);
+    const file_end = std.mem.alignForward(u64, first + window.length, page);
     if (window.length > 0) {
-        try space.map(.{ .start = start, .end = file_end, .rights = rights, .kind = .program, .file = program.file, .file_offset = window.offset });
+        try space.map(.{ .start = first, .end = file_end, .rights = rights, .kind = .program, .file = program.file, .file_offset = window.offset });
     }
     if (file_end < end) try space.map(.{ .start = file_end, .end = end, .rights = rights, .kind = .anonymous });
     // Behind what the segment has of the file its memory is zero, to the end of that page too.
     if (segment.memsz <= segment.filesz or window.length == 0) return;
     const zeros: [page]u8 = @splat(0);
-    const tail = start + window.length;
+    const tail = first + window.length;
     if (tail < file_end) try space.writeAnyRights(tail, zeros[0..@intCast(file_end - tail)]);
 }
 

@@ -8,6 +8,7 @@ const linux = std.os.linux;
 const assert = std.debug.assert;
 const clock_module = @import("clock.zig");
 const errors = @import("errors.zig");
+const exec = @import("linux/exec.zig");
 const faults = @import("faults.zig");
 const host = @import("host.zig");
 const interrupt_module = @import("interrupt.zig");
@@ -15,6 +16,7 @@ const kernel_module = @import("linux/kernel.zig");
 const kvm = @import("kvm.zig");
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
+const loader = @import("loader.zig");
 const page_tables = @import("memory/page_tables.zig");
 const platform_module = @import("platform.zig");
 const reset = @import("reset.zig");
@@ -98,7 +100,7 @@ pub const Machine = struct {
         .kernel = .restored,
         .kernel_made = .kept,
         .interrupt = .restored,
-        .program = .kept,
+        .program = .restored,
         .tracer = .kept,
         .outputs = .restored,
         .saved = .copied,
@@ -308,6 +310,27 @@ pub const Machine = struct {
         self.populated = true;
         self.image.?.write_set.populate(&self.frames);
         self.frames.touched.stale = true;
+    }
+
+    /// Lets another program take the place of the one that runs (execve). False if it does not fit into the memory: then
+    /// there is nothing left to go back to.
+    pub fn startProgram(self: *Machine, prepared: *exec.Prepared) bool {
+        defer prepared.destroy(self.allocator);
+        self.program.release(self.allocator);
+        self.program = prepared.program;
+        self.space.unmap(0, layout.user_end) catch return false;
+        self.space.brk_end = 0;
+        self.call = .{};
+        self.arena = .{};
+        self.kernel.prepareForProgram(prepared.name);
+        self.program.setCommandLine(self.allocator, prepared.argv) catch return false;
+        loader.start(self, prepared.interpreter, prepared.name, prepared.argv, prepared.env) catch return false;
+        self.vectors.goTo(.{ .current = .{ .memory = &vectors_module.initial } });
+        self.vectors.load(&self.vm) catch return false;
+        self.vcpu.registers().* = self.saved;
+        self.vcpu.setSegmentBases(0, 0);
+        self.vcpu.resumeUser();
+        return true;
     }
 
     /// The state after an outcome of the program itself.

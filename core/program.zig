@@ -26,6 +26,8 @@ pub const Program = struct {
     interpreter_length: usize = 0,
     bias: u64 = 0,
     entry: u64 = 0,
+    /// Its arguments, each with a NUL behind it, as /proc/self/cmdline shows them.
+    command_line: []u8 = &.{},
     names: ?symbols.Symbols = null,
     lock: host.Mutex = .{},
     references: std.atomic.Value(u32) = .init(1),
@@ -69,6 +71,16 @@ pub const Program = struct {
         return if (self.interpreter_length == 0) null else self.interpreter_bytes[0..self.interpreter_length];
     }
 
+    pub fn setCommandLine(self: *Program, allocator: std.mem.Allocator, argv: []const []const u8) error{OutOfMemory}!void {
+        var line: std.ArrayList(u8) = .empty;
+        errdefer line.deinit(allocator);
+        for (argv) |argument| {
+            try line.appendSlice(allocator, argument);
+            try line.append(allocator, 0);
+        }
+        self.command_line = try line.toOwnedSlice(allocator);
+    }
+
     pub fn retain(self: *Program) *Program {
         _ = self.references.fetchAdd(1, .monotonic);
         return self;
@@ -77,6 +89,7 @@ pub const Program = struct {
     pub fn release(self: *Program, allocator: std.mem.Allocator) void {
         if (self.references.fetchSub(1, .acq_rel) > 1) return;
         if (self.names) |*names| names.deinit();
+        allocator.free(self.command_line);
         self.file.release(allocator);
         allocator.destroy(self);
     }

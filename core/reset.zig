@@ -290,6 +290,10 @@ fn restoreRecords(machine: *Machine, image: *Image, vm_kept: bool) Error!void {
     try machine.kernel.restore(&frozen.kernel, machine.outputs);
     reset_fields.copy(Machine, machine, frozen);
     machine.segments = frozen.segments;
+    if (machine.program != frozen.program) {
+        machine.program.release(machine.allocator);
+        machine.program = frozen.program.retain();
+    }
     machine.vectors.goTo(image.freshVectors());
     if (!planted.is(.generation_kept)) machine.clock.renewGeneration();
     machine.interrupt.reasons.store(0, .seq_cst);

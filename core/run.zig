@@ -108,6 +108,7 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
         k.stop = null;
         switch (stop) {
             .exit => |code| return stopAfterCall(machine, result, .{ .exit = code }),
+            .exec => |prepared| return if (machine.startProgram(prepared)) null else stopAsUser(machine, .{ .signal = faults.SIGKILL }),
             .ready => if (goal == .ready) return stopAfterCall(machine, 0, .ready),
         }
     }

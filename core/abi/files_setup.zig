@@ -27,7 +27,7 @@ pub fn make(machine: *Machine, config: *const Config, record: *errors.Record) er
     try connect(machine, 0, config.stdin, record);
     try connect(machine, 1, config.stdout, record);
     try connect(machine, 2, config.stderr, record);
-    try describe(kernel, config, record);
+    kernel.setName(std.fs.path.basename(config.program));
     if (config.read.all and config.write.all) {
         kernel.identity.uid = linux.geteuid();
         kernel.identity.gid = linux.getegid();
@@ -112,20 +112,6 @@ fn connect(machine: *Machine, number: u32, stream: i32, record: *errors.Record) 
         files.release(description);
         return streams.outOfMemory(record);
     };
-}
-
-/// What /proc/self tells of the program.
-fn describe(kernel: *kernel_module.Kernel, config: *const Config, record: *errors.Record) error{Failed}!void {
-    const arena = kernel.files.scope.arena.allocator();
-    var line: std.ArrayList(u8) = .empty;
-    for (config.argv) |argument| {
-        line.appendSlice(arena, argument) catch return streams.outOfMemory(record);
-        line.append(arena, 0) catch return streams.outOfMemory(record);
-    }
-    kernel.command_line = line.items;
-    const base = std.fs.path.basename(config.program);
-    const count = @min(base.len, kernel.name.len - 1);
-    @memcpy(kernel.name[0..count], base[0..count]);
 }
 
 /// The working directory must be a folder the guest can see; "/" always is.

@@ -4,6 +4,7 @@
 //! `kernel.memory`, counts each host call it causes with `kernel.hostCall()`, and blocks only through `kernel.waitForHost`.
 const std = @import("std");
 const linux = std.os.linux;
+const exec = @import("exec.zig");
 const host = @import("../host.zig");
 const interrupt_module = @import("../interrupt.zig");
 const limits = @import("../limits.zig");
@@ -30,6 +31,8 @@ pub const Wait = interrupt_module.WaitResult;
 pub const Stop = union(enum) {
     exit: u8,
     ready,
+    /// Another program is to take this one's place.
+    exec: *exec.Prepared,
 };
 
 pub const Identity = struct { uid: u32 = 1000, gid: u32 = 1000, pid: i32 = 1000, parent: i32 = 1 };
@@ -95,9 +98,9 @@ pub const Kernel = struct {
         .current_segments = .copied,
         .resource_limits = .copied,
         .name = .copied,
-        .program_path = .kept,
-        .program_file = .kept,
-        .command_line = .kept,
+        .program_path = .copied,
+        .program_file = .copied,
+        .command_line = .copied,
         .clear_child_tid = .copied,
         .stop = .copied,
         .registers_replaced = .copied,
@@ -136,6 +139,22 @@ pub const Kernel = struct {
         planted.keeps(.mask_kept, &self.signals, "blocked", &before.signals);
         planted.keeps(.pending_kept, &self.signals, "pending", &before.signals);
         planted.keeps(.alternate_stack_kept, &self.signals, "alternate", &before.signals);
+    }
+
+    /// What another program finds changed (execve(2), "Effect on process attributes"): signals that were handled have their
+    /// default action again, and what is to be closed is closed.
+    pub fn prepareForProgram(self: *Kernel, name: []const u8) void {
+        self.signals.prepareForProgram();
+        self.files.closeForProgram();
+        self.clear_child_tid = 0;
+        self.setName(std.fs.path.basename(name));
+    }
+
+    /// What /proc/self/comm shows, cut to its length.
+    pub fn setName(self: *Kernel, name: []const u8) void {
+        self.name = @splat(0);
+        const count = @min(name.len, self.name.len - 1);
+        @memcpy(self.name[0..count], name[0..count]);
     }
 
     /// CPU time of the machine: what it has spent in runs and calls.

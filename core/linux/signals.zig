@@ -66,6 +66,15 @@ pub const Signals = struct {
         self.fault = fault;
     }
 
+    /// For execve: handlers are gone with the program, what is ignored, blocked and pending stays.
+    pub fn prepareForProgram(self: *Signals) void {
+        for (&self.actions) |*action| {
+            const ignored = action.handler == ignore_handler;
+            action.* = .{ .handler = if (ignored) ignore_handler else default_handler };
+        }
+        self.alternate = .{};
+    }
+
     pub fn anyDeliverable(self: *const Signals) bool {
         return self.fault != null or self.pending.load(.seq_cst) & ~self.unmaskable() != 0;
     }

@@ -4,6 +4,7 @@
 //! in its family's file and one row here.
 const std = @import("std");
 const call_module = @import("call.zig");
+const exec = @import("exec.zig");
 const files = @import("files/handlers.zig");
 const futex = @import("futex.zig");
 const identity = @import("identity.zig");
@@ -62,6 +63,8 @@ const rows = files.rows ++ [_]Call{
     row(230, "clock_nanosleep", time.clockNanosleep, &.{ .clock, .hex, .address, .address }),
 
     row(39, "getpid", identity.getpid, &.{}),
+    row(59, "execve", exec.execve, &.{ .path, .address, .address }),
+    row(322, "execveat", exec.execveat, &.{ .directory_descriptor, .path, .address, .address, .hex }),
     row(60, "exit", identity.exitGroup, &.{.integer}),
     row(63, "uname", identity.uname, &.{.address}),
     row(97, "getrlimit", identity.getrlimit, &.{ .integer, .address }),

@@ -170,6 +170,13 @@ pub const FileTable = struct {
         return true;
     }
 
+    /// Closes what is not to be open in the next program.
+    pub fn closeForProgram(self: *FileTable) void {
+        for (self.slots.items, 0..) |slot, index| if (slot.close_on_exec) {
+            _ = self.close(@intCast(index));
+        };
+    }
+
     pub fn release(self: *FileTable, description: *Description) void {
         description.references -= 1;
         if (description.references > 0) return;
