@@ -108,12 +108,11 @@ test "hostile system calls are answered, every one" {
         var args: [6]u64 = undefined;
         for (&args, 0..) |*value, index| value.* = fuzzer.argument(if (index < entry.?.shapes.len) entry.?.shapes[index] else null);
         const result = table.dispatch(k, number, args);
-                k.forgetStop();
         if (result < 0 and result < -4095) {
             std.debug.print("seed {d}, call {d}: {s} answered {d}\n", .{ seed, calls, entry.?.name, result });
             return error.TestUnexpectedResult;
         }
-        k.stop = null;
+        k.forgetStop();
         k.segments = null;
         k.registers_replaced = false;
         machine.space.out_of_memory = false;

@@ -21,6 +21,7 @@ const MAP_TYPE = 0x0f;
 const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
 const MAP_32BIT = 0x40;
+const MAP_NORESERVE = 0x4000;
 const MAP_HUGETLB = 0x4_0000;
 const MAP_FIXED_NOREPLACE = 0x10_0000;
 
@@ -38,12 +39,18 @@ fn inUserSpace(start: u64, length: u64) bool {
     return start <= layout.user_end and length <= layout.user_end - start;
 }
 
+/// As Linux's heuristic has it: memory that is to be written is refused at once if there is not so much in the whole machine.
+fn overcommits(k: *const Kernel, bytes: u64) bool {
+    return bytes / page > k.space.frames.frames_max;
+}
+
 pub fn mmap(k: *Kernel, a: Args) i64 {
     const hint, const length, const protection, const flags, const offset = .{ a[0], a[1], a[2], a[3], a[5] };
     const kind = flags & MAP_TYPE;
     if (kind == 0 or kind > 3 or offset % page != 0) return fail(.INVAL);
     const bytes = pagesOf(length) orelse return fail(if (length == 0) .INVAL else .NOMEM);
     const fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
+    if (kind == 2 and protection & PROT_WRITE != 0 and flags & MAP_NORESERVE == 0 and overcommits(k, bytes)) return fail(.NOMEM);
     // No huge pages are set aside, as on a machine that has none to give.
     if (flags & MAP_HUGETLB != 0) return fail(.NOMEM);
     const start = place(k.space, hint, bytes, fixed, flags & MAP_32BIT != 0) orelse return fail(if (fixed and hint % page != 0) .INVAL else .NOMEM);
@@ -107,6 +114,7 @@ pub fn brk(k: *Kernel, a: Args) i64 {
     const old_page = std.mem.alignForward(u64, old, page);
     const new_page = std.mem.alignForward(u64, a[0], page);
     if (new_page > old_page) {
+        if (overcommits(k, new_page - old_page)) return @intCast(old);
         if (!space.vmas.isFree(old_page, new_page)) return @intCast(old);
         space.map(.{ .start = old_page, .end = new_page, .rights = .{ .read = true, .write = true }, .kind = .heap }) catch return @intCast(old);
     } else if (new_page < old_page) {

@@ -109,7 +109,7 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
         },
         F.GETFL => return description.status_flags,
         F.SETFL => {
-            description.status_flags = description.status_flags & ~changeable_flags | @as(u32, @truncate(a[2])) & changeable_flags;
+            description.status_flags = (description.status_flags & ~changeable_flags) | (@as(u32, @truncate(a[2])) & changeable_flags);
             return 0;
         },
         // One process holds all locks there are, so none is ever in its way.
@@ -256,6 +256,22 @@ pub fn fallocate(k: *Kernel, a: Args) i64 {
     if (description.kind != .host_file or !description.mayWrite()) return fail(.BADF);
     k.hostCall();
     return @bitCast(linux.fallocate(description.kind.host_file.file.fd, @bitCast(@as(u32, @truncate(a[1]))), @bitCast(a[2]), @bitCast(a[3])));
+}
+
+/// Advice changes nothing a program can see; only its arguments are looked at.
+pub fn fadvise64(k: *Kernel, a: Args) i64 {
+    const advice_max = 5;
+    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    switch (description.kind) {
+        .pipe_read, .pipe_write, .output, .host_stream => return fail(.SPIPE),
+        else => {},
+    }
+    return if (a[3] > advice_max) fail(.INVAL) else 0;
+}
+
+/// What asks a descriptor for the socket that it is: none is one.
+pub fn notSocket(k: *Kernel, a: Args) i64 {
+    return if (k.files.get(descriptorOf(a[0])) == null) fail(.BADF) else fail(.NOTSOCK);
 }
 
 pub fn fchmod(k: *Kernel, a: Args) i64 {

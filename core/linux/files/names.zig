@@ -104,7 +104,7 @@ pub const Lookup = struct {
     }
 };
 
-fn nameZ(target: *const Target, buffer: *[256:0]u8) [*:0]const u8 {
+pub fn nameZ(target: *const Target, buffer: *[256:0]u8) [*:0]const u8 {
     const name = target.place.name();
     @memcpy(buffer[0..name.len], name);
     buffer[name.len] = 0;

@@ -282,33 +282,66 @@ pub fn pwritev(k: *Kernel, a: Args) i64 {
 
 const copy_chunk_bytes = 64 * 1024;
 
-/// Copies between two files through a buffer of the VMM; the positions move by what was really written.
-fn copyBetween(k: *Kernel, from: *Description, to: *Description, offset_address: u64, length: u64) i64 {
-    var buffer: [copy_chunk_bytes]u8 = undefined;
-    var offset: Position = null;
-    if (offset_address != 0) offset = positionOf(k.memory.readValue(u64, offset_address) catch return fail(.FAULT)) orelse return fail(.INVAL);
+/// Where a copy reads or writes: at the file's own position, or at one in guest memory, which moves instead.
+const End = struct {
+    description: *Description,
+    offset_address: u64 = 0,
+    offset: Position = null,
+
+    /// Reads the position from guest memory, if there is one; 0 or a negative errno.
+    fn load(self: *End, k: *Kernel) i64 {
+        if (self.offset_address == 0) return 0;
+        const offset = k.memory.readValue(u64, self.offset_address) catch return fail(.FAULT);
+        self.offset = positionOf(offset) orelse return fail(.INVAL);
+        return 0;
+    }
+
+    fn at(self: *const End, done: u64) Position {
+        return if (self.offset) |start| start + done else null;
+    }
+
+    fn store(self: *const End, k: *Kernel, done: u64) i64 {
+        if (self.offset) |start| k.memory.writeValue(self.offset_address, start + done) catch return fail(.FAULT);
+        return 0;
+    }
+};
+
+/// Copies between two files through a buffer of the VMM; positions move by what was really written.
+fn copyBetween(k: *Kernel, from: *End, to: *End, length: u64) i64 {
+    for ([_]*End{ from, to }) |end| {
+        const rc = end.load(k);
+        if (rc < 0) return rc;
+    }
     var done: u64 = 0;
-    const wanted = @min(length, limits.transfer_max_bytes);
-    while (done < wanted) {
-        const part = buffer[0..@intCast(@min(wanted - done, buffer.len))];
-        const got = readPiece(k, from, part, if (offset) |start| start + done else null);
-        if (got < 0) return if (done > 0) @intCast(done) else got;
-        if (got == 0) break;
+    const rc = copyAll(k, from, to, @min(length, limits.transfer_max_bytes), &done);
+    if (done == 0) return rc;
+    for ([_]*End{ from, to }) |end| {
+        const stored = end.store(k, done);
+        if (stored < 0) return stored;
+    }
+    return @intCast(done);
+}
+
+/// Copies until `wanted` bytes are done or one side gives or takes no more; 0 or the negative errno that ended it.
+fn copyAll(k: *Kernel, from: *const End, to: *const End, wanted: u64, done: *u64) i64 {
+    var buffer: [copy_chunk_bytes]u8 = undefined;
+    while (done.* < wanted) {
+        const part = buffer[0..@intCast(@min(wanted - done.*, buffer.len))];
+        const got = readPiece(k, from.description, part, from.at(done.*));
+        if (got <= 0) return got;
         var written: usize = 0;
         while (written < got) {
-            const rc = writePiece(k, to, part[written..@intCast(got)], null);
+            const rc = writePiece(k, to.description, part[written..@intCast(got)], to.at(done.*));
             if (rc <= 0) {
                 if (rc == fail(.PIPE)) k.raiseSignal(SIGPIPE);
-                unread(from, @as(u64, @intCast(got)) - written, offset == null);
-                done += written;
-                return if (done > 0) @intCast(done) else rc;
+                unread(from.description, @as(u64, @intCast(got)) - written, from.offset == null);
+                return rc;
             }
             written += @intCast(rc);
+            done.* += @intCast(rc);
         }
-        done += written;
     }
-    if (offset) |start| k.memory.writeValue(offset_address, start + done) catch return fail(.FAULT);
-    return @intCast(done);
+    return 0;
 }
 
 /// Moves a file's own position back over bytes that could not be passed on.
@@ -328,30 +361,54 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
         else => return fail(.INVAL),
     }
     if (to.status_flags & table.O_APPEND != 0) return fail(.INVAL);
-    return copyBetween(k, from, to, a[2], a[3]);
+    var source: End = .{ .description = from, .offset_address = a[2] };
+    var target: End = .{ .description = to };
+    return copyBetween(k, &source, &target, a[3]);
 }
+
+pub fn copyFileRange(k: *Kernel, a: Args) i64 {
+    const from = readable(k, a[0]) orelse return fail(.BADF);
+    const to = writable(k, a[2]) orelse return fail(.BADF);
+    if (a[5] != 0) return fail(.INVAL);
+    switch (from.kind) {
+        .host_file => {},
+        .host_directory, .synthetic_directory => return fail(.ISDIR),
+        else => return fail(.INVAL),
+    }
+    if (to.kind != .host_file) return fail(.INVAL);
+    if (to.status_flags & table.O_APPEND != 0) return fail(.BADF);
+    // Ranges of one file may overlap, which a program then copies by itself.
+    if (from.kind.host_file.file == to.kind.host_file.file) return fail(.INVAL);
+    var source: End = .{ .description = from, .offset_address = a[1] };
+    var target: End = .{ .description = to, .offset_address = a[3] };
+    return copyBetween(k, &source, &target, a[4]);
+}
+
+/// SEEK_HOLE, the last that there is.
+const whence_max = 4;
 
 pub fn lseek(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     const offset: i64 = @bitCast(a[1]);
+    if (a[2] > whence_max) return fail(.INVAL);
     switch (description.kind) {
         .host_file => |*file| {
             if (a[2] == linux.SEEK.SET or a[2] == linux.SEEK.CUR) return seekIn(&file.at, 0, offset, a[2]);
             k.hostCall();
-            const rc = negative(linux.lseek(file.file.fd, offset, @intCast(a[2] & 0xff)));
+            const rc = negative(linux.lseek(file.file.fd, offset, @intCast(a[2])));
             if (rc >= 0) file.at = @intCast(rc);
             return rc;
         },
         .host_directory => |directory| {
             k.hostCall();
-            return negative(linux.lseek(directory.fd, offset, @intCast(a[2] & 0xff)));
+            return negative(linux.lseek(directory.fd, offset, @intCast(a[2])));
         },
         .text => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
         .synthetic_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
         .device => return 0,
         .host_stream => |stream| {
             k.hostCall();
-            return negative(linux.lseek(stream.fd, offset, @intCast(a[2] & 0xff)));
+            return negative(linux.lseek(stream.fd, offset, @intCast(a[2])));
         },
         .output, .pipe_read, .pipe_write => return fail(.SPIPE),
     }
