@@ -25,6 +25,8 @@ pub const SIGSEGV = 11;
 const SI_KERNEL = 0x80;
 const SEGV_MAPERR = 1;
 const SEGV_ACCERR = 2;
+const SEGV_PKUERR = 4;
+const protection_key_bit = 32;
 const ILL_ILLOPN = 2;
 const FPE_INTDIV = 1;
 const TRAP_TRACE = 2;
@@ -46,6 +48,15 @@ pub fn ofPageFault(exception: Exception, outcome: FaultOutcome) Fault {
         .vector = exception.vector,
         .error_code = exception.error_code,
     };
+}
+
+/// A fault that mapping the page cannot cure: the rights of its protection key, which the guest itself has taken away.
+pub fn isOfProtectionKey(exception: Exception) bool {
+    return exception.error_code & protection_key_bit != 0;
+}
+
+pub fn ofProtectionKey(exception: Exception) Fault {
+    return .{ .signal = SIGSEGV, .code = SEGV_PKUERR, .address = exception.address, .vector = exception.vector, .error_code = exception.error_code };
 }
 
 pub fn ofExitPage(address: u64) Fault {

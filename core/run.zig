@@ -152,6 +152,7 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
         return deliverSignals(machine, null);
     }
     if (exception.vector != faults.page_fault_vector) return raise(machine, faults.ofException(asHardware(machine, exception), regs.rip));
+    if (faults.isOfProtectionKey(exception)) return raise(machine, faults.ofProtectionKey(exception));
     const outcome = machine.space.fault(exception.address, faults.accessOf(exception.error_code));
     switch (outcome) {
         .resolved => {

@@ -8,6 +8,7 @@ const kvm = @import("kvm.zig");
 const layout = @import("layout.zig");
 const Machine = @import("machine.zig").Machine;
 const signals_module = @import("linux/signals.zig");
+const vectors = @import("vectors.zig");
 
 /// A system call that a signal interrupted, so that it can be made again.
 pub const InterruptedCall = struct { number: u64, result: i64 };
@@ -121,6 +122,8 @@ pub fn build(machine: *Machine, fault: faults.Fault, action: signals_module.Acti
     memory.writeValue(fpstate + bytes, @as(u32, extended_magic_2)) catch return false;
     memory.writeValue(sp, frame) catch return false;
 
+    // Handlers begin with the initial vector state, whatever the program has made of its own.
+    vectors.put(&machine.vm, &vectors.initial) catch return false;
     signals.saved_mask = null;
     signals.blocked |= action.mask;
     if (action.flags & signals_module.SA_NODEFER == 0) signals.blocked |= signals_module.Signals.bit(fault.signal);
@@ -197,6 +200,6 @@ fn restoreVectors(machine: *Machine, address: u64) bool {
     memory.read(address, xsave.region[0..length]) catch return false;
     if (length == legacy_bytes) std.mem.writeInt(u64, xsave.region[xsave_header_offset..][0..8], 3, .little);
     // KVM refuses reserved bits in MXCSR and in the header; such a frame is the guest's error.
-    _ = host.ioctlPtr(machine.vm.vcpu_fd, kvm.SET_XSAVE, &xsave) catch return false;
+    vectors.put(&machine.vm, &xsave) catch return false;
     return true;
 }
