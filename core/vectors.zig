@@ -105,6 +105,16 @@ pub const Vectors = struct {
         }
     }
 
+    /// The exceptions that the processor has raised and does not mask: of MXCSR, or of the x87 control and status words.
+    pub fn raisedExceptions(self: *const Vectors, vm: *const Vm, simd: bool) host.Error!u32 {
+        var area: kvm.Xsave = undefined;
+        try self.copyTo(vm, &area);
+        const mxcsr = std.mem.readInt(u32, area.region[24..28], .little);
+        const control = std.mem.readInt(u16, area.region[0..2], .little);
+        const status = std.mem.readInt(u16, area.region[2..4], .little);
+        return if (simd) mxcsr & ~(mxcsr >> 7) & 0x3f else status & ~control & 0x3f;
+    }
+
     /// Puts the state into the processor of the attached VM.
     pub fn load(self: *Vectors, vm: *const Vm) Error!void {
         switch (self.current) {
