@@ -40,6 +40,8 @@ const samples = [_]Sample{
     .{ .name = "ready", .source = "ready.c" },
     .{ .name = "changes", .source = "changes.c" },
     .{ .name = "forker", .source = "forker.c" },
+    .{ .name = "escape", .source = "escape.c" },
+    .{ .name = "bad", .source = "bad.c" },
     .{ .name = "sha256", .source = "sha256.c" },
     .{ .name = "matrix", .source = "matrix.c" },
     .{ .name = "sort", .source = "sort.c" },

@@ -48,6 +48,17 @@ fn moveBytes(call: linux.SYS, local: [*]const u8, remote: [*]const u8, length: u
     return linux.syscall6(call, pid, @intFromPtr(&here), 1, @intFromPtr(&there), 1, 0) == length;
 }
 
+/// Writes beyond the process's limit on file sizes fail instead of ending the process: a guest must not be able to do that.
+/// An embedder's own handler stays.
+pub fn ignoreFileSizeSignal() void {
+    const SIGXFSZ = 25;
+    const Action = extern struct { handler: usize, flags: u64 = 0, restorer: usize = 0, mask: u64 = 0 };
+    var action: Action = .{ .handler = 0 };
+    if (linux.syscall4(.rt_sigaction, SIGXFSZ, 0, @intFromPtr(&action), 8) != 0 or action.handler != 0) return;
+    action = .{ .handler = 1 };
+    _ = linux.syscall4(.rt_sigaction, SIGXFSZ, @intFromPtr(&action), 0, 8);
+}
+
 pub fn nowNs(clock: linux.clockid_t) u64 {
     var ts: linux.timespec = undefined;
     _ = linux.clock_gettime(clock, &ts);

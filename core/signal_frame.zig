@@ -192,7 +192,7 @@ fn restoreVectors(machine: *Machine, address: u64) bool {
     var xsave: kvm.Xsave = .{ .region = @splat(0) };
     const memory = machine.kernel.memory;
     const bytes = xsaveBytes();
-    const magic = memory.readValue(u32, address + software_reserved_offset) catch return false;
+    const magic = memory.readValue(u32, address +% software_reserved_offset) catch return false;
     const length = if (magic == extended_magic_1) bytes else legacy_bytes;
     memory.read(address, xsave.region[0..length]) catch return false;
     if (length == legacy_bytes) std.mem.writeInt(u64, xsave.region[xsave_header_offset..][0..8], 3, .little);

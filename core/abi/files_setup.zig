@@ -82,6 +82,10 @@ fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record)
 fn tellRefusal(_: ?*anyopaque, access: permissions_module.Access, path: []const u8) void {
     var buffer: [2 * paths.path_max + 128]u8 = undefined;
     const line = std.fmt.bufPrint(&buffer, "pristine: the guest may not {t} {s} (--allow-{t}={s})\n", .{ access, path, access, path }) catch return;
+    // The guest chose the name: it must not write lines or control a terminal.
+    for (line[0 .. line.len - 1]) |*byte| if (std.ascii.isControl(byte.*)) {
+        byte.* = '?';
+    };
     _ = linux.write(2, line.ptr, line.len);
 }
 

@@ -1,6 +1,7 @@
 //! mmap and its family: what Linux's mm/ answers, on the machine's own address space.
 const std = @import("std");
 const linux = std.os.linux;
+const canaries = @import("canaries.zig");
 const kernel_module = @import("kernel.zig");
 const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
@@ -50,6 +51,7 @@ pub fn mmap(k: *Kernel, a: Args) i64 {
     if (kind == 0 or kind > 3 or offset % page != 0) return fail(.INVAL);
     const bytes = pagesOf(length) orelse return fail(if (length == 0) .INVAL else .NOMEM);
     const fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
+    if (k.space.vmas.items.items.len >= limits.mappings_max) return fail(.NOMEM);
     if (kind == 2 and protection & PROT_WRITE != 0 and flags & MAP_NORESERVE == 0 and overcommits(k, bytes)) return fail(.NOMEM);
     // No huge pages are set aside, as on a machine that has none to give.
     if (flags & MAP_HUGETLB != 0) return fail(.NOMEM);
@@ -110,7 +112,7 @@ pub fn mprotect(k: *Kernel, a: Args) i64 {
 pub fn brk(k: *Kernel, a: Args) i64 {
     const space = k.space;
     const old = space.brk_end;
-    if (a[0] < space.brk_start or a[0] > layout.mmap_top) return @intCast(old);
+    if (a[0] < space.brk_start and !canaries.is(.heap_start_ignored) or a[0] > layout.mmap_top) return @intCast(old);
     const old_page = std.mem.alignForward(u64, old, page);
     const new_page = std.mem.alignForward(u64, a[0], page);
     if (new_page > old_page) {
@@ -146,8 +148,9 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
                 if (vma.start >= end) break;
                 const next = vma.end;
                 const anonymous = vma.kind == .anonymous or vma.kind == .heap or vma.kind == .stack;
-                const of_file = vma.file != null and !vma.shared;
-                if (anonymous or of_file) k.space.discard(@max(at, vma.start), @min(end, next), of_file) catch return fail(.NOMEM);
+                // What is shared stays: it is given back by MADV_REMOVE alone.
+                const discardable = !vma.shared and (anonymous or vma.file != null);
+                if (discardable) k.space.discard(@max(at, vma.start), @min(end, next), vma.file != null) catch return fail(.NOMEM);
                 at = next;
             }
         },

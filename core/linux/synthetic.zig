@@ -19,6 +19,10 @@ pub const Content = union(enum) {
     program,
     /// Another name of a standard stream.
     stream: u8,
+    /// A link to the guest's working directory.
+    working_directory,
+    /// One of the guest's own descriptors, as /proc/self/fd names it.
+    descriptor,
 };
 
 pub const Node = struct { path: []const u8, content: Content, always: bool = true };
@@ -38,6 +42,7 @@ const utc_zone = "TZif2" ++ "\x00" ** 15 ++ "\x00" ** 12 ++ "\x00\x00\x00\x00\x0
 
 pub const nodes = [_]Node{
     directory("/dev", true),
+    .{ .path = "/dev/fd", .content = .{ .link = descriptors_path } },
     .{ .path = "/dev/full", .content = .{ .device = .full } },
     .{ .path = "/dev/null", .content = .{ .device = .null } },
     .{ .path = "/dev/random", .content = .{ .device = .random } },
@@ -64,9 +69,12 @@ pub const nodes = [_]Node{
     text("/proc/self/cgroup", "0::/\n"),
     made("/proc/self/cmdline", &cmdline),
     made("/proc/self/comm", &comm),
+    .{ .path = "/proc/self/cwd", .content = .working_directory },
     .{ .path = "/proc/self/exe", .content = .program },
+    directory(descriptors_path, true),
     made("/proc/self/maps", &maps),
     text("/proc/self/mountinfo", "1 0 0:1 / / ro - ext4 pristine ro\n"),
+    .{ .path = "/proc/self/root", .content = .{ .link = "/" } },
     made("/proc/self/stat", &processStat),
     made("/proc/self/statm", &statm),
     made("/proc/self/status", &status),
@@ -91,6 +99,20 @@ pub const nodes = [_]Node{
     text("/sys/devices/system/cpu/online", "0\n"),
     text("/sys/devices/system/cpu/possible", "0\n"),
 };
+
+pub const descriptors_path = "/proc/self/fd";
+
+/// Stands for each open descriptor.
+pub const descriptor_node: Node = .{ .path = descriptors_path ++ "/N", .content = .descriptor };
+
+/// The number of /proc/self/fd/NUMBER.
+pub fn descriptorNumber(path: []const u8) ?i32 {
+    if (!std.mem.startsWith(u8, path, descriptors_path ++ "/")) return null;
+    const digits = path[descriptors_path.len + 1 ..];
+    if (digits.len == 0 or digits.len > 5 or digits.len > 1 and digits[0] == '0') return null;
+    for (digits) |digit| if (!std.ascii.isDigit(digit)) return null;
+    return std.fmt.parseInt(i32, digits, 10) catch null;
+}
 
 /// The node of a canonical path; /proc/PID of the guest itself is /proc/self.
 pub fn find(path: []const u8) ?*const Node {

@@ -7,6 +7,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const access_module = @import("access.zig");
+const canaries = @import("../linux/canaries.zig");
 const host = @import("../host.zig");
 const frames_module = @import("frames.zig");
 const layout = @import("../layout.zig");
@@ -501,7 +502,7 @@ pub const AddressSpace = struct {
     fn pieceOf(context: *anyopaque, address: u64, length: usize, intent: access_module.Intent) ?Piece {
         const self: *AddressSpace = @ptrCast(@alignCast(context));
         const vma = self.vmas.find(address) orelse return null;
-        if (vma.rights.none() or (intent == .write and !vma.rights.write)) return null;
+        if (vma.rights.none() or (intent == .write and !vma.rights.write and !canaries.is(.write_right_ignored))) return null;
         return self.contiguous(vma.*, address, length, intent);
     }
 
@@ -542,18 +543,20 @@ pub const AddressSpace = struct {
 
     /// Copies the pages that have frames, for a mapping that moves; the rest stays untouched on both sides.
     pub fn copyCommitted(self: *AddressSpace, from: u64, to: u64, length: u64) Error!void {
-        var done: u64 = 0;
-        while (done < length) : (done += page) {
-            if ((from + done) % limits.window_size == 0 and self.findWindow((from + done) / limits.window_size) == null) {
-                done += limits.window_size - page;
-                continue;
+        var windows = try self.ownWindows(from, from + length);
+        defer windows.deinit(self.allocator);
+        for (windows.items) |key| {
+            var at = @max(from, key * limits.window_size);
+            const end = @min(from + length, (key + 1) * limits.window_size);
+            while (at < end) : (at += page) {
+                const source = self.frameAt(at) orelse continue;
+                const to_page = to + (at - from);
+                const target = self.frameFor(self.vmas.find(to_page).?.*, to_page) orelse return error.OutOfMemory;
+                self.frames.noteWrite(target);
+                // The host's kernel copies, since either side may show a file that is being cut short.
+                var bytes: [page]u8 = undefined;
+                if (host.copyOut(&bytes, self.frames.bytes(source, 1))) _ = host.copyIn(self.frames.bytes(target, 1), &bytes);
             }
-            const source = self.frameAt(from + done) orelse continue;
-            const target = self.frameFor(self.vmas.find(to + done).?.*, to + done) orelse return error.OutOfMemory;
-            self.frames.noteWrite(target);
-            // The host's kernel copies, since either side may show a file that is being cut short.
-            var bytes: [page]u8 = undefined;
-            if (host.copyOut(&bytes, self.frames.bytes(source, 1))) _ = host.copyIn(self.frames.bytes(target, 1), &bytes);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Descriptors themselves: closing, duplicating, flags, pipes, ioctl, waiting for several of them.
 const std = @import("std");
 const linux = std.os.linux;
+const canaries = @import("../canaries.zig");
 const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
 const table = @import("table.zig");
@@ -14,7 +15,6 @@ const fail = kernel_module.fail;
 const descriptorOf = transfer.descriptorOf;
 
 const O_CLOEXEC = 0o2000000;
-const SIGXFSZ = 25;
 
 fn bound(k: *const Kernel) u64 {
     return k.resource_limits[@intFromEnum(linux.rlimit_resource.NOFILE)].current;
@@ -57,7 +57,8 @@ pub fn dup(k: *Kernel, a: Args) i64 {
 
 fn dupTo(k: *Kernel, old: i32, new: i32, close_on_exec: bool) i64 {
     const description = k.files.get(old) orelse return fail(.BADF);
-    if (new < 0 or new >= @min(bound(k), limits.descriptors_max)) return fail(.BADF);
+    const most: u64 = if (canaries.is(.descriptor_unbounded)) 8 * limits.descriptors_max else @min(bound(k), limits.descriptors_max);
+    if (new < 0 or new >= most) return fail(.BADF);
     description.references += 1;
     _ = k.files.close(new);
     k.files.put(@intCast(new), description, close_on_exec) catch {
@@ -100,6 +101,10 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
     const fd = descriptorOf(a[0]);
     const description = k.files.get(fd) orelse return fail(.BADF);
     switch (a[1]) {
+        F.DUPFD, F.DUPFD_CLOEXEC, F.GETFD, F.SETFD, F.GETFL => {},
+        else => if (description.isPathOnly()) return fail(.BADF),
+    }
+    switch (a[1]) {
         F.DUPFD => return duplicate(k, description, a[2], false),
         F.DUPFD_CLOEXEC => return duplicate(k, description, a[2], true),
         F.GETFD => return @intFromBool(k.files.closeOnExec(fd).*),
@@ -127,7 +132,7 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
 }
 
 pub fn flock(k: *Kernel, a: Args) i64 {
-    return if (k.files.get(descriptorOf(a[0])) == null) fail(.BADF) else 0;
+    return if (k.files.opened(descriptorOf(a[0])) == null) fail(.BADF) else 0;
 }
 
 pub fn pipe(k: *Kernel, a: Args) i64 {
@@ -163,7 +168,7 @@ pub fn pipe2(k: *Kernel, a: Args) i64 {
     };
     k.memory.writeValue(a[0], [2]i32{ first, second }) catch {
         _ = files.close(first);
-        _ = files.close(second);
+        if (!canaries.is(.pipe_left_open)) _ = files.close(second);
         return fail(.FAULT);
     };
     return 0;
@@ -179,7 +184,7 @@ const termios_bytes = 36;
 
 pub fn ioctl(k: *Kernel, a: Args) i64 {
     const fd = descriptorOf(a[0]);
-    const description = k.files.get(fd) orelse return fail(.BADF);
+    const description = k.files.opened(fd) orelse return fail(.BADF);
     switch (a[1] & 0xffff_ffff) {
         FIONBIO => {
             const on = k.memory.readValue(u32, a[2]) catch return fail(.FAULT);
@@ -229,7 +234,7 @@ fn fromTerminal(k: *Kernel, description: *const Description, request: u32, compt
 }
 
 pub fn fsync(k: *Kernel, a: Args) i64 {
-    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
     switch (description.kind) {
         .host_file => |file| {
             k.hostCall();
@@ -245,7 +250,7 @@ pub fn sync(_: *Kernel, _: Args) i64 {
 }
 
 pub fn ftruncate(k: *Kernel, a: Args) i64 {
-    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.INVAL);
     const refused = transfer.checkSize(k, a[1]);
     if (refused != 0) return refused;
@@ -254,7 +259,7 @@ pub fn ftruncate(k: *Kernel, a: Args) i64 {
 }
 
 pub fn fallocate(k: *Kernel, a: Args) i64 {
-    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.BADF);
     const refused = transfer.checkSize(k, a[2] +| a[3]);
     if (refused != 0) return refused;
@@ -279,14 +284,14 @@ pub fn notSocket(k: *Kernel, a: Args) i64 {
 }
 
 pub fn fchmod(k: *Kernel, a: Args) i64 {
-    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
     k.hostCall();
-    return @bitCast(linux.fchmod(description.kind.host_file.file.fd, @intCast(a[1] & 0o7777)));
+    return @bitCast(linux.fchmod(description.kind.host_file.file.fd, @intCast(a[1] & table.mode_mask)));
 }
 
 pub fn fchown(k: *Kernel, a: Args) i64 {
-    if (k.files.get(descriptorOf(a[0])) == null) return fail(.BADF);
+    if (k.files.opened(descriptorOf(a[0])) == null) return fail(.BADF);
     return @import("names.zig").chown(k, a);
 }
 
@@ -319,7 +324,7 @@ fn look(k: *Kernel, entries: []PollEntry, asked: []linux.pollfd) struct { ready:
     for (entries) |*entry| {
         entry.revents = 0;
         if (entry.fd < 0) continue;
-        const description = k.files.get(entry.fd) orelse {
+        const description = k.files.opened(entry.fd) orelse {
             entry.revents = linux.POLL.NVAL;
             ready += 1;
             continue;
@@ -340,7 +345,7 @@ fn collect(k: *Kernel, entries: []PollEntry, asked: []const linux.pollfd) u32 {
     var index: usize = 0;
     for (entries) |*entry| {
         if (entry.fd < 0) continue;
-        const description = k.files.get(entry.fd) orelse continue;
+        const description = k.files.opened(entry.fd) orelse continue;
         if (readiness(description) != null) continue;
         entry.revents = asked[index].revents;
         index += 1;
@@ -427,7 +432,7 @@ fn selectUntil(k: *Kernel, a: Args, timeout_ns: ?u64) i64 {
         if (isIn(&sets[0], fd)) events |= linux.POLL.IN;
         if (isIn(&sets[1], fd)) events |= linux.POLL.OUT;
         if (events == 0 and !isIn(&sets[2], fd)) continue;
-        if (k.files.get(@intCast(fd)) == null) return fail(.BADF);
+        if (k.files.opened(@intCast(fd)) == null) return fail(.BADF);
         storage[used] = .{ .fd = @intCast(fd), .events = events, .revents = 0 };
         used += 1;
     }

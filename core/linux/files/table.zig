@@ -36,12 +36,17 @@ pub const Description = struct {
     /// Guest path it was opened by; empty for streams and pipes.
     path: []u8 = &.{},
 
+    /// Opened with O_PATH: it names a place, and gives no access to what is in it.
+    pub fn isPathOnly(self: *const Description) bool {
+        return self.status_flags & O_PATH != 0;
+    }
+
     pub fn mayRead(self: *const Description) bool {
-        return self.status_flags & 3 != 1;
+        return self.status_flags & 3 != 1 and !self.isPathOnly();
     }
 
     pub fn mayWrite(self: *const Description) bool {
-        return self.status_flags & 3 != 0;
+        return self.status_flags & 3 != 0 and !self.isPathOnly();
     }
 
     pub fn isNonBlocking(self: *const Description) bool {
@@ -49,8 +54,11 @@ pub const Description = struct {
     }
 };
 
+/// What of a mode reaches the host. A file that a guest wrote must not run as its owner for others: no set-id bits.
+pub const mode_mask = 0o1777;
 pub const O_APPEND = 0o2000;
 pub const O_NONBLOCK = 0o4000;
+pub const O_PATH = paths.O_PATH;
 
 pub const Slot = struct { description: ?*Description = null, close_on_exec: bool = false };
 
@@ -128,12 +136,18 @@ pub const FileTable = struct {
     }
 
     pub fn namespace(self: *const FileTable) paths.Namespace {
-        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook };
+        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .files = self };
     }
 
     pub fn get(self: *const FileTable, fd: i32) ?*Description {
         if (fd < 0 or fd >= self.slots.items.len) return null;
         return self.slots.items[@intCast(fd)].description;
+    }
+
+    /// An open file that is more than a place: what O_PATH opened answers EBADF to most calls.
+    pub fn opened(self: *const FileTable, fd: i32) ?*Description {
+        const description = self.get(fd) orelse return null;
+        return if (description.isPathOnly()) null else description;
     }
 
     pub fn create(self: *FileTable, kind: Kind, status_flags: u32, path: []const u8) error{OutOfMemory}!*Description {
@@ -156,6 +170,23 @@ pub const FileTable = struct {
     pub fn put(self: *FileTable, index: usize, description: *Description, close_on_exec: bool) error{OutOfMemory}!void {
         if (index >= self.slots.items.len) try self.slots.appendNTimes(self.allocator, .{}, index + 1 - self.slots.items.len);
         self.slots.items[index] = .{ .description = description, .close_on_exec = close_on_exec };
+    }
+
+    /// What tells streams and pipes apart, for inode numbers: the first descriptor that refers to it, nothing of the host's.
+    pub fn streamNumber(self: *const FileTable, description: *const Description) u64 {
+        const pipe = pipeOf(description);
+        for (self.slots.items, 1..) |slot, number| {
+            const other = slot.description orelse continue;
+            if (other == description or pipe != null and pipeOf(other) == pipe) return number;
+        }
+        return 0;
+    }
+
+    fn pipeOf(description: *const Description) ?*const Pipe {
+        return switch (description.kind) {
+            .pipe_read, .pipe_write => |pipe| pipe,
+            else => null,
+        };
     }
 
     pub fn closeOnExec(self: *FileTable, fd: i32) *bool {
