@@ -32,6 +32,7 @@ const samples = [_]Sample{
     .{ .name = "segments", .source = "segments.c" },
     .{ .name = "vectors", .source = "vectors.c" },
     .{ .name = "signals", .source = "signals.c" },
+    .{ .name = "timers", .source = "timers.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },
