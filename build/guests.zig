@@ -33,6 +33,7 @@ const samples = [_]Sample{
     .{ .name = "vectors", .source = "vectors.c" },
     .{ .name = "signals", .source = "signals.c" },
     .{ .name = "timers", .source = "timers.c" },
+    .{ .name = "alarms", .source = "alarms.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },

@@ -9,6 +9,7 @@ const signals_module = @import("linux/signals.zig");
 const system_area = @import("system_area.zig");
 const table = @import("linux/table.zig");
 const Exception = @import("vcpu.zig").Exception;
+const vectors_module = @import("vectors.zig");
 const Reason = interrupt_module.Reason;
 
 pub const Goal = enum { exit, listen, ready, call };
@@ -157,7 +158,10 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
         return deliverSignals(machine, null);
     }
     if (exception.vector != faults.page_fault_vector) return raise(machine, faultOf(machine, exception));
-    if (faults.isOfProtectionKey(exception)) return raise(machine, faults.ofProtectionKey(exception));
+    if (faults.isOfProtectionKey(exception)) {
+        if (loadVectorsFromOutside(machine)) return null;
+        return raise(machine, faults.ofProtectionKey(exception));
+    }
     const outcome = machine.space.fault(exception.address, faults.accessOf(exception.error_code));
     switch (outcome) {
         .resolved => {
@@ -175,6 +179,15 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
         },
         .not_mapped, .no_right => return raise(machine, faults.ofPageFault(exception, outcome)),
     }
+}
+
+/// The stub that loads a fork's vector state cannot read it where the request before has taken all rights away.
+fn loadVectorsFromOutside(machine: *Machine) bool {
+    const image = machine.image orelse return false;
+    if (!machine.vcpu.inUserStub() or machine.vcpu.registers().rip < layout.stub_load_vectors) return false;
+    vectors_module.put(&machine.vm, &image.vectors) catch return false;
+    machine.vcpu.resumeUser();
+    return true;
 }
 
 fn faultOf(machine: *Machine, exception: Exception) faults.Fault {
