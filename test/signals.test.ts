@@ -100,6 +100,17 @@ test("in a fork a span has left what it had, a date stays what it was", async ()
   });
 });
 
+test("a guest can make so many timers and queue so many signals, and no more", async () => {
+  await withImage((fork) => {
+    expect(int(fork, "make_all")).toBe(32);
+    for (let i = 0; i < 64; i++) expect(int(fork, "queue", i)).toBe(0);
+    expect(int(fork, "queue", 64)).toBe(-1);
+    fork.reset();
+    expect(int(fork, "make_all")).toBe(32);
+    expect(int(fork, "queue", 0)).toBe(0);
+  });
+});
+
 test("many interruptions of many kinds of code: none is lost, and the sums are right", async () => {
   await withImage((fork) => {
     arm(fork, monotonic, 300_000, 300_000);

@@ -99,7 +99,7 @@ test "hostile system calls are answered, every one" {
     while (calls < iterations) : (calls += 1) {
         if (calls % 256 == 0) try resetMappings(machine);
         // Whatever would wait finds a reason to stop waiting.
-        machine.interrupt.raise(interrupt_module.Reason.signal);
+        machine.interrupt.raise(interrupt_module.Reason.abort);
         var number: u32 = undefined;
         var entry: ?*const call_module.Call = null;
         while (entry == null) {

@@ -100,6 +100,16 @@ EXPORT int queue(int value)
 	return sigqueue(getpid(), SIGRTMIN + 5, (union sigval){ .sival_int = value });
 }
 
+/* How many timers can be made. */
+EXPORT int make_all(void)
+{
+	timer_t another;
+	int number = 0;
+	while (number < 1000 && timer_create(CLOCK_MONOTONIC, 0, &another) == 0)
+		number++;
+	return errno == EAGAIN ? number : -errno;
+}
+
 EXPORT int waiting(void)
 {
 	sigset_t set;

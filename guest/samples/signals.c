@@ -279,10 +279,11 @@ static void queued(void)
 	int sent = 0;
 	while (sent < 40 && sigqueue(getpid(), low, (union sigval){ .sival_int = sent }) == 0)
 		sent++;
-	say("the queue has a limit", sent > 0 && sent <= 8 && errno == EAGAIN);
+	/* Linux counts what all processes of the user have queued, so there may be room for none. */
+	say("the queue has a limit", sent <= 8 && errno == EAGAIN);
 	setrlimit(RLIMIT_SIGPENDING, &limit);
 	sigprocmask(SIG_SETMASK, &old, 0);
-	say("all that were queued are handled", count == sent && seen[0].si_code == SI_QUEUE && seen[0].si_signo == low);
+	say("all that were queued are handled", count == sent && (sent == 0 || (seen[0].si_code == SI_QUEUE && seen[0].si_signo == low)));
 	count = 0;
 	kill(getpid(), low);
 	raise(low);

@@ -230,7 +230,8 @@ static void refusals(void)
 	int made = 0, ids[32];
 	while (made < 32 && syscall(SYS_timer_create, CLOCK_MONOTONIC, 0, &ids[made]) == 0)
 		made++;
-	say("there are no more timers than signals may wait", made > 0 && made <= 20 && errno == EAGAIN);
+	/* Linux counts those of all processes of the user. */
+	say("there are no more timers than signals may wait", made <= 20 && errno == EAGAIN);
 	for (int i = 0; i < made; i++)
 		syscall(SYS_timer_delete, ids[i]);
 	setrlimit(RLIMIT_SIGPENDING, &limit);
