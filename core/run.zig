@@ -77,7 +77,12 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.cpu != 0) return .{ .timeout = .cpu };
     machine.interrupt.clear(Reason.signal | Reason.wake | Reason.timer);
     machine.kernel.tick();
-    if (!machine.started or !machine.kernel.signals.anyDeliverable()) return null;
+    return if (machine.started) deliverOrStep(machine) else null;
+}
+
+/// Delivers what is pending, or makes the guest trap where that can be done.
+fn deliverOrStep(machine: *Machine) ?Outcome {
+    if (!machine.kernel.signals.anyDeliverable()) return null;
     if (machine.vcpu.inOwnCode()) return deliverSignals(machine, null);
     // Inside a stub the registers are not the user's: one step behind it they are. The stub may answer by itself or go on to
     // a function, so waiting for an exit could be for ever.
@@ -172,7 +177,7 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
             if (machine.fault_repeats > same_fault_max) return .{ .broken = "a page fault that mapping the page does not cure" };
             machine.vcpu.resumeUser();
             // An interruption may have come on the way here, where it could not be acted on.
-            return if (machine.kernel.signals.anyDeliverable()) deliverSignals(machine, null) else null;
+            return deliverOrStep(machine);
         },
         .out_of_memory => {
             return stopAsUser(machine, .out_of_memory);
