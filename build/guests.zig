@@ -35,6 +35,8 @@ const samples = [_]Sample{
     .{ .name = "segments", .source = "segments.c" },
     .{ .name = "vectors", .source = "vectors.c" },
     .{ .name = "signals", .source = "signals.c" },
+    .{ .name = "timers", .source = "timers.c" },
+    .{ .name = "alarms", .source = "alarms.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },

@@ -301,6 +301,8 @@ pub const Machine = struct {
         kernel.entered_tsc = host.rdtsc();
         kernel.timers.wake(kernel);
         kernel.tick();
+        // What came while nothing ran acts before the guest does.
+        if (kernel.signals.anyDeliverable()) interrupt.raise(Reason.signal);
         const outcome = run_module.run(self, goal);
         kernel.counters.cycles += host.rdtsc() -% kernel.entered_tsc;
         if (self.is_fork and touched.threadFaults() != faults_before) self.frames.touched.stale = true;

@@ -9,6 +9,7 @@ const signals_module = @import("linux/signals.zig");
 const system_area = @import("system_area.zig");
 const table = @import("linux/table.zig");
 const Exception = @import("vcpu.zig").Exception;
+const vectors_module = @import("vectors.zig");
 const Reason = interrupt_module.Reason;
 
 pub const Goal = enum { exit, listen, ready, call };
@@ -79,7 +80,12 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.cpu != 0) return .{ .timeout = .cpu };
     machine.interrupt.clear(Reason.signal | Reason.wake | Reason.timer);
     machine.kernel.tick();
-    if (!machine.started or !machine.kernel.signals.anyDeliverable()) return null;
+    return if (machine.started) deliverOrStep(machine) else null;
+}
+
+/// Delivers what is pending, or makes the guest trap where that can be done.
+fn deliverOrStep(machine: *Machine) ?Outcome {
+    if (!machine.kernel.signals.anyDeliverable()) return null;
     if (machine.vcpu.inOwnCode()) return deliverSignals(machine, null);
     // Inside a stub the registers are not the user's: one step behind it they are. The stub may answer by itself or go on to
     // a function, so waiting for an exit could be for ever.
@@ -161,7 +167,10 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
         return deliverSignals(machine, null);
     }
     if (exception.vector != faults.page_fault_vector) return raise(machine, faultOf(machine, exception));
-    if (faults.isOfProtectionKey(exception)) return raise(machine, faults.ofProtectionKey(exception));
+    if (faults.isOfProtectionKey(exception)) {
+        if (loadVectorsFromOutside(machine)) return null;
+        return raise(machine, faults.ofProtectionKey(exception));
+    }
     const outcome = machine.space.fault(exception.address, faults.accessOf(exception.error_code));
     switch (outcome) {
         .resolved => {
@@ -172,13 +181,22 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
             if (machine.fault_repeats > same_fault_max) return .{ .broken = "a page fault that mapping the page does not cure" };
             machine.vcpu.resumeUser();
             // An interruption may have come on the way here, where it could not be acted on.
-            return if (machine.kernel.signals.anyDeliverable()) deliverSignals(machine, null) else null;
+            return deliverOrStep(machine);
         },
         .out_of_memory => {
             return stopAsUser(machine, .out_of_memory);
         },
         .not_mapped, .no_right, .beyond_file => return raise(machine, faults.ofPageFault(exception, outcome)),
     }
+}
+
+/// The stub that loads a fork's vector state cannot read it where the request before has taken all rights away.
+fn loadVectorsFromOutside(machine: *Machine) bool {
+    const image = machine.image orelse return false;
+    if (!machine.vcpu.inUserStub() or machine.vcpu.registers().rip < layout.stub_load_vectors) return false;
+    vectors_module.put(&machine.vm, &image.vectors) catch return false;
+    machine.vcpu.resumeUser();
+    return true;
 }
 
 fn faultOf(machine: *Machine, exception: Exception) faults.Fault {

@@ -159,6 +159,7 @@ pub const Vm = struct {
         errdefer _ = linux.munmap(@ptrFromInt(address), device.run_bytes);
         _ = try host.ioctlPtr(vcpu_fd, kvm.SET_CPUID2, &device.cpuid);
         const pkru_offset = if (device.xcr0 & xcr0_pkru != 0) host.cpuid(0xd, @ctz(xcr0_pkru)).ebx else 0;
+        if (pkru_offset + @sizeOf(u64) > @sizeOf(kvm.Xsave)) return error.HostFailure;
         return .{ .fd = fd, .vcpu_fd = vcpu_fd, .run = run, .run_bytes = device.run_bytes, .pkru_offset = pkru_offset };
     }
 

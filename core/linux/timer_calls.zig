@@ -101,6 +101,9 @@ pub fn timerCreate(k: *Kernel, a: Args) i64 {
         .clock => |clock| clock,
         .refused => |errno| return errno,
     };
+    var made: u64 = 0;
+    for (&k.timers.posix) |*timer| made += @intFromBool(timer.made);
+    if (made >= k.queueLimit()) return fail(.AGAIN);
     const index = for (&k.timers.posix, 0..) |*timer, index| {
         if (!timer.made) break index;
     } else return fail(.AGAIN);
