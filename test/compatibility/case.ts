@@ -28,8 +28,8 @@ export interface Case {
   readonly difference?: string;
 }
 
-/** What is not there, and many programs need. */
-export const noProcesses = "there are no child processes and no execve yet";
+/** What is not there, and programs need. */
+export const noProcesses = "there are no child processes yet";
 export const noThreads = "there are no threads yet";
 export const noSockets = "there are no sockets yet";
 

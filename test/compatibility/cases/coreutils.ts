@@ -111,5 +111,12 @@ export const coreutils: Case[] = programs("coreutils", "/usr/bin", [
   [["pathchk", "-p", "a/b"]],
   [["sleep", "0.05"]],
   [["timeout", "5", "true"], { difference: noProcesses }],
-  [["env", "A=1", "printenv", "A"], { difference: noProcesses }],
+  [["env", "A=1", "printenv", "A"]],
+  [["env", "-i", "-S", "A=1 env"]],
+  [["env", "--chdir=folder", "ls"]],
+  [["env", "nothing-like-it"]],
+  [["nice", "-n", "3", "nice"]],
+  [["nohup", "echo", "through nohup"]],
+  [["stdbuf", "-o0", "cat", "csv"]],
+  [["chroot", "/", "true"], { name: "chroot", difference: "a guest is not root" }],
 ]);
