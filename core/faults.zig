@@ -26,8 +26,15 @@ pub const SIGSEGV = 11;
 const SI_KERNEL = 0x80;
 const SEGV_MAPERR = 1;
 const SEGV_ACCERR = 2;
+const SEGV_PKUERR = 4;
+const protection_key_bit = 32;
 const ILL_ILLOPN = 2;
 const FPE_INTDIV = 1;
+const FPE_FLTDIV = 3;
+const FPE_FLTOVF = 4;
+const FPE_FLTUND = 5;
+const FPE_FLTRES = 6;
+const FPE_FLTINV = 7;
 const TRAP_TRACE = 2;
 const BUS_ADRALN = 1;
 const BUS_ADRERR = 2;
@@ -54,6 +61,15 @@ pub fn ofPageFault(exception: Exception, outcome: FaultOutcome) Fault {
     };
 }
 
+/// A fault that mapping the page cannot cure: the rights of its protection key, which the guest itself has taken away.
+pub fn isOfProtectionKey(exception: Exception) bool {
+    return exception.error_code & protection_key_bit != 0;
+}
+
+pub fn ofProtectionKey(exception: Exception) Fault {
+    return .{ .signal = SIGSEGV, .code = SEGV_PKUERR, .address = exception.address, .vector = exception.vector, .error_code = exception.error_code };
+}
+
 pub fn ofExitPage(address: u64) Fault {
     return .{ .signal = SIGSEGV, .code = SEGV_ACCERR, .address = address, .vector = page_fault_vector };
 }
@@ -72,6 +88,19 @@ pub fn ofException(exception: Exception, rip: u64) Fault {
     fault.vector = exception.vector;
     fault.error_code = exception.error_code;
     return fault;
+}
+
+pub const x87_vector = 16;
+pub const simd_vector = 19;
+
+/// si_code of a floating-point exception, from the unmasked exceptions that are set, as Linux orders them.
+pub fn floatingCode(raised: u32) i32 {
+    if (raised & 0x01 != 0) return FPE_FLTINV;
+    if (raised & 0x04 != 0) return FPE_FLTDIV;
+    if (raised & 0x08 != 0) return FPE_FLTOVF;
+    if (raised & 0x12 != 0) return FPE_FLTUND;
+    if (raised & 0x20 != 0) return FPE_FLTRES;
+    return 0;
 }
 
 const names = [_][]const u8{

@@ -65,6 +65,12 @@ pub const path_max_bytes = 4096;
 pub const descriptors_max = 4096;
 /// Pipes of one guest; each has a buffer of 64 KiB on the host.
 pub const pipes_max = 256;
+/// Real-time signals of one guest that wait in order, whatever it sets RLIMIT_SIGPENDING to; POSIX asks for 32.
+pub const signals_queued_max = 64;
+/// POSIX timers of one guest.
+pub const timers_max = 32;
+/// The shortest time to the next interruption of a guest by its own timers: a period that is shorter is overrun.
+pub const timer_step_min_ns = 100 * std.time.ns_per_us;
 /// Linux's limits on one transfer and on the pieces of a vectored one.
 pub const transfer_max_bytes = 0x7fff_f000;
 pub const vector_max_pieces = 1024;

@@ -287,21 +287,24 @@ pub const Machine = struct {
     pub fn enter(self: *Machine, goal: run_module.Goal, time_limits: interrupt_module.Limits) run_module.Outcome {
         self.started = true;
         const interrupt = &self.interrupt;
-        interrupt.clear(interrupt_module.Reason.wall | interrupt_module.Reason.cpu | interrupt_module.Reason.wake);
+        const Reason = interrupt_module.Reason;
+        interrupt.clear(Reason.wall | Reason.cpu | Reason.wake | Reason.timer);
         interrupt.rearmEntry();
-        const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null;
+        const kernel = &self.kernel;
+        const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null or kernel.timers.isActive(kernel);
         const timers: ?*interrupt_module.ThreadTimers = if (limited) interrupt_module.threadTimers(std.heap.c_allocator) catch return .{ .broken = "no timer could be made for this thread" } else null;
         interrupt.thread.store(threadId(), .seq_cst);
         self.clock.anchor();
         if (timers) |some| some.arm(interrupt, time_limits);
         if (!self.populated) self.populate();
         const faults_before = if (self.is_fork) touched.threadFaults() else 0;
-        const before = host.rdtsc();
-        self.kernel.entered_tsc = before;
+        kernel.entered_tsc = host.rdtsc();
+        kernel.timers.wake(kernel);
+        kernel.tick();
         const outcome = run_module.run(self, goal);
-        self.kernel.counters.cycles += host.rdtsc() -% before;
+        kernel.counters.cycles += host.rdtsc() -% kernel.entered_tsc;
         if (self.is_fork and touched.threadFaults() != faults_before) self.frames.touched.stale = true;
-        if (timers) |some| some.disarm();
+        interrupt_module.disarmThread();
         interrupt.thread.store(0, .seq_cst);
         return outcome;
     }

@@ -37,6 +37,7 @@ pub const Fault = enum(u32) {
     handler_kept,
     mask_kept,
     pending_kept,
+    timer_kept,
     alternate_stack_kept,
     directory_kept,
     umask_kept,

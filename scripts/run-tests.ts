@@ -18,6 +18,8 @@ const root = join(import.meta.dir, "..");
 const laneFiles: Record<string, string[]> = {
   amdv: [
     "test/lane.test.ts",
+    "test/mapping.test.ts",
+    "test/exec.test.ts",
     "test/fork.test.ts",
     "test/reset/property.test.ts",
     "test/reset/planted.test.ts",

@@ -157,4 +157,4 @@ test("machines with mapped files leave no descriptor and no mapping behind", asy
   }
   expect(counts()).toEqual(start);
   expect(existsSync(join(dir, "mapped"))).toBe(true);
-});
+}, 120_000);

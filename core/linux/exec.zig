@@ -33,6 +33,12 @@ pub const Prepared = struct {
     argv: []const []const u8 = &.{},
     env: []const []const u8 = &.{},
 
+    /// Gives up a program that was not started.
+    pub fn discard(self: *Prepared, allocator: std.mem.Allocator) void {
+        self.program.release(allocator);
+        self.destroy(allocator);
+    }
+
     /// The program's reference is the caller's by now.
     pub fn destroy(self: *Prepared, allocator: std.mem.Allocator) void {
         if (self.interpreter) |interpreter| interpreter.release(allocator);

@@ -68,6 +68,8 @@ const Fuzzer = struct {
             .directory_descriptor => if (self.random.boolean()) @bitCast(@as(i64, -100)) else self.random.uintLessThan(u64, 10),
             .size => if (self.random.boolean()) self.random.uintLessThan(u64, 9000) else self.number(),
             .signal => self.random.uintLessThan(u64, 70),
+            .clock => self.random.uintLessThan(u64, 12),
+            .interval_timer => self.random.uintLessThan(u64, 4),
             .mode, .protection => self.random.uintLessThan(u64, 16),
             else => self.number(),
         };
@@ -112,7 +114,7 @@ test "hostile system calls are answered, every one" {
             std.debug.print("seed {d}, call {d}: {s} answered {d}\n", .{ seed, calls, entry.?.name, result });
             return error.TestUnexpectedResult;
         }
-        k.stop = null;
+        k.forgetStop();
         k.segments = null;
         k.registers_replaced = false;
         machine.space.out_of_memory = false;

@@ -85,7 +85,10 @@ pub fn prlimit64(k: *Kernel, a: Args) i64 {
         const new = k.memory.readValue(kernel_module.ResourceLimit, a[2]) catch return fail(.FAULT);
         if (new.current > new.maximum) return fail(.INVAL);
         if (new.maximum > slot.maximum) return fail(.PERM);
+        const of_cpu_time = a[1] == @intFromEnum(linux.rlimit_resource.CPU);
+        if (of_cpu_time) k.prepareTimers() catch return fail(.NOMEM);
         slot.* = new;
+        if (of_cpu_time) k.tick();
     }
     if (a[3] != 0) k.memory.writeValue(a[3], old) catch return fail(.FAULT);
     return 0;

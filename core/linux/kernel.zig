@@ -16,7 +16,10 @@ const planted = @import("../planted.zig");
 const reset_fields = @import("../reset_fields.zig");
 const HostFile = @import("../host_file.zig").HostFile;
 const GuestAccess = @import("../memory/access.zig").GuestAccess;
-const Signals = @import("signals.zig").Signals;
+const signals_module = @import("signals.zig");
+const Signals = signals_module.Signals;
+const timers_module = @import("timers.zig");
+const Timers = timers_module.Timers;
 
 pub const Args = [6]u64;
 
@@ -56,6 +59,7 @@ pub const Kernel = struct {
     space: *AddressSpace,
     files: FileTable,
     signals: Signals = .{},
+    timers: Timers = .{},
     clock: *Clock,
     interrupt: *interrupt_module.Interrupt,
     counters: Counters = .{},
@@ -74,7 +78,9 @@ pub const Kernel = struct {
     stop: ?Stop = null,
     /// Set by a handler whose call must not have its result written (rt_sigreturn).
     registers_replaced: bool = false,
-    /// Host counter when the run under way began.
+    /// The guest's at the system call under way.
+    stack_pointer: u64 = 0,
+    /// Host counter when the run under way began, moved on by what it has waited.
     entered_tsc: u64 = 0,
     /// Cycles spent before the last reset, which the guest's CPU time does not count, and those its image had spent, which
     /// it does.
@@ -89,6 +95,7 @@ pub const Kernel = struct {
         .space = .kept,
         .files = .restored,
         .signals = .copied,
+        .timers = .copied,
         .clock = .kept,
         .interrupt = .kept,
         .counters = .kept,
@@ -104,18 +111,28 @@ pub const Kernel = struct {
         .clear_child_tid = .copied,
         .stop = .copied,
         .registers_replaced = .copied,
+        .stack_pointer = .kept,
         .entered_tsc = .kept,
         .cycles_forgotten = .restored,
         .cycles_before = .restored,
     };
 
     pub fn deinit(self: *Kernel) void {
+        self.forgetStop();
         self.files.deinit();
+    }
+
+    /// Forgets a reason to stop that nobody acted on.
+    pub fn forgetStop(self: *Kernel) void {
+        const stop = self.stop orelse return;
+        self.stop = null;
+        if (stop == .exec) stop.exec.discard(self.allocator);
     }
 
     /// An image's kernel: all but open files is copied, and what belongs to the machine alone is not to be used.
     pub fn freeze(self: *const Kernel) frozen.Error!Kernel {
         var image = self.*;
+        image.timers.putToSleep(self);
         image.files = try frozen.copy(&self.files, .{ null, null });
         return image;
     }
@@ -137,7 +154,10 @@ pub const Kernel = struct {
         planted.keeps(.thread_address_kept, self, "clear_child_tid", before);
         planted.keeps(.handler_kept, &self.signals, "actions", &before.signals);
         planted.keeps(.mask_kept, &self.signals, "blocked", &before.signals);
-        planted.keeps(.pending_kept, &self.signals, "pending", &before.signals);
+        planted.keeps(.pending_kept, &self.signals, "queue", &before.signals);
+        planted.keeps(.pending_kept, &self.signals, "queued", &before.signals);
+        planted.keeps(.pending_kept, &self.signals, "queued_set", &before.signals);
+        planted.keeps(.timer_kept, self, "timers", before);
         planted.keeps(.alternate_stack_kept, &self.signals, "alternate", &before.signals);
     }
 
@@ -145,6 +165,7 @@ pub const Kernel = struct {
     /// default action again, and what is to be closed is closed.
     pub fn prepareForProgram(self: *Kernel, name: []const u8) void {
         self.signals.prepareForProgram();
+        self.timers.prepareForProgram();
         self.files.closeForProgram();
         self.clear_child_tid = 0;
         self.setName(std.fs.path.basename(name));
@@ -157,7 +178,7 @@ pub const Kernel = struct {
         @memcpy(self.name[0..count], name[0..count]);
     }
 
-    /// CPU time of the machine: what it has spent in runs and calls.
+    /// CPU time of the machine: what it has spent in runs and calls but for waiting. Asked while it runs.
     pub fn cpuTimeNs(self: *const Kernel) u64 {
         return self.clock.cyclesToNs(self.cpuCycles() + (host.rdtsc() -% self.entered_tsc));
     }
@@ -167,13 +188,22 @@ pub const Kernel = struct {
         return self.cycles_before + self.counters.cycles - self.cycles_forgotten;
     }
 
+    pub fn clockNs(self: *const Kernel, clock: timers_module.Clock) u64 {
+        return switch (clock) {
+            .realtime => self.clock.realtimeNs(),
+            .monotonic => self.clock.monotonicNs(),
+            .boottime => self.clock.boottimeNs(),
+            .cpu => self.cpuTimeNs(),
+        };
+    }
+
     /// Counts one host call made for the guest.
     pub fn hostCall(self: *Kernel) void {
         self.counters.host_calls += 1;
     }
 
-    /// Blocks until the host descriptor has one of `events`, the time is over, or the run is interrupted; with `fd` -1 it
-    /// only waits. The only place where a handler may block.
+    /// Blocks until the host descriptor has one of `events`, the time is over, or the guest is to do something else: stop,
+    /// or act on a signal. With `fd` -1 it only waits. The only place where a handler may block.
     pub fn waitForHost(self: *Kernel, fd: i32, events: i16, timeout_ns: ?u64) Wait {
         var descriptors = [_]linux.pollfd{.{ .fd = fd, .events = events, .revents = 0 }};
         return self.waitForAny(if (fd < 0) descriptors[0..0] else &descriptors, timeout_ns);
@@ -181,12 +211,99 @@ pub const Kernel = struct {
 
     pub fn waitForAny(self: *Kernel, descriptors: []linux.pollfd, timeout_ns: ?u64) Wait {
         self.hostCall();
-        return interrupt_module.wait(self.interrupt, descriptors, timeout_ns);
+        const deadline: ?u64 = if (timeout_ns) |ns| host.monotonicNs() +| ns else null;
+        const result: Wait = while (true) {
+            if (self.endsWait(.waiting)) break .interrupted;
+            const left = if (deadline) |at| at -| host.monotonicNs() else null;
+            const before = host.rdtsc();
+            const waited = interrupt_module.wait(self.interrupt, descriptors, left);
+            self.entered_tsc +%= host.rdtsc() -% before;
+            if (waited != .interrupted) break waited;
+        };
+        if (self.timers.isActive(self)) self.armTimers(.running);
+        return result;
     }
 
-    /// Makes a signal pending for the guest; it acts before the guest runs on.
-    pub fn raiseSignal(self: *Kernel, signal: u32) void {
-        self.signals.raise(signal);
+    const Doing = enum { running, waiting };
+
+    /// Whether a wait that was interrupted is over; if not, it goes on as if nothing had been.
+    pub fn endsWait(self: *Kernel, doing: Doing) bool {
+        const Reason = interrupt_module.Reason;
+        const passing = Reason.signal | Reason.timer | Reason.wake;
+        // Reasons first: what is noted behind this is found by the next look.
+        self.interrupt.clear(passing);
+        self.tickWhile(doing);
+        return self.interrupt.pending() & ~passing != 0 or self.signals.endsWait();
+    }
+
+    /// Sends the signals of timers that are due, and sets the host's timer to what comes next.
+    pub fn tick(self: *Kernel) void {
+        self.tickWhile(.running);
+    }
+
+    fn tickWhile(self: *Kernel, doing: Doing) void {
+        if (!self.timers.isActive(self)) return;
+        self.timers.expire(self);
+        self.armTimers(doing);
+    }
+
+    fn armTimers(self: *Kernel, doing: Doing) void {
+        if (self.timers.nextDelayNs(self, doing == .waiting)) |ns| interrupt_module.armGuestTimer(self.interrupt, ns);
+    }
+
+    /// Before a timer is armed: the thread has what interrupts the guest for it.
+    pub fn prepareTimers(self: *Kernel) error{ OutOfMemory, HostFailure }!void {
+        self.hostCall();
+        _ = try interrupt_module.threadTimers(std.heap.c_allocator);
+    }
+
+    pub fn cpuLimit(self: *const Kernel) ResourceLimit {
+        return self.resource_limits[@intFromEnum(linux.rlimit_resource.CPU)];
+    }
+
+    /// How large a file the guest may write, in bytes.
+    pub fn fileSizeLimit(self: *const Kernel) u64 {
+        return self.resource_limits[@intFromEnum(linux.rlimit_resource.FSIZE)].current;
+    }
+
+    /// How many real-time signals may wait.
+    pub fn queueLimit(self: *const Kernel) u64 {
+        return self.resource_limits[@intFromEnum(linux.rlimit_resource.SIGPENDING)].current;
+    }
+
+    /// The sender of the guest's own signals, as siginfo has it.
+    pub fn senderWord(self: *const Kernel) u64 {
+        return @as(u64, self.identity.uid) << 32 | @as(u32, @bitCast(self.identity.pid));
+    }
+
+    /// Makes a signal of the kernel's pending for the guest; it acts before the guest runs on.
+    pub fn raiseSignal(self: *Kernel, signal: u8) void {
+        self.sendSignal(.{ .signal = signal, .code = signals_module.SI_USER, .first = self.senderWord() });
+    }
+
+    /// What does not find room in the queue still comes, once and without its particulars.
+    pub fn sendSignal(self: *Kernel, entry: signals_module.Entry) void {
+        if (!self.signals.send(entry, self.queueLimit())) self.signals.raise(entry.signal);
+    }
+
+    /// The next signal that is to act now, with all that its handler is told.
+    pub fn nextSignal(self: *Kernel) ?signals_module.Disposition {
+        if (self.timers.isActive(self)) self.timers.expire(self);
+        var disposition = self.signals.next() orelse return null;
+        switch (disposition) {
+            .handle => |*handling| handling.delivery.entry = self.withParticulars(handling.delivery.entry),
+            else => {},
+        }
+        if (self.timers.isActive(self)) self.armTimers(.running);
+        return disposition;
+    }
+
+    /// What is known of a signal only when it is taken: how often its timer was overrun, who is outside.
+    pub fn withParticulars(self: *Kernel, entry: signals_module.Entry) signals_module.Entry {
+        var told = entry;
+        if (entry.timer != signals_module.Entry.no_timer) told.first |= @as(u64, self.timers.delivered(entry.timer)) << 32;
+        if (entry.outside) told.first = @as(u64, self.identity.uid) << 32 | @as(u32, @bitCast(self.identity.parent));
+        return told;
     }
 };
 
@@ -198,5 +315,6 @@ const default_resource_limits = blk: {
     table[@intFromEnum(linux.rlimit_resource.STACK)] = .{ .current = limits.stack_default_bytes, .maximum = unlimited };
     table[@intFromEnum(linux.rlimit_resource.CORE)] = .{ .current = 0, .maximum = unlimited };
     table[@intFromEnum(linux.rlimit_resource.NOFILE)] = .{ .current = 1024, .maximum = 4096 };
+    table[@intFromEnum(linux.rlimit_resource.SIGPENDING)] = .{ .current = limits.signals_queued_max, .maximum = limits.signals_queued_max };
     break :blk table;
 };

@@ -11,8 +11,9 @@ const identity = @import("identity.zig");
 const kernel_module = @import("kernel.zig");
 const limits = @import("../limits.zig");
 const memory = @import("memory.zig");
-const signals = @import("signals.zig");
+const signal_calls = @import("signal_calls.zig");
 const time = @import("time.zig");
+const timer_calls = @import("timer_calls.zig");
 const Args = kernel_module.Args;
 const Kernel = kernel_module.Kernel;
 
@@ -40,16 +41,28 @@ const rows = files.rows ++ [_]Call{
     row(149, "mlock", memory.mlock, &.{ .address, .size }),
     row(150, "munlock", memory.mlock, &.{ .address, .size }),
 
-    row(13, "rt_sigaction", signals.rtSigaction, &.{ .signal, .address, .address, .size }),
-    row(14, "rt_sigprocmask", signals.rtSigprocmask, &.{ .integer, .address, .address, .size }),
-    row(15, "rt_sigreturn", signals.rtSigreturn, &.{}),
-    row(34, "pause", signals.pause, &.{}),
-    row(62, "kill", signals.kill, &.{ .integer, .signal }),
-    row(127, "rt_sigpending", signals.rtSigpending, &.{ .address, .size }),
-    row(130, "rt_sigsuspend", signals.rtSigsuspend, &.{ .address, .size }),
-    row(131, "sigaltstack", signals.sigaltstack, &.{ .address, .address }),
-    row(200, "tkill", signals.tkill, &.{ .integer, .signal }),
-    row(234, "tgkill", signals.tgkill, &.{ .integer, .integer, .signal }),
+    row(13, "rt_sigaction", signal_calls.rtSigaction, &.{ .signal, .address, .address, .size }),
+    row(14, "rt_sigprocmask", signal_calls.rtSigprocmask, &.{ .integer, .address, .address, .size }),
+    row(15, "rt_sigreturn", signal_calls.rtSigreturn, &.{}),
+    row(34, "pause", signal_calls.pause, &.{}),
+    row(62, "kill", signal_calls.kill, &.{ .integer, .signal }),
+    row(128, "rt_sigtimedwait", signal_calls.rtSigtimedwait, &.{ .address, .address, .address, .size }),
+    row(129, "rt_sigqueueinfo", signal_calls.rtSigqueueinfo, &.{ .integer, .signal, .address }),
+    row(297, "rt_tgsigqueueinfo", signal_calls.rtTgsigqueueinfo, &.{ .integer, .integer, .signal, .address }),
+    row(127, "rt_sigpending", signal_calls.rtSigpending, &.{ .address, .size }),
+    row(130, "rt_sigsuspend", signal_calls.rtSigsuspend, &.{ .address, .size }),
+    row(131, "sigaltstack", signal_calls.sigaltstack, &.{ .address, .address }),
+    row(200, "tkill", signal_calls.tkill, &.{ .integer, .signal }),
+    row(234, "tgkill", signal_calls.tgkill, &.{ .integer, .integer, .signal }),
+
+    row(36, "getitimer", timer_calls.getitimer, &.{ .interval_timer, .address }),
+    row(37, "alarm", timer_calls.alarm, &.{.unsigned}),
+    row(38, "setitimer", timer_calls.setitimer, &.{ .interval_timer, .address, .address }),
+    row(222, "timer_create", timer_calls.timerCreate, &.{ .clock, .address, .address }),
+    row(223, "timer_settime", timer_calls.timerSettime, &.{ .integer, .hex, .address, .address }),
+    row(224, "timer_gettime", timer_calls.timerGettime, &.{ .integer, .address }),
+    row(225, "timer_getoverrun", timer_calls.timerGetoverrun, &.{.integer}),
+    row(226, "timer_delete", timer_calls.timerDelete, &.{.integer}),
 
     row(24, "sched_yield", identity.schedYield, &.{}),
     row(35, "nanosleep", time.nanosleep, &.{ .address, .address }),

@@ -389,6 +389,8 @@ pub fn truncate(k: *Kernel, a: Args) i64 {
     const fd = target.at.open(1 | table.O_NONBLOCK | O_NOFOLLOW, 0);
     if (fd < 0) return fd;
     defer host.close(@intCast(fd));
+    const refused = transfer.checkSize(k, a[1]);
+    if (refused != 0) return refused;
     return @bitCast(linux.ftruncate(@intCast(fd), @bitCast(a[1])));
 }
 

@@ -12,7 +12,7 @@ const Kernel = kernel_module.Kernel;
 const Piece = @import("../../memory/access.zig").Piece;
 const fail = kernel_module.fail;
 
-const SIGPIPE = 13;
+const signals = @import("../signals.zig");
 
 pub fn descriptorOf(value: u64) i32 {
     return @bitCast(@as(u32, @truncate(value)));
@@ -105,7 +105,14 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
             const atomic_bytes = 4096;
             return negative(linux.write(stream.fd, bytes.ptr, @min(bytes.len, atomic_bytes)));
         },
-        .output => |output| return if (position != null) fail(.SPIPE) else if (output.to) |to| to.write(bytes) else fail(.IO),
+        .output => |output| {
+            if (position != null) return fail(.SPIPE);
+            const to = output.to orelse return fail(.IO);
+            while (true) {
+                const rc = to.write(bytes);
+                if (rc != fail(.INTR) or k.endsWait(.running)) return rc;
+            }
+        },
         .device => |device| return switch (device) {
             .full => fail(.NOSPC),
             .terminal => fail(.NXIO),
@@ -128,16 +135,33 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
 /// Writes at the file's own position, a given one, or its end (pwritev2(2), RWF_APPEND).
 fn writeFile(k: *Kernel, fd: i32, own: *u64, bytes: []const u8, position: Position, append: bool) i64 {
     k.hostCall();
+    const allowed = if (k.fileSizeLimit() == std.math.maxInt(u64)) bytes.len else blk: {
+        const at = if (append) @as(u64, @intCast(@max(0, negative(linux.lseek(fd, 0, linux.SEEK.END))))) else position orelse own.*;
+        break :blk @min(bytes.len, k.fileSizeLimit() -| at);
+    };
+    if (allowed == 0 and bytes.len > 0) return fail(.FBIG);
     if (!append) {
-        const rc = negative(linux.pwrite(fd, bytes.ptr, bytes.len, @intCast(position orelse own.*)));
+        const rc = negative(linux.pwrite(fd, bytes.ptr, allowed, @intCast(position orelse own.*)));
         if (position == null and rc > 0) own.* += @intCast(rc);
         return rc;
     }
     const rwf_append = 0x10;
-    const piece = [_]std.posix.iovec_const{.{ .base = bytes.ptr, .len = bytes.len }};
+    const piece = [_]std.posix.iovec_const{.{ .base = bytes.ptr, .len = allowed }};
     const rc = negative(linux.syscall6(.pwritev2, @intCast(fd), @intFromPtr(&piece), 1, 0, 0, rwf_append));
     if (position == null and rc > 0) own.* = @intCast(@max(0, negative(linux.lseek(fd, 0, linux.SEEK.END))));
     return rc;
+}
+
+/// A write that failed with nothing written: some errors come with a signal.
+fn failed(k: *Kernel, rc: i64) i64 {
+    if (rc == fail(.PIPE)) k.raiseSignal(signals.SIGPIPE);
+    if (rc == fail(.FBIG)) k.raiseSignal(signals.SIGXFSZ);
+    return rc;
+}
+
+/// Whether a file may become so long, by RLIMIT_FSIZE: 0 or a negative errno. Negative sizes are the host's to refuse.
+pub fn checkSize(k: *Kernel, size: u64) i64 {
+    return if (size <= k.fileSizeLimit() or size > std.math.maxInt(i64)) 0 else failed(k, fail(.FBIG));
 }
 
 const Direction = enum { read, write };
@@ -181,8 +205,7 @@ fn move(k: *Kernel, description: *Description, comptime direction: Direction, ad
         const rc = if (direction == .read) readInto(k, description, piece, at) else writeFrom(k, description, piece, at);
         if (rc < 0) {
             if (done > 0) return @intCast(done);
-            if (direction == .write and rc == fail(.PIPE)) k.raiseSignal(SIGPIPE);
-            return rc;
+            return failed(k, rc);
         }
         done += @intCast(rc);
         // A short read is what there was; a short write of a stream goes on, as a blocking write does.
@@ -333,7 +356,7 @@ fn copyAll(k: *Kernel, from: *const End, to: *const End, wanted: u64, done: *u64
         while (written < got) {
             const rc = writePiece(k, to.description, part[written..@intCast(got)], to.at(done.*));
             if (rc <= 0) {
-                if (rc == fail(.PIPE)) k.raiseSignal(SIGPIPE);
+                if (done.* == 0) _ = failed(k, rc);
                 unread(from.description, @as(u64, @intCast(got)) - written, from.offset == null);
                 return rc;
             }
