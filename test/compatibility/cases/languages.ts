@@ -58,6 +58,7 @@ const pythonLibrary = program("libpython3.11-stdlib", "/usr/bin/python3.11", [
   [["programs/maps.py"], { writes: true }],
   [["programs/signals.py"]],
   [["programs/files.py"], { writes: true }],
+  [["programs/identity.py"]],
   [["programs/tests.py"]],
   [["programs/system.py", "argument"]],
   [["-m", "zipfile", "-c", "archive.zip", "folder/", "csv"], { writes: true }],
