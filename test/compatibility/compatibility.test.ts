@@ -21,6 +21,7 @@ const emulated = process.env.PRISTINE_LANE !== undefined;
 const dispensable = new Map([
   [41, "socket"],
   [213, "epoll_create"],
+  [290, "eventfd2"],
   [291, "epoll_create1"],
   [334, "rseq"],
 ]);

@@ -57,7 +57,7 @@ const pythonLibrary = program("libpython3.11-stdlib", "/usr/bin/python3.11", [
   [["programs/database.py"], { writes: true }],
   [["programs/maps.py"], { writes: true }],
   [["programs/signals.py"]],
-  [["programs/files.py"], { writes: true }],
+  [["programs/files.py", "many"], { writes: true }],
   [["programs/identity.py"]],
   [["programs/tests.py"]],
   [["programs/system.py", "argument"]],
