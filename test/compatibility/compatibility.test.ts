@@ -42,7 +42,7 @@ for (const entry of cases) {
       const expected = comparable(entry, await runNatively(entry, folders));
       const { outcome, unsupported } = await runInMachine(entry, folders);
       if (entry.difference !== undefined) {
-        expect(comparable(entry, outcome)).not.toEqual(expected);
+        if (!entry.dependsOnHost) expect(comparable(entry, outcome)).not.toEqual(expected);
         return;
       }
       expect(comparable(entry, outcome)).toEqual(expected);
