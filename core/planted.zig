@@ -40,6 +40,7 @@ pub const Fault = enum(u32) {
     timer_kept,
     alternate_stack_kept,
     directory_kept,
+    scheduling_kept,
     umask_kept,
     limit_kept,
     name_kept,

@@ -174,7 +174,11 @@ describe("execve", () => {
 });
 
 test("an image frozen before its program execs is the same in every fork and after every reset", async () => {
-  await using vm = await Machine.boot("/bin/sh", { args: ["-c", "exec /bin/echo by another program"], permissions: system, timeout: 60_000 });
+  await using vm = await Machine.boot("/bin/sh", {
+    args: ["-c", "exec /bin/echo by another program"],
+    permissions: system,
+    timeout: 60_000,
+  });
   using image = vm.freeze();
   using fork = image.fork();
   using untouched = image.fork();

@@ -17,6 +17,7 @@ const reset_fields = @import("../reset_fields.zig");
 const HostFile = @import("../host_file.zig").HostFile;
 const GuestAccess = @import("../memory/access.zig").GuestAccess;
 const signals_module = @import("signals.zig");
+const Scheduling = @import("scheduling.zig").Scheduling;
 const Signals = signals_module.Signals;
 const timers_module = @import("timers.zig");
 const Timers = timers_module.Timers;
@@ -64,6 +65,7 @@ pub const Kernel = struct {
     interrupt: *interrupt_module.Interrupt,
     counters: Counters = .{},
     identity: Identity = .{},
+    scheduling: Scheduling = .{},
     umask: u32 = 0o022,
     /// FS and GS bases to load before the guest goes on; set by arch_prctl.
     segments: ?Segments = null,
@@ -100,6 +102,7 @@ pub const Kernel = struct {
         .interrupt = .kept,
         .counters = .kept,
         .identity = .copied,
+        .scheduling = .copied,
         .umask = .copied,
         .segments = .copied,
         .current_segments = .copied,
@@ -148,6 +151,7 @@ pub const Kernel = struct {
     }
 
     fn plant(self: *Kernel, before: *const Kernel) void {
+        planted.keeps(.scheduling_kept, self, "scheduling", before);
         planted.keeps(.umask_kept, self, "umask", before);
         planted.keeps(.limit_kept, self, "resource_limits", before);
         planted.keeps(.name_kept, self, "name", before);

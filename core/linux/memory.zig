@@ -237,3 +237,16 @@ pub fn msync(k: *Kernel, a: Args) i64 {
     if (a[0] % page != 0) return fail(.INVAL);
     return mlock(k, a);
 }
+
+/// Nothing is ever paged out, so that all memory is locked already.
+pub fn mlockall(_: *Kernel, a: Args) i64 {
+    const known_flags = 0x7;
+    return if (a[0] == 0 or a[0] & ~@as(u64, known_flags) != 0) fail(.INVAL) else 0;
+}
+pub fn munlockall(_: *Kernel, _: Args) i64 {
+    return 0;
+}
+pub fn mlock2(k: *Kernel, a: Args) i64 {
+    const on_fault = 1;
+    return if (a[2] & ~@as(u64, on_fault) != 0) fail(.INVAL) else mlock(k, a);
+}

@@ -11,6 +11,8 @@ const identity = @import("identity.zig");
 const kernel_module = @import("kernel.zig");
 const limits = @import("../limits.zig");
 const memory = @import("memory.zig");
+const privileged = @import("privileged.zig");
+const scheduling = @import("scheduling.zig");
 const signal_calls = @import("signal_calls.zig");
 const time = @import("time.zig");
 const timer_calls = @import("timer_calls.zig");
@@ -30,7 +32,7 @@ const own_rows = [_]Call{
     row(generation_number, "pristine_generation", identity.generation, &.{}),
 };
 
-const rows = files.rows ++ [_]Call{
+const rows = files.rows ++ privileged.rows ++ [_]Call{
     row(9, "mmap", memory.mmap, &.{ .address, .size, .protection, .map_flags, .descriptor, .offset }),
     row(10, "mprotect", memory.mprotect, &.{ .address, .size, .protection }),
     row(11, "munmap", memory.munmap, &.{ .address, .size }),
@@ -39,6 +41,9 @@ const rows = files.rows ++ [_]Call{
     row(26, "msync", memory.msync, &.{ .address, .size, .hex }),
     row(28, "madvise", memory.madvise, &.{ .address, .size, .integer }),
     row(149, "mlock", memory.mlock, &.{ .address, .size }),
+    row(151, "mlockall", memory.mlockall, &.{.hex}),
+    row(152, "munlockall", memory.munlockall, &.{}),
+    row(325, "mlock2", memory.mlock2, &.{ .address, .size, .hex }),
     row(150, "munlock", memory.mlock, &.{ .address, .size }),
 
     row(13, "rt_sigaction", signal_calls.rtSigaction, &.{ .signal, .address, .address, .size }),
@@ -64,6 +69,16 @@ const rows = files.rows ++ [_]Call{
     row(225, "timer_getoverrun", timer_calls.timerGetoverrun, &.{.integer}),
     row(226, "timer_delete", timer_calls.timerDelete, &.{.integer}),
 
+    row(135, "personality", scheduling.personality, &.{.hex}),
+    row(140, "getpriority", scheduling.getpriority, &.{ .integer, .integer }),
+    row(141, "setpriority", scheduling.setpriority, &.{ .integer, .integer, .integer }),
+    row(142, "sched_setparam", scheduling.schedSetparam, &.{ .integer, .address }),
+    row(143, "sched_getparam", scheduling.schedGetparam, &.{ .integer, .address }),
+    row(144, "sched_setscheduler", scheduling.schedSetscheduler, &.{ .integer, .integer, .address }),
+    row(145, "sched_getscheduler", scheduling.schedGetscheduler, &.{.integer}),
+    row(146, "sched_get_priority_max", scheduling.schedGetPriorityMax, &.{.integer}),
+    row(147, "sched_get_priority_min", scheduling.schedGetPriorityMin, &.{.integer}),
+    row(203, "sched_setaffinity", scheduling.schedSetaffinity, &.{ .integer, .size, .address }),
     row(24, "sched_yield", identity.schedYield, &.{}),
     row(35, "nanosleep", time.nanosleep, &.{ .address, .address }),
     row(96, "gettimeofday", time.gettimeofday, &.{ .address, .address }),
@@ -90,11 +105,21 @@ const rows = files.rows ++ [_]Call{
     row(108, "getegid", identity.getgid, &.{}),
     row(110, "getppid", identity.getppid, &.{}),
     row(111, "getpgrp", identity.getpgrp, &.{}),
+    row(109, "setpgid", identity.setpgid, &.{ .integer, .integer }),
+    row(112, "setsid", identity.setsid, &.{}),
+    row(113, "setreuid", identity.setTwoUids, &.{ .integer, .integer }),
+    row(114, "setregid", identity.setTwoGids, &.{ .integer, .integer }),
     row(115, "getgroups", identity.getgroups, &.{ .integer, .address }),
+    row(117, "setresuid", identity.setThreeUids, &.{ .integer, .integer, .integer }),
     row(118, "getresuid", identity.getresuid, &.{ .address, .address, .address }),
+    row(119, "setresgid", identity.setThreeGids, &.{ .integer, .integer, .integer }),
     row(120, "getresgid", identity.getresgid, &.{ .address, .address, .address }),
     row(121, "getpgid", identity.getProcessGroup, &.{.integer}),
+    row(122, "setfsuid", identity.setFileUid, &.{.integer}),
+    row(123, "setfsgid", identity.setFileGid, &.{.integer}),
     row(124, "getsid", identity.getProcessGroup, &.{.integer}),
+    row(125, "capget", identity.capget, &.{ .address, .address }),
+    row(126, "capset", identity.capset, &.{ .address, .address }),
     row(157, "prctl", identity.prctl, &.{ .integer, .hex, .hex, .hex, .hex }),
     row(158, "arch_prctl", identity.archPrctl, &.{ .hex, .address }),
     row(160, "setrlimit", identity.setrlimit, &.{ .integer, .address }),

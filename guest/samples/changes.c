@@ -162,7 +162,7 @@ static long signals(uint64_t what, uint64_t value)
 
 static long process(uint64_t what, uint64_t value)
 {
-	switch (what % 6) {
+	switch (what % 7) {
 	case 0: return umask((mode_t)(value & 0777));
 	case 1: return chdir(value & 1 ? "/proc" : "/dev");
 	case 2: {
@@ -170,6 +170,7 @@ static long process(uint64_t what, uint64_t value)
 		return setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	case 3: return prctl(PR_SET_NAME, (unsigned long)(value & 1 ? "changed" : "another"), 0, 0, 0);
+	case 5: return setpriority(PRIO_PROCESS, 0, (int)(value % 20));
 	case 4: return syscall(SYS_set_tid_address, value & ~7ul);
 	default: return syscall(SYS_arch_prctl, ARCH_SET_GS, value & 0x7fffffffffff);
 	}

@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 4182108963;
+export const ABI_VERSION = 31515795;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -161,14 +161,15 @@ export const PlantedFault = {
   timer_kept: 30,
   alternate_stack_kept: 31,
   directory_kept: 32,
-  umask_kept: 33,
-  limit_kept: 34,
-  name_kept: 35,
-  thread_address_kept: 36,
-  call_area_kept: 37,
-  arena_kept: 38,
-  generation_kept: 39,
-  wiped_page_kept: 40,
+  scheduling_kept: 33,
+  umask_kept: 34,
+  limit_kept: 35,
+  name_kept: 36,
+  thread_address_kept: 37,
+  call_area_kept: 38,
+  arena_kept: 39,
+  generation_kept: 40,
+  wiped_page_kept: 41,
 } as const;
 
 /** Index n is status -(n + 1). */

@@ -26,10 +26,12 @@ export interface Case {
   readonly light?: boolean;
   /** Why it does not do the same. A case that has a reason must differ, so that no reason outlives its cause. */
   readonly difference?: string;
+  /** Whether it differs depends on the host (its user, its processors), so that it need not. */
+  readonly dependsOnHost?: boolean;
 }
 
-/** What is not there, and many programs need. */
-export const noProcesses = "there are no child processes and no execve yet";
+/** What is not there, and programs need. */
+export const noProcesses = "there are no child processes yet";
 export const noThreads = "there are no threads yet";
 export const noSockets = "there are no sockets yet";
 

@@ -103,8 +103,14 @@ export function makeFixture(folder: string): void {
   setTimes(folder);
 }
 
-export function copyFixture(from: string, to: string): void {
-  cpSync(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+/** Folders of many files, which few commands need. */
+const bulky = ["many", "repository", "programs"];
+
+/** A copy for one command; it has the bulky folders that the command names. */
+export function copyFixture(from: string, to: string, args: readonly string[]): void {
+  const left = bulky.filter((name) => !args.some((arg) => arg.includes(name))).map((name) => join(from, name));
+  const options = { recursive: true, preserveTimestamps: true, verbatimSymlinks: true };
+  cpSync(from, to, { ...options, filter: (path) => !left.includes(path) });
 }
 
 /** What is in a folder, by path: kind, mode, and the content's hash or the link's target. */

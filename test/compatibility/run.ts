@@ -46,7 +46,7 @@ export function isInstalled(entry: Case, folder: string): boolean {
 async function inFolder(entry: Case, folders: Folders, body: (folder: string) => Promise<Streams>): Promise<Outcome> {
   if (!entry.writes) return { ...(await body(folders.fixture)), files: {} };
   rmSync(folders.work, { recursive: true, force: true });
-  copyFixture(folders.fixture, folders.work);
+  copyFixture(folders.fixture, folders.work, entry.args);
   const outcome = await body(folders.work);
   return { ...outcome, files: contents(folders.work, entry.unstableFiles) };
 }

@@ -26,6 +26,11 @@ const python = program("python3.11-minimal", "/usr/bin/python3.11", [
   c("import gc\nfor i in range(5):\n  a = [[] for _ in range(100000)]\n  a.append(a); del a\nprint(gc.collect() >= 0)", {
     name: "garbage collection",
   }),
+  c("import os; print('before', flush=True); os.environ['B'] = '2'; os.execvp('printenv', ['printenv', 'B'])", { name: "execvp" }),
+  c(
+    "import os, sys; r, w = os.pipe(); os.set_inheritable(r, True); os.write(w, b'kept'); os.close(w); os.execv(sys.executable, ['python', '-c', f'import os; print(os.read({r}, 9))'])",
+    { name: "execv with a pipe" },
+  ),
   c("import os; pid = os.fork(); os._exit(0) if pid == 0 else print(os.waitpid(pid, 0)[1])", {
     name: "fork",
     difference: noProcesses,
@@ -52,7 +57,8 @@ const pythonLibrary = program("libpython3.11-stdlib", "/usr/bin/python3.11", [
   [["programs/database.py"], { writes: true }],
   [["programs/maps.py"], { writes: true }],
   [["programs/signals.py"]],
-  [["programs/files.py"], { writes: true }],
+  [["programs/files.py", "many"], { writes: true }],
+  [["programs/identity.py"]],
   [["programs/tests.py"]],
   [["programs/system.py", "argument"]],
   [["-m", "zipfile", "-c", "archive.zip", "folder/", "csv"], { writes: true }],
@@ -70,6 +76,7 @@ const perl = [
       ["-e", "print join(',', map { $_ ** 2 } grep { $_ % 2 } 1 .. 9), qq(\\n); printf '%s', scalar reverse 'abc'"],
       { name: "perl lists", light: true },
     ],
+    [["-e", "exec { '/bin/echo' } 'echo', 'from perl'"], { name: "perl exec" }],
     [["-e", "my @a = map { { n => $_ } } 1 .. 200000; print scalar(@a)"], { name: "perl memory" }],
     [["-e", "print `echo x`"], { name: "perl backticks", difference: noProcesses }],
   ]),

@@ -20,6 +20,9 @@ const posix: Row[] = [
   [["-c", "cd folder/inner && pwd && cd .. && pwd; cd nowhere; echo $?"], { name: "cd" }],
   [["-c", "umask 027; umask; ulimit -n >/dev/null && echo limits; type cd"], { name: "umask and ulimit" }],
   [["-c", "set -u; echo $undefined"], { name: "undefined variable" }],
+  [["-c", "A=1; export A; exec 3<csv; exec /bin/busybox env -u PATH /bin/busybox cat /dev/fd/3"], { name: "exec" }],
+  [["-c", "exec ./scripts/script.sh a b"], { name: "exec of a script" }],
+  [["-c", "exec nothing-like-it; echo not reached"], { name: "exec of nothing" }],
   [["-c", "if; then"], { name: "syntax error" }],
   [["-c", "/nowhere/program"], { name: "program that is not there", difference: noProcesses }],
   [["-c", "echo a | read x; echo $(echo b)"], { name: "pipe and substitution", difference: noProcesses }],
@@ -42,6 +45,7 @@ const bash: Row[] = [
     ["-c", "fib() { (( $1 < 2 )) && r=$1 || { fib $(( $1 - 1 )); local a=$r; fib $(( $1 - 2 )); r=$(( a + r )); }; }; fib 12; echo $r"],
     { name: "fib" },
   ],
+  [["-c", "exec -a another dash -c 'echo $0'"], { name: "exec -a" }],
   [["--version"]],
 ];
 
@@ -51,7 +55,7 @@ const named = (rows: Row[], shell: string): Row[] =>
 /** Scripts with an interpreter line; `scripts/` has them. */
 const scripts = [
   ...program("dash", "./scripts/script.sh", [[["one", "two words"], { name: "#!/bin/dash script", light: true }]]),
-  ...program("bash", "./scripts/script-env.sh", [[["argument"], { name: "#!/usr/bin/env bash script", difference: noProcesses }]]),
+  ...program("bash", "./scripts/script-env.sh", [[["argument"], { name: "#!/usr/bin/env bash script" }]]),
   ...program("python3.11-minimal", "./scripts/script.py", [[["x"], { name: "#!/usr/bin/python3.11 -E script" }]]),
   ...program("busybox-static", "./scripts/script-static.sh", [[[], { name: "#!/bin/busybox sh script" }]]),
   ...program("perl-base", "./scripts/script.pl", [[["a", "b"], { name: "#!/usr/bin/perl -w script" }]]),

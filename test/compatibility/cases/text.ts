@@ -102,7 +102,16 @@ const others = [
     [["column", "-t", "-s,", "csv"]],
     [["col", "-b"], { stdin: "a\bb\n" }],
   ]),
-  ...programs("util-linux", "/usr/bin", [[["rev", "csv"]], [["getopt", "-o", "ab:", "--", "-a", "-b", "x", "rest"]]]),
+  ...programs("util-linux", "/usr/bin", [
+    [["rev", "csv"]],
+    [["prlimit", "--nofile=64", "bash", "-c", "ulimit -n"]],
+    [["taskset", "-c", "0", "echo", "on one processor"]],
+    [["setarch", "-R", "uname", "-m"]],
+    [["setsid", "--help"]],
+    [["namei", "link"]],
+    [["flock", "csv", "-c", "true"], { writes: true, difference: noProcesses }],
+    [["getopt", "-o", "ab:", "--", "-a", "-b", "x", "rest"]],
+  ]),
   ...programs("libc-bin", "/usr/bin", [
     [["iconv", "-f", "UTF-8", "-t", "UTF-16BE", "unicode"]],
     [["getent", "passwd", "root"]],
