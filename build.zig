@@ -48,6 +48,7 @@ pub fn build(b: *std.Build) void {
     const filters = b.option([]const []const u8, "test-filter", "Only unit tests whose name has this in it") orelse &.{};
     const tests = b.addTest(.{ .name = "core-tests", .root_module = coreModule(b, "core/root.zig", target, optimize, vdso, false), .filters = filters, .use_llvm = true });
     b.installArtifact(tests);
+    b.step("test-program", "Install the unit tests as a program").dependOn(&b.addInstallArtifact(tests, .{}).step);
     b.step("test", "Run the core's unit tests").dependOn(&b.addRunArtifact(tests).step);
 }
 

@@ -10,6 +10,7 @@ test {
     _ = @import("errors.zig");
     _ = @import("linux/files/pipe.zig");
     _ = @import("linux/fuzz/calls.zig");
+    _ = @import("linux/fuzz/paths.zig");
     _ = @import("linux/permissions.zig");
     _ = @import("linux/signals.zig");
     _ = @import("linux/synthetic.zig");
@@ -18,6 +19,7 @@ test {
     _ = @import("memory/address_space.zig");
     _ = @import("memory/file_pieces.zig");
     _ = @import("memory/frames.zig");
+    _ = @import("memory/two_ended.zig");
     _ = @import("memory/vma.zig");
     _ = @import("platform.zig");
     _ = @import("reset_document_test.zig");

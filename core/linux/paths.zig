@@ -181,10 +181,7 @@ pub const Namespace = struct {
     fn reveals(self: *const Namespace, place: *const HostPlace) bool {
         if (place.mount.volume) return !self.permissions.denies(.read, place.hostPath());
         if (self.permissions.reveals(place.hostPath())) return true;
-        for (self.mounts[1..]) |mount| {
-            if (permissions_module.isBeneath(mount.guest, place.hostPath())) return true;
-        }
-        return false;
+        return self.leadsToVolume(place.hostPath());
     }
 
     /// Whether what lies at `from` may be moved or linked to `to`: nothing may become readable or writable by its new
@@ -199,6 +196,11 @@ pub const Namespace = struct {
             if (gains and !self.allows(access, from)) return self.refuse(access, from);
             if (!denied.all and denied.leadsTo(from.hostPath())) return self.refuse(access, from);
         }
+    }
+
+    fn leadsToVolume(self: *const Namespace, path: []const u8) bool {
+        for (self.mounts[1..]) |mount| if (permissions_module.isBeneath(mount.guest, path)) return true;
+        return false;
     }
 
     /// Whether a guest path is answered by the synthetic tree.
@@ -268,6 +270,7 @@ const Walk = struct {
         while (true) {
             const left = std.mem.trimStart(u8, self.rest(), "/");
             if (left.len == 0) {
+                if (self.hidden) return error.Denied;
                 self.place.must_be_directory = true;
                 return;
             }
@@ -310,13 +313,15 @@ const Walk = struct {
         if (isHostProcess(at.hostPath())) return error.NotFound;
         const revealed = self.namespace.reveals(&at);
         const rc = at.open(O_PATH | O_NOFOLLOW, 0);
+        // A volume may be shown beneath folders that the host does not have.
+        if (rc < 0 and !last and self.namespace.leadsToVolume(path)) return false;
         if (rc < 0) return self.missing(rc, last, revealed, &at);
         const fd: i32 = @intCast(rc);
         defer host.close(fd);
         const mode = modeOf(fd) orelse return error.HostFailure;
         switch (mode & linux.S.IFMT) {
             linux.S.IFLNK => if (!last or follow) {
-                if (self.isDenied(&at)) return self.namespace.refuse(.read, &at);
+                if (self.isDenied(&at)) return self.refuse(&at);
                 var target: [path_max]u8 = undefined;
                 const length: i64 = @bitCast(linux.readlinkat(fd, "", &target, target.len));
                 if (length <= 0) return error.NotFound;
@@ -329,10 +334,24 @@ const Walk = struct {
                 self.hidden = true;
                 return false;
             },
-            else => if (!last) return if (revealed) error.NotDirectory else self.namespace.refuse(.read, &at),
+            else => if (!last) return if (revealed) error.NotDirectory else self.refuse(&at),
         }
-        if (!revealed) return self.namespace.refuse(.read, &at);
+        if (!revealed) return self.refuse(&at);
         return false;
+    }
+
+    /// Refuses the whole path that was asked for, although one of its folders is enough to do so.
+    fn refuse(self: *Walk, at: *const HostPlace) Error {
+        var whole = at.*;
+        var parts = std.mem.tokenizeScalar(u8, self.rest(), '/');
+        while (parts.next()) |part| {
+            if (std.mem.eql(u8, part, ".")) continue;
+            if (std.mem.eql(u8, part, "..") or whole.host_length + 1 + part.len > whole.host_bytes.len) return self.namespace.refuse(.read, at);
+            whole.host_bytes[whole.host_length] = '/';
+            @memcpy(whole.host_bytes[whole.host_length + 1 ..][0..part.len], part);
+            whole.host_length += 1 + part.len;
+        }
+        return self.namespace.refuse(.read, &whole);
     }
 
     fn isDenied(self: *const Walk, at: *const HostPlace) bool {
@@ -350,7 +369,7 @@ const Walk = struct {
     }
 
     fn missing(self: *Walk, rc: i64, last: bool, revealed: bool, at: *const HostPlace) Error!bool {
-        if (!revealed) return self.namespace.refuse(.read, at);
+        if (!revealed) return self.refuse(at);
         const code: linux.E = @enumFromInt(-rc);
         return switch (code) {
             .NOENT => if (last) false else error.NotFound,

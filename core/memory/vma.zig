@@ -5,6 +5,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const limits = @import("../limits.zig");
 const HostFile = @import("../host_file.zig").HostFile;
+const TwoEnded = @import("two_ended.zig").TwoEnded;
 
 pub const Rights = packed struct(u8) {
     read: bool = false,
@@ -54,9 +55,14 @@ pub const Error = error{OutOfMemory};
 
 pub const VmaList = struct {
     allocator: std.mem.Allocator,
-    items: std.ArrayList(Vma) = .empty,
+    items: TwoEnded(Vma) = .empty,
     /// Something was changed since the owner last set this to false.
     changed: bool = true,
+    /// Every page from here to the ceiling of the last search is mapped: the next search for a free place need not look
+    /// there again. Mappings come top down, so that without it a program with many would wait longer for each.
+    packed_from: u64 = unknown,
+
+    const unknown = std.math.maxInt(u64);
 
     pub fn deinit(self: *VmaList) void {
         for (self.items.items) |vma| self.release(vma);
@@ -67,13 +73,19 @@ pub const VmaList = struct {
         if (vma.file) |file| file.release(self.allocator);
     }
 
+    fn removeAt(self: *VmaList, index: usize) void {
+        self.release(self.items.items[index]);
+        self.items.orderedRemove(index);
+    }
+
     /// Becomes a copy of other mappings.
     pub fn adopt(self: *VmaList, vmas: []const Vma) Error!void {
-        self.items.ensureTotalCapacity(self.allocator, vmas.len) catch return error.OutOfMemory;
+        try self.items.ensureCapacity(self.allocator, vmas.len);
         for (vmas) |vma| vma.retain();
         for (self.items.items) |vma| self.release(vma);
-        self.items.clearRetainingCapacity();
-        self.items.appendSliceAssumeCapacity(vmas);
+        self.items.setLength(vmas.len);
+        @memcpy(self.items.items, vmas);
+        self.packed_from = unknown;
     }
 
     /// A copy of the mappings, with references of its own.
@@ -153,11 +165,11 @@ pub const VmaList = struct {
         const list = self.items.items;
         if (index + 1 < list.len and list[index].continues(list[index + 1])) {
             list[index].end = list[index + 1].end;
-            self.release(self.items.orderedRemove(index + 1));
+            self.removeAt(index + 1);
         }
         if (index > 0 and self.items.items[index - 1].continues(self.items.items[index])) {
             self.items.items[index - 1].end = self.items.items[index].end;
-            self.release(self.items.orderedRemove(index));
+            self.removeAt(index);
         }
     }
 
@@ -180,13 +192,14 @@ pub const VmaList = struct {
     pub fn remove(self: *VmaList, start: u64, end: u64) Error!void {
         assert(start < end);
         self.changed = true;
+        if (end > self.packed_from) self.packed_from = unknown;
         try self.splitAt(start);
         try self.splitAt(end);
         const first = self.indexAfter(start);
         var last = first;
         while (last < self.items.items.len and self.items.items[last].start < end) last += 1;
         for (self.items.items[first..last]) |vma| self.release(vma);
-        self.items.replaceRange(self.allocator, first, last - first, &.{}) catch unreachable;
+        self.items.removeRange(first, last - first);
     }
 
     /// Changes the rights of every mapping in the range, which must be covered.
@@ -218,10 +231,14 @@ pub const VmaList = struct {
     }
 
     /// The highest free range of `length` bytes that ends at or below `ceiling`, top down as Linux does; null if none.
-    pub fn findFree(self: *const VmaList, length: u64, alignment: u64, ceiling: u64) ?u64 {
-        var end = ceiling;
-        var index = self.indexAfter(ceiling - 1);
-        if (index < self.items.items.len and self.items.items[index].start < ceiling) end = self.items.items[index].start;
+    pub fn findFree(self: *VmaList, length: u64, alignment: u64, ceiling: u64) ?u64 {
+        const top = @min(ceiling, self.packed_from);
+        var end = top;
+        var index = self.indexAfter(top - 1);
+        // A mapping that goes on above the top leaves nothing there either.
+        if (index < self.items.items.len and self.items.items[index].start < top) end = self.items.items[index].start;
+        while (index > 0 and self.items.items[index - 1].end == end) : (index -= 1) end = self.items.items[index - 1].start;
+        self.packed_from = end;
         while (true) {
             const below = if (index == 0) limits.mmap_min_address else self.items.items[index - 1].end;
             if (end > below and end - below >= length) {
@@ -264,6 +281,15 @@ test "a list of mappings agrees with a table of pages under random changes" {
                 @memset(part, rights);
             },
         }
+        const wanted = 1 + random.random().uintLessThan(u64, 8);
+        // The highest run of so many free pages; below the table all are.
+        var run: u64 = 0;
+        var at: u64 = pages;
+        while (run < wanted) {
+            at -%= 1;
+            run = if (at < pages and model[at] != null) 0 else run + 1;
+        }
+        try std.testing.expectEqual(base +% at *% page, list.findFree(wanted * page, page, base + pages * page).?);
         for (model, 0..) |expected, index| {
             const found = list.find(base + index * page);
             if (expected) |want| {

@@ -59,13 +59,13 @@ long bad_forks(const char *path)
 	return -1;
 }
 
-/* A million mappings that do not join. */
+/* Hundreds of thousands of mappings that do not join. */
 long bad_maps(const char *path)
 {
 	long count = 0;
 	int failed = 0;
 	(void)path;
-	for (long i = 0; i < 1000000; i++) {
+	for (long i = 0; i < 300000; i++) {
 		if (mmap(0, 4096, i % 2 ? PROT_READ : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
 			count++;
 		else
@@ -96,6 +96,18 @@ long bad_protections(const char *path)
 	for (long page = 0; page < pages; page++)
 		right += memory[page * 4096] == (char)page;
 	return answer(right, 0);
+}
+
+/* Private memory that is discarded is zero; shared memory stays. */
+long bad_discards(const char *path)
+{
+	(void)path;
+	char *own = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *shared = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	own[0] = shared[0] = 7;
+	if (madvise(own, 8192, MADV_DONTNEED) != 0 || madvise(shared, 8192, MADV_DONTNEED) != 0)
+		return answer(0, 1);
+	return answer(*(volatile char *)own * 10 + *(volatile char *)shared, 0);
 }
 
 /* Vectored transfers at and beyond their limits. */
@@ -134,7 +146,7 @@ long bad_changing(const char *path)
 	char buffer[65536];
 	long reads = 0;
 	int fd = open(path, O_RDONLY);
-	for (; reads < 20000; reads++) {
+	for (; reads < 5000; reads++) {
 		ssize_t got = fd < 0 ? 0 : read(fd, buffer, sizeof buffer);
 		if (got < 0)
 			return answer(reads, 1);
@@ -224,7 +236,7 @@ static const struct {
 	long (*function)(const char *);
 } all[] = {
 	{ "descriptors", bad_descriptors }, { "pipes", bad_pipes },   { "forks", bad_forks },     { "maps", bad_maps },
-	{ "protections", bad_protections }, { "vectors", bad_vectors }, { "changing", bad_changing }, { "disk", bad_disk },
+	{ "protections", bad_protections }, { "discards", bad_discards }, { "vectors", bad_vectors }, { "changing", bad_changing }, { "disk", bad_disk },
 	{ "fifo", bad_fifo },               { "listing", bad_listing }, { "recursion", bad_recursion }, { "frame", bad_frame },
 };
 

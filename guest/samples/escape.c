@@ -79,6 +79,7 @@ static void paths(void)
 	char text[3 * PATH_MAX];
 	try_read("granted", in(open_folder, "file"));
 	try_read("direct", in(closed_folder, "secret"));
+	try_read("line feed", in(closed_folder, "line\nfeed\033[2J"));
 	try_read("dot dot", in(open_folder, "../closed/secret"));
 	try_read("deep dot dot", in(open_folder, "sub/../../closed/secret"));
 	try_read("many dot dots", in(open_folder, "../../../../../../../../../../etc/shadow"));
@@ -153,6 +154,8 @@ static void processes(void)
 	write(ends[1], "piped", 5);
 	snprintf(name, sizeof name, "/dev/fd/%d", ends[0]);
 	try_read("a pipe", name);
+	struct stat piped;
+	printf("inode of a pipe: %s\n", fstat(ends[1], &piped) == 0 && piped.st_ino < 4096 ? "small" : "large");
 	int folder = open(open_folder, O_RDONLY | O_DIRECTORY);
 	snprintf(name, sizeof name, "/proc/self/fd/%d/file", folder);
 	try_read("a folder", name);
@@ -221,6 +224,7 @@ static void changes(void)
 	try_read("what is denied", in(open_folder, "shallow/denied/secret"));
 	try_read("what is denied in its place", in(open_folder, "deep/denied/secret"));
 	say("exchange", syscall(SYS_renameat2, AT_FDCWD, in(open_folder, "deep"), AT_FDCWD, in(open_folder, "sub"), 2));
+	say("unlink with a slash", unlink(in(open_folder, "inside/")));
 	say("unlink outside", unlink(in(open_folder, "folder/secret")));
 	say("rmdir by a link", rmdir(in(open_folder, "empty-link/")));
 	say("write what may be read only", open(in(open_folder, "../look/file"), O_RDWR));

@@ -3,6 +3,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const canaries = @import("../canaries.zig");
+const descriptor_links = @import("descriptor_links.zig");
 const host = @import("../../host.zig");
 const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
@@ -21,15 +22,15 @@ const AT_REMOVEDIR = 0x200;
 const AT_SYMLINK_FOLLOW = 0x400;
 const AT_EMPTY_PATH = 0x1000;
 
-const O_CREAT = 0o100;
-const O_EXCL = 0o200;
-const O_TRUNC = 0o1000;
-const O_DIRECTORY = 0o200000;
-const O_NOFOLLOW = 0o400000;
-const O_CLOEXEC = 0o2000000;
+pub const O_CREAT = 0o100;
+pub const O_EXCL = 0o200;
+pub const O_TRUNC = 0o1000;
+pub const O_DIRECTORY = 0o200000;
+pub const O_NOFOLLOW = 0o400000;
+pub const O_CLOEXEC = 0o2000000;
 const O_TMPFILE = 0o20000000;
 /// What of a guest's open flags reaches the host.
-const host_open_flags = 3 | O_CREAT | O_EXCL | O_TRUNC | 0o10000 | 0o4010000 | O_DIRECTORY;
+pub const host_open_flags = 3 | O_CREAT | O_EXCL | O_TRUNC | 0o10000 | 0o4010000 | O_DIRECTORY;
 
 /// A resolved path, and where it is on the host unless it is synthetic.
 pub const Target = struct {
@@ -45,7 +46,7 @@ pub const Lookup = struct {
     k: *Kernel,
     errno: i64 = 0,
 
-    fn failWith(self: *Lookup, code: i64) Failed {
+    pub fn failWith(self: *Lookup, code: i64) Failed {
         self.errno = code;
         return error.Failed;
     }
@@ -167,7 +168,7 @@ fn openTarget(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mo
     const node = target.node orelse return if (flags & paths.O_PATH != 0) openPath(k, lookup, target, flags) else openHost(k, lookup, target, flags, mode);
     if (node.content != .descriptor) return openSynthetic(k, node, target, flags);
     const number = k.files.namespace().descriptorAt(target.place.path()) orelse return lookup.failWith(fail(.NOENT));
-    return openDescriptor(k, lookup, k.files.get(number).?, flags);
+    return descriptor_links.open(k, lookup, k.files.get(number).?, flags);
 }
 
 fn install(k: *Kernel, description: *table.Description, close_on_exec: bool) i64 {
@@ -181,7 +182,7 @@ fn install(k: *Kernel, description: *table.Description, close_on_exec: bool) i64
     };
 }
 
-const OpenError = Failed || error{ OutOfMemory, IsDirectory, NoDevice, Exists, Denied, Loop, NotDirectory };
+pub const OpenError = Failed || error{ OutOfMemory, IsDirectory, NoDevice, Exists, Denied, Loop, NotDirectory };
 
 fn openSynthetic(k: *Kernel, node: *const synthetic.Node, target: *const Target, flags: u64) OpenError!*table.Description {
     const files = &k.files;
@@ -253,54 +254,10 @@ fn openPath(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64) Open
 }
 
 /// The descriptor passes over unless this fails.
-fn createDirectory(k: *Kernel, fd: i32, path: []const u8, status_flags: u32) error{OutOfMemory}!*table.Description {
+pub fn createDirectory(k: *Kernel, fd: i32, path: []const u8, status_flags: u32) error{OutOfMemory}!*table.Description {
     const copy = try k.files.allocator.dupe(u8, path);
     errdefer k.files.allocator.free(copy);
     return k.files.create(.{ .host_directory = .{ .fd = fd, .path = copy } }, status_flags, path);
-}
-
-/// /proc/self/fd/N: a file or folder is opened anew, with the rights of the path by which the guest has opened it; anything
-/// else is the same open file once more, which keeps the access it has.
-fn openDescriptor(k: *Kernel, lookup: *Lookup, open_file: *table.Description, flags: u64) OpenError!*table.Description {
-    if (flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL) return error.Exists;
-    if (flags & O_NOFOLLOW != 0) return error.Loop;
-    const is_directory = open_file.kind == .host_directory or open_file.kind == .synthetic_directory;
-    if (flags & O_DIRECTORY != 0 and !is_directory) return error.NotDirectory;
-    const reads = flags & (paths.O_PATH | 3) != 1;
-    const writes = flags & paths.O_PATH == 0 and (flags & 3 != 0 or flags & O_TRUNC != 0);
-    const host_fd = switch (open_file.kind) {
-        .host_file => |file| file.file.fd,
-        .host_directory => |directory| directory.fd,
-        else => {
-            if (flags & paths.O_PATH == 0 and (reads and !open_file.mayRead() or writes and !open_file.mayWrite())) return error.Denied;
-            open_file.references += 1;
-            return open_file;
-        },
-    };
-    var target: Target = .{};
-    k.files.namespace().hostPlace(open_file.path, &target.at) catch |failure| return lookup.failWith(paths.errnoOf(failure));
-    // A folder that is open was found to be one the guest may know of; what it lists is decided entry by entry.
-    if (reads and !is_directory) try lookup.demand(&target, .read);
-    if (writes) try lookup.demand(&target, .write);
-    switch ((paths.modeOf(host_fd) orelse return lookup.failWith(fail(.IO))) & linux.S.IFMT) {
-        linux.S.IFREG, linux.S.IFDIR => {},
-        linux.S.IFLNK => return error.Loop,
-        else => if (flags & paths.O_PATH == 0) return error.Denied,
-    }
-    var buffer: [64:0]u8 = undefined;
-    const name = std.fmt.bufPrintZ(&buffer, "/proc/self/fd/{d}", .{host_fd}) catch unreachable;
-    const wanted = if (flags & paths.O_PATH != 0) flags else flags & (host_open_flags & ~@as(u64, O_CREAT | O_EXCL)) | table.O_NONBLOCK | 0o400;
-    k.hostCall();
-    const rc: i64 = @bitCast(linux.syscall4(.openat, @bitCast(@as(i64, AT_FDCWD)), @intFromPtr(name.ptr), wanted | O_CLOEXEC, 0));
-    if (rc < 0) return lookup.failWith(rc);
-    const status_flags: u32 = @truncate(flags & ~@as(u64, O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC));
-    if (is_directory) {
-        errdefer host.close(@intCast(rc));
-        return createDirectory(k, @intCast(rc), open_file.path, status_flags);
-    }
-    const file = try HostFile.create(k.files.allocator, @intCast(rc), open_file.path);
-    errdefer file.release(k.files.allocator);
-    return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, open_file.path);
 }
 
 fn openHost(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode: u64) OpenError!*table.Description {
@@ -368,7 +325,12 @@ fn remove(k: *Kernel, folder_fd: u64, path: u64, directory: bool) i64 {
     const folder = lookup.parent(&target) catch return lookup.errno;
     defer host.close(folder);
     // A name with a slash behind it is a folder's, and only rmdir removes one.
-    if (target.place.must_be_directory and !directory) return fail(.ISDIR);
+    if (target.place.must_be_directory and !directory) {
+        const named = target.at.open(paths.O_PATH | O_DIRECTORY, 0);
+        if (named < 0) return named;
+        host.close(@intCast(named));
+        return fail(.ISDIR);
+    }
     var buffer: [256:0]u8 = undefined;
     k.hostCall();
     return @bitCast(linux.unlinkat(folder, nameZ(&target, &buffer), if (directory) AT_REMOVEDIR else 0));
@@ -464,7 +426,7 @@ pub fn readlinkat(k: *Kernel, a: Args) i64 {
     var target: Target = .{};
     var buffer: [paths.path_max]u8 = undefined;
     const path = lookup.readPath(a[1], &buffer) catch return lookup.errno;
-    const text = (if (path.len == 0) textOfOpened(&lookup, transfer.descriptorOf(a[0]), &buffer) else blk: {
+    const text = (if (path.len == 0) descriptor_links.textOfOpened(&lookup, transfer.descriptorOf(a[0]), &buffer) else blk: {
         lookup.resolve(transfer.descriptorOf(a[0]), path, false, &target) catch return lookup.errno;
         break :blk textOfLink(&lookup, &target, &buffer);
     }) catch return lookup.errno;
@@ -473,22 +435,13 @@ pub fn readlinkat(k: *Kernel, a: Args) i64 {
     return @intCast(count);
 }
 
-/// An O_PATH descriptor of a link is read by an empty path.
-fn textOfOpened(lookup: *Lookup, fd: i32, buffer: *[paths.path_max]u8) Failed![]const u8 {
-    const description = lookup.k.files.get(fd) orelse return lookup.failWith(if (fd == AT_FDCWD) fail(.NOENT) else fail(.BADF));
-    if (description.kind != .host_file or !description.isPathOnly()) return lookup.failWith(fail(.NOENT));
-    lookup.k.hostCall();
-    const length: i64 = @bitCast(linux.readlinkat(description.kind.host_file.file.fd, "", buffer, buffer.len));
-    return if (length < 0) lookup.failWith(length) else buffer[0..@intCast(length)];
-}
-
 fn textOfLink(lookup: *Lookup, target: *const Target, buffer: *[paths.path_max]u8) Failed![]const u8 {
     const k = lookup.k;
     if (target.node) |node| return switch (node.content) {
         .program => k.program_path,
         .link => |to| to,
         .working_directory => k.files.working_directory,
-        .descriptor => textOfDescriptor(k, target, buffer),
+        .descriptor => descriptor_links.textOf(k, target, buffer),
         else => lookup.failWith(fail(.INVAL)),
     };
     k.hostCall();
@@ -503,15 +456,6 @@ fn textOfLink(lookup: *Lookup, target: *const Target, buffer: *[paths.path_max]u
     // Linux answers ENOENT for an empty path on something that is not a link; for a named one it is EINVAL.
     if (length < 0) return lookup.failWith(if (length == fail(.NOENT)) fail(.INVAL) else length);
     return buffer[0..@intCast(length)];
-}
-
-/// Where /proc/self/fd/N points: the path the guest knows, or what Linux calls a file without one.
-fn textOfDescriptor(k: *Kernel, target: *const Target, buffer: *[paths.path_max]u8) []const u8 {
-    const description = k.files.get(k.files.namespace().descriptorAt(target.place.path()).?).?;
-    return switch (description.kind) {
-        .host_directory, .host_file, .device, .text, .synthetic_directory => description.path,
-        .pipe_read, .pipe_write, .output, .host_stream => std.fmt.bufPrint(buffer, "pipe:[{d}]", .{k.files.streamNumber(description)}) catch unreachable,
-    };
 }
 
 // Changing files by name

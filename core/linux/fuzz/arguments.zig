@@ -127,7 +127,7 @@ pub const Source = struct {
             .path => self.path(),
             .address => if (self.below(3) == 0) self.address() else self.structure(),
             .bytes_in, .bytes_out => self.address(),
-            .descriptor => self.below(if (self.plausible) 12 else 24),
+            .descriptor => if (self.below(32) == 0) @as(u64, 1) << @intCast(self.below(16)) else self.below(if (self.plausible) 12 else 24),
             .directory_descriptor => if (self.random.boolean()) @bitCast(@as(i64, -100)) else self.below(12),
             .size => self.size(),
             .signal => self.below(70),
