@@ -17,10 +17,13 @@ test {
     _ = @import("machine_test.zig");
     _ = @import("memory/access.zig");
     _ = @import("memory/address_space.zig");
+    _ = @import("memory/file_pieces.zig");
     _ = @import("memory/frames.zig");
     _ = @import("memory/two_ended.zig");
     _ = @import("memory/vma.zig");
     _ = @import("platform.zig");
     _ = @import("reset_document_test.zig");
+    _ = @import("script.zig");
+    _ = @import("shared_libraries.zig");
     _ = @import("vdso_test.zig");
 }

@@ -37,6 +37,8 @@ pub const Permissions = struct {
     write: Rule = .{},
     deny_read: Rule = .{},
     deny_write: Rule = .{},
+    /// Files that the program needs to start: readable without a grant, unless they are denied.
+    needed: []const []const u8 = &.{},
 
     pub fn denies(self: *const Permissions, access: Access, host_path: []const u8) bool {
         if (canaries.is(.denial_ignored)) return false;
@@ -48,15 +50,22 @@ pub const Permissions = struct {
 
     pub fn allows(self: *const Permissions, access: Access, host_path: []const u8) bool {
         return switch (access) {
-            .read => self.read.covers(host_path) and !self.denies(.read, host_path),
+            .read => (self.read.covers(host_path) or self.isNeeded(host_path)) and !self.denies(.read, host_path),
             .write => self.write.covers(host_path) and !self.denies(.write, host_path),
         };
+    }
+
+    fn isNeeded(self: *const Permissions, host_path: []const u8) bool {
+        for (self.needed) |path| if (std.mem.eql(u8, path, host_path)) return true;
+        return false;
     }
 
     /// Whether the guest may know that `host_path` exists: it is granted, or leads to something granted.
     pub fn reveals(self: *const Permissions, host_path: []const u8) bool {
         if (self.denies(.read, host_path)) return false;
-        return self.read.covers(host_path) or self.write.covers(host_path) or self.read.leadsTo(host_path) or self.write.leadsTo(host_path);
+        if (self.read.covers(host_path) or self.write.covers(host_path)) return true;
+        const needed: Rule = .{ .paths = self.needed };
+        return self.read.leadsTo(host_path) or self.write.leadsTo(host_path) or needed.leadsTo(host_path);
     }
 };
 

@@ -2,6 +2,7 @@
 //!
 //! /proc and /dev are always these; /etc and /sys give way to the host's file where the guest may read that.
 const std = @import("std");
+const HostFile = @import("../host_file.zig").HostFile;
 const limits = @import("../limits.zig");
 const Kernel = @import("kernel.zig").Kernel;
 const Writer = std.Io.Writer;
@@ -163,18 +164,18 @@ fn comm(k: *Kernel, out: *Writer) Writer.Error!void {
 fn maps(k: *Kernel, out: *Writer) Writer.Error!void {
     for (k.space.vmas.items.items) |vma| {
         const rights = vma.rights;
-        const start = out.end;
-        try out.print("{x}-{x} {c}{c}{c}{c} 00000000 00:00 0", .{
+        try out.print("{x}-{x} {c}{c}{c}{c} {x:0>8} ", .{
             vma.start,                               vma.end,                                   @as(u8, if (rights.read) 'r' else '-'),
             @as(u8, if (rights.write) 'w' else '-'), @as(u8, if (rights.execute) 'x' else '-'), @as(u8, if (vma.shared) 's' else 'p'),
+            vma.file_offset,
         });
-        _ = start;
-        const name = switch (vma.kind) {
-            .program => k.program_path,
+        const identity = if (vma.file) |file| file.identity() else HostFile.Identity{};
+        try out.print("{x:0>2}:{x:0>2} {d}", .{ identity.major, identity.minor, identity.inode });
+        const name = if (vma.file) |file| file.path else switch (vma.kind) {
             .heap => "[heap]",
             .stack => "[stack]",
             .vdso => "[vdso]",
-            .anonymous, .file, .call_stack => "",
+            .program, .anonymous, .file, .call_stack => "",
         };
         if (name.len > 0) try out.print("                          {s}", .{name});
         try out.writeByte('\n');

@@ -6,6 +6,7 @@ const AddressSpace = address_space.AddressSpace;
 const Error = address_space.Error;
 const Frame = @import("frames.zig").Frame;
 const Vma = @import("vma.zig").Vma;
+const VmaList = @import("vma.zig").VmaList;
 const Window = address_space.Window;
 const Windows = address_space.Windows;
 
@@ -21,8 +22,8 @@ pub const SpaceImage = struct {
     /// copied, and it keeps its own.
     pub fn freeze(self: *SpaceImage, space: *AddressSpace) Error!void {
         const allocator = space.allocator;
-        const vmas = allocator.dupe(Vma, space.vmas.items.items) catch return error.OutOfMemory;
-        errdefer allocator.free(vmas);
+        const vmas = try space.vmas.copy();
+        errdefer VmaList.freeCopy(allocator, vmas);
         const first = space.image == null;
         var windows = if (first) space.windows else try copyWindows(space);
         errdefer if (!first) freeWindows(allocator, &windows);
@@ -47,13 +48,13 @@ pub const SpaceImage = struct {
         space.image = null;
         space.tables.tables = self.tables;
         space.tables.image = null;
-        space.allocator.free(self.vmas);
+        VmaList.freeCopy(space.allocator, self.vmas);
     }
 
     pub fn deinit(self: *SpaceImage, allocator: std.mem.Allocator) void {
         freeWindows(allocator, &self.windows);
         self.tables.deinit(allocator);
-        allocator.free(self.vmas);
+        VmaList.freeCopy(allocator, self.vmas);
         self.* = undefined;
     }
 

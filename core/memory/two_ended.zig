@@ -70,9 +70,13 @@ pub fn TwoEnded(comptime T: type) type {
             self.removeRange(index, 1);
         }
 
-        /// Makes it `count` long, with whatever in it.
-        pub fn resize(self: *Self, allocator: std.mem.Allocator, count: usize) error{OutOfMemory}!void {
+        /// Makes room for `count` items in all.
+        pub fn ensureCapacity(self: *Self, allocator: std.mem.Allocator, count: usize) error{OutOfMemory}!void {
             if (self.buffer.len < count) try self.grow(allocator, count);
+        }
+
+        /// Makes it `count` long, for which there is room, with whatever in it.
+        pub fn setLength(self: *Self, count: usize) void {
             const start = @min(self.roomBefore(), self.buffer.len - count);
             self.items = self.buffer[start..][0..count];
         }
@@ -103,7 +107,8 @@ test "an array with room at both ends agrees with an ordinary one" {
                 _ = model.orderedRemove(index);
             },
             else => if (round % 97 == 0) {
-                try array.resize(std.testing.allocator, index);
+                try array.ensureCapacity(std.testing.allocator, index);
+                array.setLength(index);
                 try model.resize(std.testing.allocator, index);
                 @memcpy(array.items, model.items);
             },

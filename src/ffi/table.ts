@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 3630635243;
+export const ABI_VERSION = 31515795;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -158,16 +158,18 @@ export const PlantedFault = {
   handler_kept: 27,
   mask_kept: 28,
   pending_kept: 29,
-  alternate_stack_kept: 30,
-  directory_kept: 31,
-  umask_kept: 32,
-  limit_kept: 33,
-  name_kept: 34,
-  thread_address_kept: 35,
-  call_area_kept: 36,
-  arena_kept: 37,
-  generation_kept: 38,
-  wiped_page_kept: 39,
+  timer_kept: 30,
+  alternate_stack_kept: 31,
+  directory_kept: 32,
+  scheduling_kept: 33,
+  umask_kept: 34,
+  limit_kept: 35,
+  name_kept: 36,
+  thread_address_kept: 37,
+  call_area_kept: 38,
+  arena_kept: 39,
+  generation_kept: 40,
+  wiped_page_kept: 41,
 } as const;
 
 /** Index n is status -(n + 1). */

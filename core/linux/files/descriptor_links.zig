@@ -3,6 +3,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../../host.zig");
+const HostFile = @import("../../host_file.zig").HostFile;
 const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
 const paths = @import("../paths.zig");
@@ -60,7 +61,7 @@ pub fn open(k: *Kernel, lookup: *Lookup, open_file: *table.Description, flags: u
         errdefer host.close(@intCast(rc));
         return names.createDirectory(k, @intCast(rc), open_file.path, status_flags);
     }
-    const file = try table.HostFile.create(k.files.allocator, @intCast(rc));
+    const file = try HostFile.create(k.files.allocator, @intCast(rc), open_file.path);
     errdefer file.release(k.files.allocator);
     return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, open_file.path);
 }
@@ -69,7 +70,7 @@ pub fn open(k: *Kernel, lookup: *Lookup, open_file: *table.Description, flags: u
 pub fn textOf(k: *Kernel, target: *const Target, buffer: *[paths.path_max]u8) []const u8 {
     const description = k.files.get(k.files.namespace().descriptorAt(target.place.path()).?).?;
     return switch (description.kind) {
-        .host_directory, .host_file, .device, .text, .program, .synthetic_directory => description.path,
+        .host_directory, .host_file, .device, .text, .synthetic_directory => description.path,
         .pipe_read, .pipe_write, .output, .host_stream => std.fmt.bufPrint(buffer, "pipe:[{d}]", .{k.files.streamNumber(description)}) catch unreachable,
     };
 }

@@ -114,7 +114,7 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
         },
         F.GETFL => return description.status_flags,
         F.SETFL => {
-            description.status_flags = description.status_flags & ~changeable_flags | @as(u32, @truncate(a[2])) & changeable_flags;
+            description.status_flags = (description.status_flags & ~changeable_flags) | (@as(u32, @truncate(a[2])) & changeable_flags);
             return 0;
         },
         // One process holds all locks there are, so none is ever in its way.
@@ -240,7 +240,7 @@ pub fn fsync(k: *Kernel, a: Args) i64 {
             k.hostCall();
             return @bitCast(linux.fsync(file.file.fd));
         },
-        .host_directory, .text, .program, .synthetic_directory => return 0,
+        .host_directory, .text, .synthetic_directory => return 0,
         else => return fail(.INVAL),
     }
 }
@@ -252,6 +252,8 @@ pub fn sync(_: *Kernel, _: Args) i64 {
 pub fn ftruncate(k: *Kernel, a: Args) i64 {
     const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.INVAL);
+    const refused = transfer.checkSize(k, a[1]);
+    if (refused != 0) return refused;
     k.hostCall();
     return @bitCast(linux.ftruncate(description.kind.host_file.file.fd, @bitCast(a[1])));
 }
@@ -259,8 +261,26 @@ pub fn ftruncate(k: *Kernel, a: Args) i64 {
 pub fn fallocate(k: *Kernel, a: Args) i64 {
     const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.BADF);
+    const refused = transfer.checkSize(k, a[2] +| a[3]);
+    if (refused != 0) return refused;
     k.hostCall();
     return @bitCast(linux.fallocate(description.kind.host_file.file.fd, @bitCast(@as(u32, @truncate(a[1]))), @bitCast(a[2]), @bitCast(a[3])));
+}
+
+/// Advice changes nothing a program can see; only its arguments are looked at.
+pub fn fadvise64(k: *Kernel, a: Args) i64 {
+    const advice_max = 5;
+    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    switch (description.kind) {
+        .pipe_read, .pipe_write, .output, .host_stream => return fail(.SPIPE),
+        else => {},
+    }
+    return if (a[3] > advice_max) fail(.INVAL) else 0;
+}
+
+/// What asks a descriptor for the socket that it is: none is one.
+pub fn notSocket(k: *Kernel, a: Args) i64 {
+    return if (k.files.get(descriptorOf(a[0])) == null) fail(.BADF) else fail(.NOTSOCK);
 }
 
 pub fn fchmod(k: *Kernel, a: Args) i64 {
@@ -367,7 +387,23 @@ pub fn poll(k: *Kernel, a: Args) i64 {
 pub fn ppoll(k: *Kernel, a: Args) i64 {
     var timeout: ?u64 = null;
     if (a[2] != 0) timeout = time.fromTimespec(k.memory.readValue(time.Timespec, a[2]) catch return fail(.FAULT)) orelse return fail(.INVAL);
-    return pollArray(k, a[0], a[1], timeout);
+    const refused = useMask(k, a[3], a[4]);
+    if (refused != 0) return refused;
+    return endMask(k, pollArray(k, a[0], a[1], timeout));
+}
+
+/// Lets the mask at `address` be in force while the call waits; 0 or a negative errno.
+fn useMask(k: *Kernel, address: u64, bytes: u64) i64 {
+    if (address == 0) return 0;
+    if (bytes != @sizeOf(u64)) return fail(.INVAL);
+    k.signals.setTemporaryMask(k.memory.readValue(u64, address) catch return fail(.FAULT));
+    return 0;
+}
+
+/// A signal that ends the call is delivered with the mask still in force.
+fn endMask(k: *Kernel, rc: i64) i64 {
+    if (rc != fail(.INTR)) k.signals.endTemporaryMask();
+    return rc;
 }
 
 const Set = [poll_entries_max / 64]u64;
@@ -437,5 +473,11 @@ pub fn select(k: *Kernel, a: Args) i64 {
 pub fn pselect6(k: *Kernel, a: Args) i64 {
     var timeout: ?u64 = null;
     if (a[4] != 0) timeout = time.fromTimespec(k.memory.readValue(time.Timespec, a[4]) catch return fail(.FAULT)) orelse return fail(.INVAL);
-    return selectUntil(k, a, timeout);
+    if (a[5] != 0) {
+        const Mask = extern struct { address: u64, bytes: u64 };
+        const mask = k.memory.readValue(Mask, a[5]) catch return fail(.FAULT);
+        const refused = useMask(k, mask.address, mask.bytes);
+        if (refused != 0) return refused;
+    }
+    return endMask(k, selectUntil(k, a, timeout));
 }

@@ -74,7 +74,7 @@ fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, ou
         .pipe_read => |pipe| .{ .pipe_read = try copyPipe(pipe, to, copies) },
         .pipe_write => |pipe| .{ .pipe_write = try copyPipe(pipe, to, copies) },
         .output => |output| .{ .output = .{ .stream = output.stream, .to = outputs[output.stream - 1] } },
-        .device, .program => from.kind,
+        .device => from.kind,
     };
     return to.create(kind, from.status_flags, from.path);
 }
@@ -153,7 +153,6 @@ fn sameDescription(now: *const Description, then: *const Description, restoring:
         .host_file => |file| file.file == then.kind.host_file.file and file.at == then.kind.host_file.at,
         .output => |output| output.stream == then.kind.output.stream,
         .device => |device| device == then.kind.device,
-        .program => |program| program.at == then.kind.program.at,
         .text => |text| (skips_offset or text.at == then.kind.text.at) and std.mem.eql(u8, text.bytes, then.kind.text.bytes),
         .synthetic_directory => |directory| directory.at == then.kind.synthetic_directory.at and std.mem.eql(u8, directory.path, then.kind.synthetic_directory.path),
         .pipe_read => |pipe| pipe.sameAs(then.kind.pipe_read) or restoring and planted.is(.pipe_bytes_kept),

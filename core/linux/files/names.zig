@@ -12,6 +12,7 @@ const synthetic = @import("../synthetic.zig");
 const table = @import("table.zig");
 const transfer = @import("transfer.zig");
 const Args = kernel_module.Args;
+const HostFile = @import("../../host_file.zig").HostFile;
 const Kernel = kernel_module.Kernel;
 const fail = kernel_module.fail;
 
@@ -122,7 +123,7 @@ pub const Lookup = struct {
     }
 };
 
-fn nameZ(target: *const Target, buffer: *[256:0]u8) [*:0]const u8 {
+pub fn nameZ(target: *const Target, buffer: *[256:0]u8) [*:0]const u8 {
     const name = target.place.name();
     @memcpy(buffer[0..name.len], name);
     buffer[name.len] = 0;
@@ -207,7 +208,9 @@ fn openSynthetic(k: *Kernel, node: *const synthetic.Node, target: *const Target,
         .link, .working_directory, .descriptor => return error.Loop,
         .program => {
             if (writes) return error.Denied;
-            return files.create(.{ .program = .{ .bytes = k.program_bytes } }, status_flags, path);
+            const file = k.program_file.?.retain();
+            errdefer file.release(files.allocator);
+            return files.create(.{ .host_file = .{ .file = file } }, status_flags, k.program_path);
         },
         .text, .generated => {
             if (writes) return error.Denied;
@@ -245,7 +248,7 @@ fn openPath(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64) Open
     if (kind == linux.S.IFLNK and flags & O_NOFOLLOW == 0) return error.Loop;
     if (kind != linux.S.IFLNK or !target.place.link_shown) try lookup.demand(target, .read);
     taken = true;
-    const file = try table.HostFile.create(k.files.allocator, fd);
+    const file = try HostFile.create(k.files.allocator, fd, target.place.path());
     errdefer file.release(k.files.allocator);
     return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, path);
 }
@@ -277,7 +280,7 @@ fn openHost(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode
         linux.S.IFREG => {
             if (target.place.must_be_directory) return error.NotDirectory;
             taken = true;
-            const file = try table.HostFile.create(k.files.allocator, fd);
+            const file = try HostFile.create(k.files.allocator, fd, path);
             errdefer file.release(k.files.allocator);
             return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, path);
         },
@@ -467,6 +470,8 @@ pub fn truncate(k: *Kernel, a: Args) i64 {
     const fd = target.at.open(1 | table.O_NONBLOCK | O_NOFOLLOW, 0);
     if (fd < 0) return fd;
     defer host.close(@intCast(fd));
+    const refused = transfer.checkSize(k, a[1]);
+    if (refused != 0) return refused;
     return @bitCast(linux.ftruncate(@intCast(fd), @bitCast(a[1])));
 }
 

@@ -44,7 +44,7 @@ comptime {
 }
 
 /// What is known of a file, as statx gives it.
-const Facts = linux.Statx;
+pub const Facts = linux.Statx;
 
 fn makeDevice(major: u64, minor: u64) u64 {
     return (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~@as(u64, 0xff)) << 12 | (major & ~@as(u64, 0xfff)) << 32;
@@ -114,10 +114,11 @@ fn ofNode(k: *Kernel, node: *const synthetic.Node, follow: bool, facts: *Facts) 
         .generated => madeUp(k, linux.S.IFREG | 0o444, 0, inodeOf(node.path), .{ 0, 0 }),
         .link, .working_directory => madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 }),
         .descriptor => madeUp(k, linux.S.IFLNK | 0o700, 64, inodeOf(node.path), .{ 0, 0 }),
-        .program => if (follow)
-            madeUp(k, linux.S.IFREG | 0o755, k.program_bytes.len, inodeOf(node.path), .{ 0, 0 })
-        else
-            madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 }),
+        .program => {
+            if (follow) return ofHost(k, k.program_file.?.fd, facts);
+            facts.* = madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 });
+            return 0;
+        },
         .stream => |number| {
             const description = k.files.get(number) orelse return fail(.NOENT);
             return ofDescription(k, description, facts);
@@ -134,14 +135,13 @@ fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Fact
         .output, .pipe_read, .pipe_write => facts.* = madeUp(k, linux.S.IFIFO | 0o600, 0, k.files.streamNumber(description), .{ 0, 0 }),
         .device => |device| facts.* = ofDevice(k, device),
         .text => |text| facts.* = madeUp(k, linux.S.IFREG | 0o444, text.bytes.len, inodeOf(description.path), .{ 0, 0 }),
-        .program => |program| facts.* = madeUp(k, linux.S.IFREG | 0o755, program.bytes.len, inodeOf(description.path), .{ 0, 0 }),
         .synthetic_directory => |directory| facts.* = madeUp(k, linux.S.IFDIR | 0o555, 0, inodeOf(directory.path), .{ 0, 0 }),
     }
     return 0;
 }
 
 /// Finds the facts of what a folder descriptor and a path name.
-fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Facts) i64 {
+pub fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Facts) i64 {
     var lookup: names.Lookup = .{ .k = k };
     var buffer: [paths.path_max]u8 = undefined;
     const path = if (path_address == 0 and flags & AT_EMPTY_PATH != 0) "" else lookup.readPath(path_address, &buffer) catch return lookup.errno;
@@ -374,19 +374,34 @@ comptime {
     assert(@sizeOf(Statfs) == 120);
 }
 const ext4_magic = 0xef53;
+const proc_magic = 0x9fa0;
+const sysfs_magic = 0x62656572;
+const tmpfs_magic = 0x01021994;
 
-fn writeStatfs(k: *Kernel, address: u64) i64 {
+/// What kind of file system a node of the synthetic tree lies on; programs look whether /proc and /sys are real.
+fn magicOf(k: *Kernel, path: []const u8) i64 {
+    const node = k.files.namespace().syntheticNode(path) orelse return ext4_magic;
+    if (permissions_module.isBeneath(node.path, "/proc")) return proc_magic;
+    if (permissions_module.isBeneath(node.path, "/sys")) return sysfs_magic;
+    return if (permissions_module.isBeneath(node.path, "/dev")) tmpfs_magic else ext4_magic;
+}
+
+fn writeStatfs(k: *Kernel, address: u64, magic: i64) i64 {
     // The host's file systems are none of the guest's business: one of a fixed size answers for all.
-    const facts: Statfs = .{ .type = ext4_magic, .bsize = 4096, .blocks = 1 << 20, .bfree = 1 << 19, .bavail = 1 << 19, .files = 1 << 20, .ffree = 1 << 19, .fsid = .{ 0, 0 }, .namelen = 255, .frsize = 4096, .flags = 0, .spare = @splat(0) };
+    const facts: Statfs = .{ .type = magic, .bsize = 4096, .blocks = 1 << 20, .bfree = 1 << 19, .bavail = 1 << 19, .files = 1 << 20, .ffree = 1 << 19, .fsid = .{ 0, 0 }, .namelen = 255, .frsize = 4096, .flags = 0, .spare = @splat(0) };
     k.memory.writeValue(address, facts) catch return fail(.FAULT);
     return 0;
 }
 pub fn statfs(k: *Kernel, a: Args) i64 {
     var facts: Facts = undefined;
     const rc = find(k, cwd, a[0], 0, &facts);
-    return if (rc < 0) rc else writeStatfs(k, a[1]);
+    if (rc < 0) return rc;
+    var lookup: names.Lookup = .{ .k = k };
+    var target: names.Target = .{};
+    lookup.argument(AT_FDCWD, a[0], true, &target) catch return lookup.errno;
+    return writeStatfs(k, a[1], magicOf(k, target.place.path()));
 }
 pub fn fstatfs(k: *Kernel, a: Args) i64 {
-    if (k.files.get(transfer.descriptorOf(a[0])) == null) return fail(.BADF);
-    return writeStatfs(k, a[1]);
+    const description = k.files.get(transfer.descriptorOf(a[0])) orelse return fail(.BADF);
+    return writeStatfs(k, a[1], magicOf(k, description.path));
 }

@@ -4,40 +4,13 @@
 const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../../host.zig");
+const HostFile = @import("../../host_file.zig").HostFile;
 const limits = @import("../../limits.zig");
 const paths = @import("../paths.zig");
 const permissions_module = @import("../permissions.zig");
 const synthetic = @import("../synthetic.zig");
 const Output = @import("../../output.zig").Output;
 const Pipe = @import("pipe.zig").Pipe;
-
-/// A host descriptor that the open files of a machine, of its images and of their forks share. Where each stands in the
-/// file is in its own description, never in the host's.
-pub const HostFile = struct {
-    fd: i32,
-    references: std.atomic.Value(u32) = .init(1),
-
-    /// Takes the descriptor over, on failure too.
-    pub fn create(allocator: std.mem.Allocator, fd: i32) error{OutOfMemory}!*HostFile {
-        const self = allocator.create(HostFile) catch {
-            host.close(fd);
-            return error.OutOfMemory;
-        };
-        self.* = .{ .fd = fd };
-        return self;
-    }
-
-    pub fn retain(self: *HostFile) *HostFile {
-        _ = self.references.fetchAdd(1, .monotonic);
-        return self;
-    }
-
-    pub fn release(self: *HostFile, allocator: std.mem.Allocator) void {
-        if (self.references.fetchSub(1, .acq_rel) > 1) return;
-        host.close(self.fd);
-        allocator.destroy(self);
-    }
-};
 
 pub const Kind = union(enum) {
     /// A stream of the embedder's: a terminal, a pipe, a file. Blocking reads wait outside the host call.
@@ -49,8 +22,6 @@ pub const Kind = union(enum) {
     device: synthetic.Device,
     /// The text of a synthetic file, made when it was opened.
     text: struct { bytes: []u8, at: u64 = 0 },
-    /// The program's own file, as it was when it was loaded; its bytes are the machine's.
-    program: struct { bytes: []const u8, at: u64 = 0 },
     synthetic_directory: struct { path: []u8, at: u64 = 0 },
     pipe_read: *Pipe,
     pipe_write: *Pipe,
@@ -230,6 +201,13 @@ pub const FileTable = struct {
         return true;
     }
 
+    /// Closes what is not to be open in the next program.
+    pub fn closeForProgram(self: *FileTable) void {
+        for (self.slots.items, 0..) |slot, index| if (slot.close_on_exec) {
+            _ = self.close(@intCast(index));
+        };
+    }
+
     pub fn release(self: *FileTable, description: *Description) void {
         description.references -= 1;
         if (description.references > 0) return;
@@ -244,7 +222,7 @@ pub const FileTable = struct {
             .synthetic_directory => |directory| self.allocator.free(directory.path),
             .pipe_read => |pipe| self.pipes -= @intFromBool(pipe.closeReader(self.allocator)),
             .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
-            .output, .device, .program => {},
+            .output, .device => {},
         }
         self.allocator.free(description.path);
         self.allocator.destroy(description);

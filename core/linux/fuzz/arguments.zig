@@ -137,6 +137,7 @@ pub const Source = struct {
             .map_flags => 1 + self.below(3) | (if (self.random.boolean()) @as(u64, 0x20) else 0) | (if (self.below(4) == 0) @as(u64, 0x10) else 0) | (if (self.below(16) == 0) self.flags() else 0),
             .hex => if (self.random.boolean()) self.flags() else 0,
             .clock => self.below(13),
+            .interval_timer => self.below(4),
             .offset => if (self.random.boolean()) self.below(3) * page else self.number(),
             .integer, .unsigned => self.number(),
         };

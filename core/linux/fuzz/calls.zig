@@ -118,7 +118,7 @@ const Fuzzer = struct {
         const vma = space.vmas.find(arguments.data_base) orelse return null;
         if (!vma.rights.write or vma.end < arguments.data_base + arguments.data_bytes) return null;
         const piece = space.pieceAnyRights(arguments.data_base, arguments.data_bytes, .read) orelse return null;
-        return if (piece.len == arguments.data_bytes) piece else null;
+        return if (piece.steady and piece.bytes.len == arguments.data_bytes) piece.bytes else null;
     }
 
     fn step(self: *Fuzzer) !void {
@@ -128,10 +128,10 @@ const Fuzzer = struct {
         if (snapshot) |bytes| @memcpy(&self.before, bytes);
         self.opened_before = opened(self.machine);
         // Whatever would wait finds a reason to stop waiting.
-        self.machine.interrupt.raise(interrupt_module.Reason.signal);
+        self.machine.interrupt.raise(interrupt_module.Reason.abort);
         const result = table.dispatch(k, self.call.number, self.args);
         if (self.source.random.uintLessThan(u8, 8) == 0) try self.describe(result);
-        k.stop = null;
+        k.forgetStop();
         k.segments = null;
         k.registers_replaced = false;
         self.machine.space.out_of_memory = false;
@@ -217,14 +217,17 @@ const Fuzzer = struct {
         const space = &self.machine.space;
         const vma = space.vmas.find(arguments.readonly_page) orelse return;
         if (vma.rights.write or !vma.rights.read or self.mode == .sequences and self.changesMappings()) return;
-        const bytes = space.pieceAnyRights(arguments.readonly_page, limits.page_size, .read) orelse return;
+        const piece = space.pieceAnyRights(arguments.readonly_page, limits.page_size, .read) orelse return;
+        if (!piece.steady) return;
+        const bytes = piece.bytes;
         if (!std.mem.allEqual(u8, bytes, arguments.readonly_byte)) return violated(self.quiet, "{s} wrote to a read-only page", .{self.call.name});
     }
 
     fn audit(self: *Fuzzer) !void {
         try invariants.mappings(self.machine, self.quiet);
         try invariants.frames(self.machine, self.quiet);
-        const held = try invariants.descriptors(&self.machine.kernel.files, self.quiet);
+        const kernel = &self.machine.kernel;
+        const held = try invariants.descriptors(&kernel.files, kernel.program_file, self.quiet) + invariants.mappedFiles(self.machine);
         const now = invariants.hostDescriptors();
         if (now != self.host_descriptors + held) return violated(self.quiet, "{d} host descriptors, {d} of them for {d} files", .{ now, now -% self.host_descriptors, held });
         if (self.data()) |bytes| if (std.mem.indexOf(u8, bytes, sandbox_module.secret[0..9]) != null) return violated(self.quiet, "a secret was read", .{});

@@ -5,7 +5,7 @@ const host = @import("../../host.zig");
 const layout = @import("../../layout.zig");
 const limits = @import("../../limits.zig");
 const FileTable = @import("../files/table.zig").FileTable;
-const HostFile = @import("../files/table.zig").HostFile;
+const HostFile = @import("../../host_file.zig").HostFile;
 const Machine = @import("../../machine.zig").Machine;
 const Pipe = @import("../files/pipe.zig").Pipe;
 
@@ -70,7 +70,7 @@ pub fn frames(machine: *const Machine, quiet: bool) Violation!void {
 }
 
 /// References, pipe ends and numbers agree; answers how many host descriptors the open files hold.
-pub fn descriptors(files: *const FileTable, quiet: bool) Violation!usize {
+pub fn descriptors(files: *const FileTable, program: ?*const HostFile, quiet: bool) Violation!usize {
     if (files.slots.items.len > limits.descriptors_max) return violated(quiet, "{d} descriptors", .{files.slots.items.len});
     var pipes: u32 = 0;
     var held: usize = 0;
@@ -86,7 +86,8 @@ pub fn descriptors(files: *const FileTable, quiet: bool) Violation!usize {
         if (references != description.references) return violated(quiet, "descriptor {d} counts {d} references of {d}", .{ index, description.references, references });
         if (!first) continue;
         switch (description.kind) {
-            .host_file => |file| held += @intFromBool(firstWith(files, file.file, index)),
+            // The program's own file is open in any case.
+            .host_file => |file| held += @intFromBool(file.file != program and firstWith(files, file.file, index)),
             .host_stream => |file| held += @intFromBool(firstWith(files, file, index)),
             .host_directory => held += 1,
             .pipe_read, .pipe_write => |pipe| pipes += @intFromBool(try countPipe(files, pipe, index, quiet)),
@@ -132,6 +133,22 @@ fn countPipe(files: *const FileTable, pipe: *const Pipe, index: usize, quiet: bo
 }
 
 /// Descriptors that this process has.
+/// How many files are open because they are mapped, and for no other reason.
+pub fn mappedFiles(machine: *const Machine) usize {
+    const list = machine.space.vmas.items.items;
+    const files = &machine.kernel.files;
+    var held: usize = 0;
+    for (list, 0..) |vma, index| {
+        const file = vma.file orelse continue;
+        if (file == machine.kernel.program_file or !firstWith(files, file, files.slots.items.len)) continue;
+        const before = for (list[0..index]) |other| {
+            if (other.file == file) break true;
+        } else false;
+        held += @intFromBool(!before);
+    }
+    return held;
+}
+
 pub fn hostDescriptors() usize {
     const fd: isize = @bitCast(linux.open("/proc/self/fd", .{ .DIRECTORY = true, .CLOEXEC = true }, 0));
     if (fd < 0) return 0;
