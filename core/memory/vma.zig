@@ -61,6 +61,7 @@ pub const VmaList = struct {
     /// Every page from here to the ceiling of the last search is mapped: the next search for a free place need not look
     /// there again. Mappings come top down, so that without it a program with many would wait longer for each.
     packed_from: u64 = unknown,
+    packed_ceiling: u64 = unknown,
 
     const unknown = std.math.maxInt(u64);
 
@@ -232,13 +233,14 @@ pub const VmaList = struct {
 
     /// The highest free range of `length` bytes that ends at or below `ceiling`, top down as Linux does; null if none.
     pub fn findFree(self: *VmaList, length: u64, alignment: u64, ceiling: u64) ?u64 {
-        const top = @min(ceiling, self.packed_from);
+        const top = if (ceiling == self.packed_ceiling) @min(ceiling, self.packed_from) else ceiling;
         var end = top;
         var index = self.indexAfter(top - 1);
         // A mapping that goes on above the top leaves nothing there either.
         if (index < self.items.items.len and self.items.items[index].start < top) end = self.items.items[index].start;
         while (index > 0 and self.items.items[index - 1].end == end) : (index -= 1) end = self.items.items[index - 1].start;
         self.packed_from = end;
+        self.packed_ceiling = ceiling;
         while (true) {
             const below = if (index == 0) limits.mmap_min_address else self.items.items[index - 1].end;
             if (end > below and end - below >= length) {
@@ -284,12 +286,13 @@ test "a list of mappings agrees with a table of pages under random changes" {
         const wanted = 1 + random.random().uintLessThan(u64, 8);
         // The highest run of so many free pages; below the table all are.
         var run: u64 = 0;
-        var at: u64 = pages;
+        const ceiling = if (random.random().boolean()) pages else pages / 2;
+        var at: u64 = ceiling;
         while (run < wanted) {
             at -%= 1;
             run = if (at < pages and model[at] != null) 0 else run + 1;
         }
-        try std.testing.expectEqual(base +% at *% page, list.findFree(wanted * page, page, base + pages * page).?);
+        try std.testing.expectEqual(base +% at *% page, list.findFree(wanted * page, page, base + ceiling * page).?);
         for (model, 0..) |expected, index| {
             const found = list.find(base + index * page);
             if (expected) |want| {
