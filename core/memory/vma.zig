@@ -286,7 +286,7 @@ test "a list of mappings agrees with a table of pages under random changes" {
         const wanted = 1 + random.random().uintLessThan(u64, 8);
         // The highest run of so many free pages; below the table all are.
         var run: u64 = 0;
-        const ceiling = if (random.random().boolean()) pages else pages / 2;
+        const ceiling: u64 = if (random.random().boolean()) pages else pages / 2;
         var at: u64 = ceiling;
         while (run < wanted) {
             at -%= 1;
