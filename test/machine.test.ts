@@ -113,7 +113,7 @@ test("many arguments arrive, too many are refused as Linux refuses them", async 
 test("small machines run, and one too small for its program says so", async () => {
   await using small = await Machine.boot(guest("hello"), { memory: "1MiB", stdout: "ignore", ...quiet });
   expect((await small.run()).exitCode).toBe(0);
-  await using tight = await Machine.boot(guest("sort"), { memory: "256KiB", args: ["1000"], stdout: "ignore", ...quiet });
+  await using tight = await Machine.boot(guest("endless"), { memory: "256KiB", args: ["map"], stdout: "ignore", ...quiet });
   expect((await failure(tight.run())).code).toBe("OUT_OF_MEMORY");
 });
 
