@@ -16,7 +16,7 @@ const data_base = 0x1000_0000;
 const data_bytes = 64 * limits.KiB;
 
 const texts = [_][]const u8{
-    "/", ".", "..", "/dev/null", "/dev/zero", "/proc/self/maps", "/proc/self/exe", "/etc/passwd", "/usr", "/usr/../etc/shadow", "/nowhere/at/all", "", "/proc/self/fd/0", "///", "a" ** 300, "/usr/bin/..//./lib", "\xff\xfe/\x01",
+    "/", ".", "..", "/dev/null", "/dev/zero", "/proc/self/maps", "/proc/self/exe", "/etc/passwd", "/usr", "/usr/../etc/shadow", "/nowhere/at/all", "", "/proc/self/fd/0", "///", "a" ** 300, "/usr/bin/..//./lib", "\xff\xfe/\x01", "/tmp", "/tmp/a", "/tmp/a/b", "/tmp/a/b/..", "/dev/shm/c", "/var/tmp/d/",
 };
 
 const Fuzzer = struct {

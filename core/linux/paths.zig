@@ -10,6 +10,8 @@ const host = @import("../host.zig");
 const kernel_module = @import("kernel.zig");
 const limits = @import("../limits.zig");
 const permissions_module = @import("permissions.zig");
+const private_mounts = @import("files/private/mounts.zig");
+const private_tree = @import("files/private/tree.zig");
 const synthetic = @import("synthetic.zig");
 const Permissions = permissions_module.Permissions;
 
@@ -132,6 +134,12 @@ pub const Namespace = struct {
     mounts: []const Mount,
     permissions: *const Permissions,
     hook: DeniedHook = .{},
+    /// The machine's own files, and who asks for them.
+    private: ?*const private_tree.Tree = null,
+    user: private_tree.User = .{ .uid = 0, .gid = 0 },
+
+    /// The last component is a name to make or take away: not followed even with a slash behind it.
+    changes_name: bool = false,
 
     /// The mount of a guest path: the one with the longest prefix.
     fn mountOf(self: *const Namespace, path: []const u8) *const Mount {
@@ -172,13 +180,23 @@ pub const Namespace = struct {
         return error.Denied;
     }
 
-    fn reveals(self: *const Namespace, place: *const HostPlace) bool {
+    pub fn reveals(self: *const Namespace, place: *const HostPlace) bool {
         if (place.mount.volume) return !self.permissions.deny_read.covers(place.hostPath());
         if (self.permissions.reveals(place.hostPath())) return true;
         for (self.mounts[1..]) |mount| {
             if (permissions_module.isBeneath(mount.guest, place.hostPath())) return true;
         }
-        return false;
+        return place.mount == &self.mounts[0] and self.leadsToPrivate(place.hostPath());
+    }
+
+    /// Whether a private mount point is there or beneath, which is to be found whatever is granted.
+    pub fn leadsToPrivate(self: *const Namespace, path: []const u8) bool {
+        return self.private != null and private_mounts.leadsToMountPoint(path);
+    }
+
+    pub fn isPrivateDirectory(self: *const Namespace, path: []const u8) bool {
+        const where = private_mounts.find(self, path) catch return false;
+        return where == .node and self.private.?.at(where.node).kind == .directory;
     }
 
     /// Whether a guest path is answered by the synthetic tree.
@@ -242,7 +260,7 @@ const Walk = struct {
                 continue;
             }
             try self.place.push(name);
-            const followed = try self.step(last, follow_last or slash_behind);
+            const followed = try self.step(last, follow_last or slash_behind and !self.namespace.changes_name);
             if (last and !followed) {
                 self.place.must_be_directory = slash_behind;
                 return;
@@ -257,6 +275,11 @@ const Walk = struct {
             if (node.content == .link and (!last or follow)) return self.followLink(node.content.link);
             if (node.content != .directory and !last) return error.NotDirectory;
             return false;
+        }
+        switch (try private_mounts.find(self.namespace, path)) {
+            .host => {},
+            .absent => return if (last) false else error.NotFound,
+            .node => |index| return self.privateStep(index, last, follow),
         }
         var at: HostPlace = undefined;
         try self.namespace.hostPlace(path, &at);
@@ -280,11 +303,18 @@ const Walk = struct {
         return false;
     }
 
+    fn privateStep(self: *Walk, index: u32, last: bool, follow: bool) Error!bool {
+        const node = self.namespace.private.?.at(index);
+        if (node.kind == .link and (!last or follow)) return self.followLink(node.target);
+        if (node.kind != .directory and !last) return error.NotDirectory;
+        return false;
+    }
+
     fn missing(self: *Walk, rc: i64, last: bool, revealed: bool, at: *const HostPlace) Error!bool {
         if (!revealed) return self.namespace.refuse(.read, at);
         const code: linux.E = @enumFromInt(-rc);
         return switch (code) {
-            .NOENT => if (last) false else error.NotFound,
+            .NOENT => if (last or self.namespace.leadsToPrivate(self.place.path())) false else error.NotFound,
             .NOTDIR => error.NotDirectory,
             .LOOP => error.Loop,
             .NAMETOOLONG => error.NameTooLong,

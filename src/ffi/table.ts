@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 3630635243;
+export const ABI_VERSION = 1185221502;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -160,14 +160,17 @@ export const PlantedFault = {
   pending_kept: 29,
   alternate_stack_kept: 30,
   directory_kept: 31,
-  umask_kept: 32,
-  limit_kept: 33,
-  name_kept: 34,
-  thread_address_kept: 35,
-  call_area_kept: 36,
-  arena_kept: 37,
-  generation_kept: 38,
-  wiped_page_kept: 39,
+  private_file_kept: 32,
+  private_content_kept: 33,
+  private_content_shared: 34,
+  umask_kept: 35,
+  limit_kept: 36,
+  name_kept: 37,
+  thread_address_kept: 38,
+  call_area_kept: 39,
+  arena_kept: 40,
+  generation_kept: 41,
+  wiped_page_kept: 42,
 } as const;
 
 /** Index n is status -(n + 1). */

@@ -3,6 +3,8 @@ const std = @import("std");
 const linux = std.os.linux;
 const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
+const private_names = @import("private/names.zig");
+const private_open = @import("private/open.zig");
 const table = @import("table.zig");
 const time = @import("../time.zig");
 const transfer = @import("transfer.zig");
@@ -211,6 +213,7 @@ fn waiting(k: *Kernel, description: *const Description, address: u64) i64 {
             const size: i64 = @bitCast(linux.lseek(file.file.fd, 0, linux.SEEK.END));
             count = @intCast(std.math.clamp(size - @as(i64, @intCast(file.at)), 0, std.math.maxInt(i32)));
         },
+        .private_file => |file| count = @intCast(@min(k.files.private.at(file.node).size -| file.at, std.math.maxInt(i32))),
         else => return fail(.NOTTY),
     }
     k.memory.writeValue(address, count) catch return fail(.FAULT);
@@ -235,7 +238,7 @@ pub fn fsync(k: *Kernel, a: Args) i64 {
             k.hostCall();
             return @bitCast(linux.fsync(file.file.fd));
         },
-        .host_directory, .text, .program, .synthetic_directory => return 0,
+        .host_directory, .text, .program, .synthetic_directory, .private_file, .private_directory => return 0,
         else => return fail(.INVAL),
     }
 }
@@ -246,6 +249,7 @@ pub fn sync(_: *Kernel, _: Args) i64 {
 
 pub fn ftruncate(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    if (description.kind == .private_file and description.mayWrite()) return private_open.resize(k, description.kind.private_file.node, a[1]);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.INVAL);
     k.hostCall();
     return @bitCast(linux.ftruncate(description.kind.host_file.file.fd, @bitCast(a[1])));
@@ -253,6 +257,7 @@ pub fn ftruncate(k: *Kernel, a: Args) i64 {
 
 pub fn fallocate(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    if (description.kind == .private_file and description.mayWrite()) return private_open.allocate(k, &description.kind.private_file, a[1] & 0xffff_ffff, a[2], a[3]);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.BADF);
     k.hostCall();
     return @bitCast(linux.fallocate(description.kind.host_file.file.fd, @bitCast(@as(u32, @truncate(a[1]))), @bitCast(a[2]), @bitCast(a[3])));
@@ -260,6 +265,10 @@ pub fn fallocate(k: *Kernel, a: Args) i64 {
 
 pub fn fchmod(k: *Kernel, a: Args) i64 {
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    switch (description.kind) {
+        .private_file, .private_directory => |open| return private_names.chmod(k, open.node, a[1]),
+        else => {},
+    }
     if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
     k.hostCall();
     return @bitCast(linux.fchmod(description.kind.host_file.file.fd, @intCast(a[1] & 0o7777)));

@@ -2,12 +2,14 @@
 const call_module = @import("../call.zig");
 const descriptors = @import("descriptors.zig");
 const names = @import("names.zig");
+const private_open = @import("private/open.zig");
 const status = @import("status.zig");
 const transfer = @import("transfer.zig");
 const row = call_module.row;
 
 pub const checkMapping = transfer.checkMapping;
 pub const readForMapping = transfer.readForMapping;
+pub const mappingDescriptor = private_open.mappingDescriptor;
 
 pub const rows = [_]call_module.Call{
     row(0, "read", transfer.read, &.{ .descriptor, .bytes_out, .size }),

@@ -3,6 +3,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
+const private_open = @import("private/open.zig");
 const table = @import("table.zig");
 const Args = kernel_module.Args;
 const Description = table.Description;
@@ -64,7 +65,8 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
             .terminal => return fail(.NXIO),
         },
         inline .text, .program => |*text| return readText(text.bytes, &text.at, out, position),
-        .host_directory, .synthetic_directory => return fail(.ISDIR),
+        .private_file => |*file| return private_open.read(k, file, out, position),
+        .host_directory, .synthetic_directory, .private_directory => return fail(.ISDIR),
         .pipe_read => |pipe| {
             if (position != null) return fail(.SPIPE);
             while (pipe.fill == 0) {
@@ -118,7 +120,8 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
                 if (k.waitForHost(-1, 0, null) == .interrupted) return fail(.INTR);
             }
         },
-        .text, .program, .pipe_read, .host_directory, .synthetic_directory => return fail(.BADF),
+        .private_file => |*file| return private_open.write(k, file, bytes, position, description.status_flags & table.O_APPEND != 0),
+        .text, .program, .pipe_read, .host_directory, .synthetic_directory, .private_directory => return fail(.BADF),
     }
 }
 
@@ -284,7 +287,7 @@ fn copyBetween(k: *Kernel, from: *Description, to: *Description, offset_address:
 fn unread(from: *Description, count: u64, own_position: bool) void {
     if (!own_position) return;
     switch (from.kind) {
-        inline .host_file, .text, .program => |*file| file.at -= count,
+        inline .host_file, .private_file, .text, .program => |*file| file.at -= count,
         else => {},
     }
 }
@@ -293,7 +296,7 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
     const to = writable(k, a[0]) orelse return fail(.BADF);
     const from = readable(k, a[1]) orelse return fail(.BADF);
     switch (from.kind) {
-        .host_file, .text, .program => {},
+        .host_file, .private_file, .text, .program => {},
         else => return fail(.INVAL),
     }
     if (to.status_flags & table.O_APPEND != 0) return fail(.INVAL);
@@ -317,6 +320,11 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
         },
         inline .text, .program => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
         .synthetic_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
+        .private_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
+        .private_file => |*file| {
+            if (a[2] > linux.SEEK.END) return private_open.seekContent(k, file, offset, a[2]);
+            return seekIn(&file.at, k.files.private.at(file.node).size, offset, a[2]);
+        },
         .device => return 0,
         .host_stream => |stream| {
             k.hostCall();
@@ -344,7 +352,7 @@ pub fn readForMapping(k: *Kernel, fd: i32, offset: u64, out: []u8) i64 {
     const description = k.files.get(fd) orelse return fail(.BADF);
     const position = positionOf(offset) orelse return fail(.OVERFLOW);
     return switch (description.kind) {
-        .host_file, .text, .program => readPiece(k, description, out, position),
+        .host_file, .private_file, .text, .program => readPiece(k, description, out, position),
         .device => |device| if (device == .zero) 0 else fail(.NODEV),
         else => fail(.NODEV),
     };
@@ -358,7 +366,7 @@ pub fn checkMapping(k: *Kernel, fd: i32, protection: u64, flags: u64) i64 {
     const writes = protection & 2 != 0;
     if (shared and writes) return if (description.mayWrite()) fail(.NODEV) else fail(.ACCES);
     return switch (description.kind) {
-        .host_file, .text, .program => 0,
+        .host_file, .private_file, .text, .program => 0,
         .device => |device| if (device == .zero) 0 else fail(.NODEV),
         else => fail(.NODEV),
     };
