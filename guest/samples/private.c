@@ -2,7 +2,7 @@
  * Exercises a directory that may be written to and prints what came of it: the same in a machine's private /tmp as on
  * Linux's own tmpfs. The first argument says what, the second where:
  * `all DIR` (everything that is the same on both), `modes DIR` (what permission bits forbid), `fill DIR` (until there is
- * no room), `many DIR` (until no more files can be made), `overlay DIR` (beside what the host shows there).
+ * no room), `many DIR` (until no more files can be made), `overlay DIR SHOWN HIDDEN` (beside what the host has there), `list DIR`.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -597,25 +597,33 @@ static void many(void)
 	SHOW(rmdir("folder"));
 }
 
-static void overlay(void)
+/* The host shows a folder with a file by the first name, and hides one by the second. */
+static void overlay(const char *shown, const char *hidden)
 {
+	char file[256], other[256];
+	snprintf(file, sizeof file, "%s/file", shown);
+	snprintf(other, sizeof other, "%s/new", shown);
 	list(".");
-	get("shown/file");
-	OPENED(open("shown/file", O_WRONLY));
-	OPENED(open("shown/new", O_WRONLY | O_CREAT, 0600));
-	SHOW(mkdir("shown", 0700));
-	SHOW(unlink("shown/file"));
+	get(file);
+	OPENED(open(file, O_WRONLY));
+	OPENED(open(other, O_WRONLY | O_CREAT, 0600));
+	SHOW(mkdir(shown, 0700));
+	SHOW(unlink(file));
+	SHOW(chmod(file, 0600));
+	SHOW(mkdir(other, 0700));
 	put("own", "private");
 	get("own");
-	SHOW(rename("own", "shown/own"));
-	SHOW(link("shown/file", "linked"));
-	SHOW(symlink("shown/file", "to the host"));
+	SHOW(rename("own", other));
+	SHOW(rename(file, "own"));
+	SHOW(link(file, "linked"));
+	SHOW(symlink(file, "to the host"));
 	get("to the host");
-	get("hidden");
-	get("hidden/file");
-	SHOW(mkdir("hidden", 0700));
-	put("hidden/file", "mine");
-	get("hidden/file");
+	snprintf(file, sizeof file, "%s/file", hidden);
+	get(file);
+	get(hidden);
+	SHOW(mkdir(hidden, 0700));
+	put(file, "mine");
+	get(file);
 	list(".");
 }
 
@@ -640,8 +648,8 @@ int main(int argc, char **argv)
 		fill();
 	else if (!strcmp(how, "many"))
 		many();
-	else if (!strcmp(how, "overlay"))
-		overlay();
+	else if (!strcmp(how, "overlay") && argc > 4)
+		overlay(argv[3], argv[4]);
 	else if (!strcmp(how, "list"))
 		list(".");
 	return 0;

@@ -26,7 +26,7 @@ pub const Time = struct { sec: i64 = 0, nsec: u32 = 0 };
 pub const Kind = enum { free, file, directory, link };
 
 /// A name in a directory. The cookie is its place in listings: it never changes and none comes twice.
-pub const Entry = struct { name: []u8, hash: u32, node: u32, cookie: u64 };
+pub const Entry = struct { name: []u8, node: u32, cookie: u64 };
 
 fn hashOf(name: []const u8) u32 {
     return @truncate(std.hash.Wyhash.hash(0, name));
@@ -54,6 +54,8 @@ pub const Node = struct {
     /// Where a link leads.
     target: []u8 = &.{},
     entries: std.ArrayList(Entry) = .empty,
+    /// Of the entries' names, in a row, so that looking through a large directory is fast.
+    hashes: std.ArrayList(u32) = .empty,
     next_cookie: u64 = first_cookie,
 
     pub fn isRoot(self: *const Node) bool {
@@ -115,6 +117,7 @@ pub const Tree = struct {
         self.allocator.free(node.target);
         for (node.entries.items) |entry| self.allocator.free(entry.name);
         node.entries.deinit(self.allocator);
+        node.hashes.deinit(self.allocator);
     }
 
     pub fn at(self: *const Tree, index: u32) *Node {
@@ -141,10 +144,12 @@ pub const Tree = struct {
             copy.content = if (node.content) |content| content.retain() else null;
             copy.target = &.{};
             copy.entries = .empty;
+            copy.hashes = .empty;
             if (node.target.len > 0) copy.target = try allocator.dupe(u8, node.target);
+            try copy.hashes.appendSlice(allocator, node.hashes.items);
             try copy.entries.ensureTotalCapacityPrecise(allocator, node.entries.items.len);
             for (node.entries.items) |entry| {
-                copy.entries.appendAssumeCapacity(.{ .name = try allocator.dupe(u8, entry.name), .hash = entry.hash, .node = entry.node, .cookie = entry.cookie });
+                copy.entries.appendAssumeCapacity(.{ .name = try allocator.dupe(u8, entry.name), .node = entry.node, .cookie = entry.cookie });
             }
         }
         return made;
@@ -169,9 +174,11 @@ pub const Tree = struct {
     // Names
 
     fn indexOf(self: *const Tree, directory: u32, name: []const u8) ?usize {
+        const node = self.at(directory);
         const hash = hashOf(name);
-        for (self.at(directory).entries.items, 0..) |entry, index| {
-            if (entry.hash == hash and std.mem.eql(u8, entry.name, name)) return index;
+        var start: usize = 0;
+        while (std.mem.indexOfScalarPos(u32, node.hashes.items, start, hash)) |index| : (start = index + 1) {
+            if (std.mem.eql(u8, node.entries.items[index].name, name)) return index;
         }
         return null;
     }
@@ -248,8 +255,10 @@ pub const Tree = struct {
         const parent = self.at(directory);
         assert(parent.kind == .directory and self.indexOf(directory, name) == null);
         try parent.entries.ensureUnusedCapacity(self.allocator, 1);
+        try parent.hashes.ensureUnusedCapacity(self.allocator, 1);
         const copy = try self.allocator.dupe(u8, name);
-        parent.entries.appendAssumeCapacity(.{ .name = copy, .hash = hashOf(name), .node = index, .cookie = parent.next_cookie });
+        parent.entries.appendAssumeCapacity(.{ .name = copy, .node = index, .cookie = parent.next_cookie });
+        parent.hashes.appendAssumeCapacity(hashOf(name));
         parent.next_cookie += 1;
         parent.modified = now;
         parent.changed = now;
@@ -262,10 +271,15 @@ pub const Tree = struct {
         } else node.links += 1;
     }
 
+    fn takeOut(directory: *Node, index: usize) Entry {
+        _ = directory.hashes.orderedRemove(index);
+        return directory.entries.orderedRemove(index);
+    }
+
     /// Takes a name away; the node stays.
     pub fn unlink(self: *Tree, directory: u32, name: []const u8, now: Time) void {
         const parent = self.at(directory);
-        const entry = parent.entries.orderedRemove(self.indexOf(directory, name).?);
+        const entry = takeOut(parent, self.indexOf(directory, name).?);
         self.allocator.free(entry.name);
         parent.modified = now;
         parent.changed = now;
@@ -301,7 +315,7 @@ pub const Tree = struct {
     /// Takes the name of something that has another already, as renaming does.
     pub fn moveAway(self: *Tree, directory: u32, name: []const u8, now: Time) void {
         const parent = self.at(directory);
-        const entry = parent.entries.orderedRemove(self.indexOf(directory, name).?);
+        const entry = takeOut(parent, self.indexOf(directory, name).?);
         self.allocator.free(entry.name);
         parent.modified = now;
         parent.changed = now;
