@@ -278,7 +278,10 @@ const Walk = struct {
         }
         switch (try private_mounts.find(self.namespace, path)) {
             .host => {},
-            .absent => return if (last) false else error.NotFound,
+            .absent => {
+                private_mounts.tellHidden(self.namespace, path);
+                return if (last) false else error.NotFound;
+            },
             .node => |index| return self.privateStep(index, last, follow),
         }
         var at: HostPlace = undefined;

@@ -76,11 +76,26 @@ fn isInMountPoint(path: []const u8) bool {
     return false;
 }
 
+/// Tells the hook of a name that is not there for the guest, but on the host.
+pub fn tellHidden(space: *const Namespace, path: []const u8) void {
+    const tell = space.hook.denied_fn orelse return;
+    for (tree_module.mount_points) |point| {
+        if (!std.mem.eql(u8, std.fs.path.dirname(path).?, point)) continue;
+        var at: paths.HostPlace = undefined;
+        space.hostPlace(path, &at) catch return;
+        if (!space.reveals(&at) and exists(&at)) tell(space.hook.context, .read, at.hostPath());
+    }
+}
+
 /// Whether the host has something by this name that the guest may know of.
 fn hostHas(space: *const Namespace, path: []const u8) bool {
     var at: paths.HostPlace = undefined;
     space.hostPlace(path, &at) catch return false;
-    if (!space.reveals(&at)) return false;
+    return space.reveals(&at) and exists(&at);
+}
+
+/// What cannot be looked at is there: the host's own answer says why.
+fn exists(at: *const paths.HostPlace) bool {
     const rc = at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
     if (rc >= 0) {
         host.close(@intCast(rc));

@@ -97,6 +97,7 @@ const host_base = 1 << 40;
 pub fn list(k: *Kernel, directory: *table.OpenNode, out: []u8) i64 {
     const tree = k.files.private;
     const node = tree.at(directory.node);
+    if (node.links == 0) return fail(.NOENT);
     var length: usize = 0;
     for ([_][]const u8{ ".", ".." }, 0..) |name, place| {
         if (directory.at > place) continue;

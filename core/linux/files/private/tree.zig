@@ -449,3 +449,24 @@ test "a clone shares contents until one writes, and names and sizes are its own"
     try testing.expectEqual(file, tree.lookup(0, "a").?);
     try testing.expectEqual(2 * page, tree.bytes);
 }
+
+test "an image has what a shared mapping shows at that instant, and goes on without it" {
+    const testing = std.testing;
+    const tree = try Tree.create(testing.allocator);
+    defer tree.release();
+    const file = try tree.make(.file, 0o644, .{ .uid = 1, .gid = 1 }, .{});
+    try tree.link(2, "shared", file, .{});
+    try tree.resize(file, 3);
+    const content = tree.at(file).content.?;
+    try testing.expectEqual(3, linux.pwrite(content.fd, "abc", 3, 0));
+    content.mapped = true;
+    const image = try tree.freeze();
+    defer image.release();
+    try testing.expect(image != tree and image.equals(tree) and !image.at(file).isMapped());
+    // As the guest would, without a call.
+    try testing.expectEqual(3, linux.pwrite(content.fd, "xyz", 3, 0));
+    try testing.expect(!image.equals(tree));
+    const fork = try image.freeze();
+    defer fork.release();
+    try testing.expect(fork == image);
+}
