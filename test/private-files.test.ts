@@ -18,8 +18,8 @@ import { difference } from "../src/testing.ts";
 
 const guest = (name: string) => join(import.meta.dir, "../zig-out/guests", name);
 const openDescriptors = () => readdirSync("/proc/self/fd").length;
-/** Private files of which this process holds the bytes. */
-const privateContents = () =>
+/** Private files of which this process holds the bytes: all, and those that this file's tests have made. */
+const allContents = () =>
   readdirSync("/proc/self/fd").filter((fd) => {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`).includes("pristine-private");
@@ -27,6 +27,8 @@ const privateContents = () =>
       return false;
     }
   }).length;
+let contentsBefore = 0;
+const privateContents = () => allContents() - contentsBefore;
 
 const tmpfsMagic = 0x01021994;
 const hasTmpfs = existsSync("/dev/shm") && statfsSync("/dev/shm").type === tmpfsMagic;
@@ -34,6 +36,7 @@ const hasTmpfs = existsSync("/dev/shm") && statfsSync("/dev/shm").type === tmpfs
 let shown: string;
 let hidden: string;
 beforeAll(() => {
+  contentsBefore = allContents();
   shown = mkdtempSync("/tmp/pristine-shown-");
   writeFileSync(join(shown, "file"), "the host's");
   hidden = mkdtempSync("/tmp/pristine-hidden-");

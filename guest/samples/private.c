@@ -29,34 +29,12 @@ static const char *base;
 
 static const char *name_of(int error)
 {
+#define NAMED(error) case error: return #error;
 	switch (error) {
-	case EPERM: return "EPERM";
-	case ENOENT: return "ENOENT";
-	case EBADF: return "EBADF";
-	case EACCES: return "EACCES";
-	case EFAULT: return "EFAULT";
-	case EBUSY: return "EBUSY";
-	case EEXIST: return "EEXIST";
-	case EXDEV: return "EXDEV";
-	case ENOTDIR: return "ENOTDIR";
-	case EISDIR: return "EISDIR";
-	case EINVAL: return "EINVAL";
-	case EMFILE: return "EMFILE";
-	case ENOTTY: return "ENOTTY";
-	case EFBIG: return "EFBIG";
-	case ENOSPC: return "ENOSPC";
-	case ESPIPE: return "ESPIPE";
-	case EROFS: return "EROFS";
-	case EMLINK: return "EMLINK";
-	case ENAMETOOLONG: return "ENAMETOOLONG";
-	case ENOSYS: return "ENOSYS";
-	case ENOTEMPTY: return "ENOTEMPTY";
-	case ELOOP: return "ELOOP";
-	case EOPNOTSUPP: return "EOPNOTSUPP";
-	case ENXIO: return "ENXIO";
-	case ENOMEM: return "ENOMEM";
-	case ENFILE: return "ENFILE";
-	case ENODEV: return "ENODEV";
+	NAMED(EPERM) NAMED(ENOENT) NAMED(EBADF) NAMED(EACCES) NAMED(EFAULT) NAMED(EBUSY) NAMED(EEXIST)
+	NAMED(EXDEV) NAMED(ENOTDIR) NAMED(EISDIR) NAMED(EINVAL) NAMED(EMFILE) NAMED(ENOTTY) NAMED(EFBIG)
+	NAMED(ENOSPC) NAMED(ESPIPE) NAMED(EROFS) NAMED(EMLINK) NAMED(ENAMETOOLONG) NAMED(ENOSYS) NAMED(ENOTEMPTY)
+	NAMED(ELOOP) NAMED(EOPNOTSUPP) NAMED(ENXIO) NAMED(ENOMEM) NAMED(ENFILE) NAMED(ENODEV)
 	default: return strerror(error);
 	}
 }

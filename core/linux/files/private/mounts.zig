@@ -65,6 +65,9 @@ fn findIn(space: *const Namespace, tree: *const Tree, root: u32, path: []const u
 
 /// What may be written there, or what a volume shows at or beneath a mount point, is the host's with all beneath it.
 fn isOfHost(space: *const Namespace, path: []const u8) paths.Error!bool {
+    // Most machines have neither a volume nor anything to write to, and then the place need not be made out.
+    const write = space.permissions.write;
+    if (space.mounts.len == 1 and !write.all and write.paths.len == 0) return false;
     var at: paths.HostPlace = undefined;
     try space.hostPlace(path, &at);
     if (at.mount.volume and isInMountPoint(at.mount.guest)) return true;

@@ -174,10 +174,6 @@ pub fn seekContent(k: *Kernel, file: *OpenNode, offset: i64, whence: u64) i64 {
 pub fn mappingDescriptor(k: *Kernel, description: *const table.Description, shared: bool) tree_module.Error!?i32 {
     const index = description.kind.private_file.node;
     if (!shared) return if (k.files.private.at(index).content) |content| content.fd else null;
-    const tree = try k.files.ownPrivate();
-    const node = tree.at(index);
-    if (node.content == null) return null;
-    const content = try tree.ownContent(index, node.size);
-    content.mapped = true;
+    const content = try (try k.files.ownPrivate()).mapShared(index) orelse return null;
     return content.fd;
 }

@@ -83,6 +83,8 @@ pub const Tree = struct {
     contents: u32 = 0,
     bytes: u64 = 0,
     next_inode: u64 = 1,
+    /// Some content has been mapped shared.
+    mapped: bool = false,
 
     pub fn create(allocator: std.mem.Allocator) error{OutOfMemory}!*Tree {
         const self = try allocator.create(Tree);
@@ -135,6 +137,7 @@ pub const Tree = struct {
             .contents = self.contents,
             .bytes = self.bytes,
             .next_inode = self.next_inode,
+            .mapped = self.mapped,
         };
         errdefer made.release();
         try made.nodes.ensureTotalCapacityPrecise(allocator, self.nodes.items.len);
@@ -157,11 +160,10 @@ pub const Tree = struct {
 
     /// The tree for an image: shared, unless a mapping could change it behind the image's back.
     pub fn freeze(self: *Tree) Error!*Tree {
-        for (self.nodes.items) |*node| {
-            if (node.isMapped()) break;
-        } else return self.retain();
+        if (!self.mapped) return self.retain();
         const made = try self.clone();
         errdefer made.release();
+        made.mapped = false;
         for (made.nodes.items) |*node| {
             if (!node.isMapped()) continue;
             const copy = try node.content.?.copy(self.allocator, node.size);
@@ -364,6 +366,16 @@ pub const Tree = struct {
         return copy;
     }
 
+    /// A file's content for a shared mapping; null if it is empty.
+    pub fn mapShared(self: *Tree, index: u32) Error!?*Content {
+        const node = self.at(index);
+        if (node.content == null) return null;
+        const content = try self.ownContent(index, node.size);
+        content.mapped = true;
+        self.mapped = true;
+        return content;
+    }
+
     pub fn setSize(self: *Tree, index: u32, size: u64) void {
         const node = self.at(index);
         self.bytes = self.bytes - pagesOf(node.size) + pagesOf(size);
@@ -457,9 +469,8 @@ test "an image has what a shared mapping shows at that instant, and goes on with
     const file = try tree.make(.file, 0o644, .{ .uid = 1, .gid = 1 }, .{});
     try tree.link(2, "shared", file, .{});
     try tree.resize(file, 3);
-    const content = tree.at(file).content.?;
+    const content = (try tree.mapShared(file)).?;
     try testing.expectEqual(3, linux.pwrite(content.fd, "abc", 3, 0));
-    content.mapped = true;
     const image = try tree.freeze();
     defer image.release();
     try testing.expect(image != tree and image.equals(tree) and !image.at(file).isMapped());
