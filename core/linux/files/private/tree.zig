@@ -91,8 +91,9 @@ pub const Tree = struct {
         errdefer allocator.destroy(self);
         self.* = .{ .allocator = allocator };
         errdefer self.nodes.deinit(allocator);
+        const now: Time = .{ .sec = @intCast(host.nowNs(.REALTIME) / std.time.ns_per_s) };
         for (0..mount_points.len) |_| {
-            const index = self.make(.directory, root_mode, .{ .uid = 0, .gid = 0 }, .{}) catch return error.OutOfMemory;
+            const index = self.make(.directory, root_mode, .{ .uid = 0, .gid = 0 }, now) catch return error.OutOfMemory;
             self.nodes.items[index].links = 2;
         }
         return self;
