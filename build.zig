@@ -45,8 +45,10 @@ pub fn build(b: *std.Build) void {
     copy.addCopyFileToSource(generated, "src/ffi/table.ts");
     b.step("generate", "Write src/ffi/table.ts from core/abi").dependOn(&copy.step);
 
-    const tests = b.addTest(.{ .name = "core-tests", .root_module = coreModule(b, "core/root.zig", target, optimize, vdso, false), .use_llvm = true });
+    const filters = b.option([]const []const u8, "test-filter", "Only unit tests whose name has this in it") orelse &.{};
+    const tests = b.addTest(.{ .name = "core-tests", .root_module = coreModule(b, "core/root.zig", target, optimize, vdso, false), .filters = filters, .use_llvm = true });
     b.installArtifact(tests);
+    b.step("test-program", "Install the unit tests as a program").dependOn(&b.addInstallArtifact(tests, .{}).step);
     b.step("test", "Run the core's unit tests").dependOn(&b.addRunArtifact(tests).step);
 }
 

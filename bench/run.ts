@@ -2,6 +2,7 @@
  * `npm run bench [-- --json] [--smoke] [--document] [NAME…]`: Pristine against what KVM itself costs, and against native processes.
  */
 
+import { wholeCommands } from "./commands.ts";
 import { writeDocument } from "./document.ts";
 import { call, clock, shortCall, systemCall } from "./exits.ts";
 import { firstWrite, forkDispose, full, others, rewrite, subsets, together } from "./forks.ts";
@@ -15,6 +16,7 @@ const benchmarks: Record<string, Benchmark> = {
   clock,
   compute,
   start,
+  commands: wholeCommands,
   "life-cycle": lifeCycle,
   idle,
   fork: forkDispose,

@@ -13,10 +13,13 @@ const Sample = struct {
     position_independent: bool = false,
     /// C library: musl. Without it a program has its own `_start`, or Zig's.
     libc: bool = true,
+    /// Linked with musl's shared library, which its loader (Debian's package musl) finds.
+    dynamic: bool = false,
 };
 
 const samples = [_]Sample{
     .{ .name = "hello", .source = "hello.c" },
+    .{ .name = "mapping", .source = "mapping.c" },
     .{ .name = "functions", .source = "functions.c" },
     .{ .name = "functions-pie", .source = "functions.c", .position_independent = true },
     .{ .name = "args", .source = "args.c" },
@@ -33,14 +36,20 @@ const samples = [_]Sample{
     .{ .name = "segments", .source = "segments.c" },
     .{ .name = "vectors", .source = "vectors.c" },
     .{ .name = "signals", .source = "signals.c" },
+    .{ .name = "timers", .source = "timers.c" },
+    .{ .name = "alarms", .source = "alarms.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },
     .{ .name = "changes", .source = "changes.c" },
     .{ .name = "forker", .source = "forker.c" },
+    .{ .name = "escape", .source = "escape.c" },
+    .{ .name = "bad", .source = "bad.c" },
     .{ .name = "sha256", .source = "sha256.c" },
     .{ .name = "matrix", .source = "matrix.c" },
     .{ .name = "sort", .source = "sort.c" },
+    .{ .name = "files-dynamic", .source = "files.c", .position_independent = true, .dynamic = true },
+    .{ .name = "sort-dynamic", .source = "sort.c", .dynamic = true },
     .{ .name = "bare", .source = "bare.c", .libc = false },
     .{ .name = "calls", .source = "calls.S", .language = .assembly, .libc = false },
     .{ .name = "words", .source = "words.zig", .language = .zig, .libc = false },
@@ -86,7 +95,7 @@ fn addSample(b: *Build, target: Build.ResolvedTarget, sample: Sample) *Build.Ste
         .assembly => module.addAssemblyFile(source),
         .zig => {},
     }
-    const program = b.addExecutable(.{ .name = sample.name, .root_module = module, .linkage = .static, .use_llvm = true, .use_lld = true });
+    const program = b.addExecutable(.{ .name = sample.name, .root_module = module, .linkage = if (sample.dynamic) .dynamic else .static, .use_llvm = true, .use_lld = true });
     program.pie = sample.position_independent;
     // musl comes with 1 MB of debug information, and the linker's own option for it would take the symbol table too.
     program.setLinkerScript(b.path("guest/samples/no-debug.lds"));

@@ -20,7 +20,7 @@ pub fn boot(allocator: std.mem.Allocator, platform: *const Platform, code: []con
     const machine = try Machine.create(allocator, platform, memory_bytes);
     errdefer if (machine.kernel_made) machine.destroy() else machine.destroyVm();
     var record: errors.Record = .{};
-    machine.program = try (try loader.openBytes(file, &record)).share(allocator);
+    machine.program = try loader.openBytes(allocator, file, &record);
     machine.kernel = .{
         .allocator = allocator,
         .memory = machine.space.access(),
@@ -30,6 +30,6 @@ pub fn boot(allocator: std.mem.Allocator, platform: *const Platform, code: []con
         .interrupt = &machine.interrupt,
     };
     machine.kernel_made = true;
-    try loader.load(machine, &.{"program"}, &.{}, &record);
+    try loader.load(machine, "program", &.{"program"}, &.{}, &record);
     return machine;
 }

@@ -200,8 +200,8 @@ pub const Result = union(enum) {
 };
 
 pub const Options = struct {
-    /// Accept programs that name an interpreter.
-    dynamic: bool = false,
+    /// The length of the whole file, of which only the beginning is given.
+    file_bytes: ?u64 = null,
 };
 
 /// Reads and checks a program. The image's interpreter path lies in `file`.
@@ -319,10 +319,6 @@ pub fn Parser(comptime canary: Canary) type {
             }
             const path = std.mem.sliceTo(bytes, 0);
             if (path.len == 0) return self.refuse(.bad_interpreter, 0);
-            if (!self.options.dynamic) {
-                self.refusal = .{ .reason = .dynamic, .text = path };
-                return error.Refused;
-            }
             return path;
         }
 
@@ -338,7 +334,7 @@ pub fn Parser(comptime canary: Canary) type {
             if (ph.filesz > 0) {
                 const end = if (canary == .segment_end_wraps) ph.offset +% ph.filesz else std.math.add(u64, ph.offset, ph.filesz) catch
                     return self.refuse(.truncated_segment, index);
-                if (end > self.file.len) return self.refuse(.truncated_segment, index);
+                if (end > self.options.file_bytes orelse self.file.len) return self.refuse(.truncated_segment, index);
                 if (ph.offset % limits.page_size != ph.vaddr % limits.page_size) return self.refuse(.misaligned_segment, index);
             }
             // Linux takes the first segment that holds the table, and ignores PT_PHDR.

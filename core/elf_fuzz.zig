@@ -215,7 +215,7 @@ const Fuzzer = struct {
         defer mutator.mend();
         for (0..1 + random.uintLessThan(usize, mutations_max)) |_| mutator.mutate();
         const file = start.bytes[0..mutator.length];
-        switch (elf.Parser(canary).parse(file, .{ .dynamic = random.boolean() })) {
+        switch (elf.Parser(canary).parse(file, .{})) {
             .image => |*image| {
                 self.accepted += 1;
                 try checkImage(image, file);

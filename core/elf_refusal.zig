@@ -29,7 +29,6 @@ pub const Reason = enum {
     address_too_high,
     entry_out_of_range,
     bad_interpreter,
-    dynamic,
 };
 
 /// What a file without the ELF magic is, as far as that helps the person who tried to run it.
@@ -47,8 +46,6 @@ pub const Refusal = struct {
     reason: Reason = .not_elf,
     /// The segment's index, the machine's number or whatever else the reason has a number for.
     number: u64 = 0,
-    /// The interpreter's path. It lies in the file, so it may be gone with it.
-    text: []const u8 = "",
 
     /// The reason in words, to be put behind "cannot run FILE: ".
     pub fn format(self: Refusal, writer: *std.Io.Writer) std.Io.Writer.Error!void {
@@ -83,11 +80,6 @@ pub const Refusal = struct {
             .address_too_high => try writer.print("segment {d} lies outside the address space", .{n}),
             .entry_out_of_range => try writer.writeAll("malformed: the entry point lies outside the address space"),
             .bad_interpreter => try writer.writeAll("malformed: the path of its interpreter is not a string in the file"),
-            .dynamic => {
-                try writer.writeAll("dynamically linked (interpreter ");
-                for (self.text) |byte| try writer.writeByte(if (std.ascii.isPrint(byte)) byte else '?');
-                try writer.writeAll("): not supported in this version");
-            },
         }
     }
 };
@@ -116,7 +108,6 @@ test "reasons read as sentences" {
         .{ .refusal = .{ .reason = .wrong_machine, .number = 183 }, .text = "for AArch64, not x86-64" },
         .{ .refusal = .{ .reason = .wrong_machine, .number = 4711 }, .text = "for machine type 4711, not x86-64" },
         .{ .refusal = .{ .reason = .truncated_segment, .number = 2 }, .text = "truncated: segment 2 runs past the end of the file" },
-        .{ .refusal = .{ .reason = .dynamic, .text = "/lib64/ld\n.so" }, .text = "dynamically linked (interpreter /lib64/ld?.so): not supported in this version" },
     };
     for (cases) |case| {
         try std.testing.expectEqualStrings(case.text, try std.fmt.bufPrint(&buffer, "{f}", .{case.refusal}));

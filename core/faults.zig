@@ -20,15 +20,24 @@ pub const SIGILL = 4;
 pub const SIGTRAP = 5;
 pub const SIGBUS = 7;
 pub const SIGFPE = 8;
+pub const SIGKILL = 9;
 pub const SIGSEGV = 11;
 
 const SI_KERNEL = 0x80;
 const SEGV_MAPERR = 1;
 const SEGV_ACCERR = 2;
+const SEGV_PKUERR = 4;
+const protection_key_bit = 32;
 const ILL_ILLOPN = 2;
 const FPE_INTDIV = 1;
+const FPE_FLTDIV = 3;
+const FPE_FLTOVF = 4;
+const FPE_FLTUND = 5;
+const FPE_FLTRES = 6;
+const FPE_FLTINV = 7;
 const TRAP_TRACE = 2;
 const BUS_ADRALN = 1;
+const BUS_ADRERR = 2;
 
 pub const page_fault_vector = 14;
 
@@ -40,12 +49,25 @@ pub fn accessOf(error_code: u64) FaultAccess {
 
 pub fn ofPageFault(exception: Exception, outcome: FaultOutcome) Fault {
     return .{
-        .signal = SIGSEGV,
-        .code = if (outcome == .no_right) SEGV_ACCERR else SEGV_MAPERR,
+        .signal = if (outcome == .beyond_file) SIGBUS else SIGSEGV,
+        .code = switch (outcome) {
+            .no_right => SEGV_ACCERR,
+            .beyond_file => BUS_ADRERR,
+            else => SEGV_MAPERR,
+        },
         .address = exception.address,
         .vector = exception.vector,
         .error_code = exception.error_code,
     };
+}
+
+/// A fault that mapping the page cannot cure: the rights of its protection key, which the guest itself has taken away.
+pub fn isOfProtectionKey(exception: Exception) bool {
+    return exception.error_code & protection_key_bit != 0;
+}
+
+pub fn ofProtectionKey(exception: Exception) Fault {
+    return .{ .signal = SIGSEGV, .code = SEGV_PKUERR, .address = exception.address, .vector = exception.vector, .error_code = exception.error_code };
 }
 
 pub fn ofExitPage(address: u64) Fault {
@@ -66,6 +88,19 @@ pub fn ofException(exception: Exception, rip: u64) Fault {
     fault.vector = exception.vector;
     fault.error_code = exception.error_code;
     return fault;
+}
+
+pub const x87_vector = 16;
+pub const simd_vector = 19;
+
+/// si_code of a floating-point exception, from the unmasked exceptions that are set, as Linux orders them.
+pub fn floatingCode(raised: u32) i32 {
+    if (raised & 0x01 != 0) return FPE_FLTINV;
+    if (raised & 0x04 != 0) return FPE_FLTDIV;
+    if (raised & 0x08 != 0) return FPE_FLTOVF;
+    if (raised & 0x12 != 0) return FPE_FLTUND;
+    if (raised & 0x20 != 0) return FPE_FLTRES;
+    return 0;
 }
 
 const names = [_][]const u8{
@@ -97,7 +132,7 @@ pub fn writeReport(out: *std.Io.Writer, fault: Fault, regs: *const kvm.Regs, nam
             .execute => "jump to",
         };
         try out.print(": {s}", .{what});
-        if (fault.vector == page_fault_vector) try out.print(" 0x{x}{s}", .{ fault.address, if (fault.code == SEGV_MAPERR) ", not mapped" else ", not allowed" });
+        if (fault.vector == page_fault_vector) try out.print(" 0x{x}{s}", .{ fault.address, if (fault.signal == SIGBUS) ", behind the end of its file" else if (fault.code == SEGV_MAPERR) ", not mapped" else ", not allowed" });
     }
     inline for (@typeInfo(kvm.Regs).@"struct".fields, 0..) |field, index| {
         try out.writeAll(if (index % 4 == 0) "\n  " else "  ");

@@ -30,6 +30,35 @@ pub fn close(fd: i32) void {
     if (fd >= 0) _ = linux.close(fd);
 }
 
+/// Copies out of memory that may be gone, such as a mapping of a file that was cut short: the host's kernel does it, so
+/// that what is missing is an answer and not a signal. False if it could not be read to the end.
+pub fn copyOut(to: []u8, from: []const u8) bool {
+    return moveBytes(.process_vm_readv, to.ptr, from.ptr, to.len);
+}
+
+/// Copies into memory that may be gone.
+pub fn copyIn(to: []u8, from: []const u8) bool {
+    return moveBytes(.process_vm_writev, from.ptr, to.ptr, from.len);
+}
+
+fn moveBytes(call: linux.SYS, local: [*]const u8, remote: [*]const u8, length: usize) bool {
+    const here = [_]std.posix.iovec_const{.{ .base = local, .len = length }};
+    const there = [_]std.posix.iovec_const{.{ .base = remote, .len = length }};
+    const pid: usize = @intCast(linux.getpid());
+    return linux.syscall6(call, pid, @intFromPtr(&here), 1, @intFromPtr(&there), 1, 0) == length;
+}
+
+/// Writes beyond the process's limit on file sizes fail instead of ending the process: a guest must not be able to do that.
+/// An embedder's own handler stays.
+pub fn ignoreFileSizeSignal() void {
+    const SIGXFSZ = 25;
+    const Action = extern struct { handler: usize, flags: u64 = 0, restorer: usize = 0, mask: u64 = 0 };
+    var action: Action = .{ .handler = 0 };
+    if (linux.syscall4(.rt_sigaction, SIGXFSZ, 0, @intFromPtr(&action), 8) != 0 or action.handler != 0) return;
+    action = .{ .handler = 1 };
+    _ = linux.syscall4(.rt_sigaction, SIGXFSZ, @intFromPtr(&action), 0, 8);
+}
+
 pub fn nowNs(clock: linux.clockid_t) u64 {
     var ts: linux.timespec = undefined;
     _ = linux.clock_gettime(clock, &ts);

@@ -22,6 +22,8 @@ pub const Reason = struct {
     pub const signal: u32 = 1 << 4;
     /// A host-side wait may have become ready (an output buffer was drained or closed).
     pub const wake: u32 = 1 << 5;
+    /// A timer of the guest's own may be due.
+    pub const timer: u32 = 1 << 6;
 };
 
 /// One machine's interruption state; shared between threads and the signal handler.
@@ -119,16 +121,20 @@ const Timer = struct {
 pub const ThreadTimers = struct {
     wall: Timer = .{ .reason = Reason.wall, .clock = .MONOTONIC },
     cpu: Timer = .{ .reason = Reason.cpu, .clock = .THREAD_CPUTIME_ID },
+    guest: Timer = .{ .reason = Reason.timer, .clock = .MONOTONIC },
 
     pub fn init(self: *ThreadTimers) host.Error!void {
         try self.wall.create();
         errdefer _ = linux.syscall1(.timer_delete, @intCast(self.wall.id));
         try self.cpu.create();
+        errdefer _ = linux.syscall1(.timer_delete, @intCast(self.cpu.id));
+        try self.guest.create();
     }
 
     pub fn deinit(self: *ThreadTimers) void {
         _ = linux.syscall1(.timer_delete, @intCast(self.wall.id));
         _ = linux.syscall1(.timer_delete, @intCast(self.cpu.id));
+        _ = linux.syscall1(.timer_delete, @intCast(self.guest.id));
     }
 
     pub fn arm(self: *ThreadTimers, target: *Interrupt, limits: Limits) void {
@@ -139,6 +145,7 @@ pub const ThreadTimers = struct {
     pub fn disarm(self: *ThreadTimers) void {
         self.wall.disarm();
         self.cpu.disarm();
+        self.guest.disarm();
     }
 };
 
@@ -156,6 +163,18 @@ pub fn threadTimers(allocator: std.mem.Allocator) error{ OutOfMemory, HostFailur
     try timers.init();
     thread_timers = timers;
     return timers;
+}
+
+/// Interrupts the guest that runs on the calling thread once `ns` have passed. Nothing to do while none runs: its next run
+/// looks at its timers first.
+pub fn armGuestTimer(interrupt: *Interrupt, ns: u64) void {
+    const timers = thread_timers orelse return;
+    if (interrupt.thread.load(.seq_cst) == 0) return;
+    timers.guest.arm(interrupt, ns);
+}
+
+pub fn disarmThread() void {
+    if (thread_timers) |timers| timers.disarm();
 }
 
 pub fn releaseThread(allocator: std.mem.Allocator) void {

@@ -47,6 +47,11 @@ pub const write_set_max_pages = 4096;
 /// Page tables that a fork makes beyond the image's and keeps over resets; with more, the next reset gives the VM back.
 pub const fork_tables_max = 512;
 
+/// Runs of frames of one machine that show a file of the host; each is a host mapping. Beyond them files are copied.
+pub const file_pieces_max = 4096;
+/// Pages of a file that a fork copies at once where one of them is touched.
+pub const file_copy_pages = 64;
+
 /// Linux's default vm.max_map_count.
 pub const mappings_max = 65530;
 /// Lowest address a program may map, as Linux's vm.mmap_min_addr.
@@ -65,6 +70,12 @@ pub const pipes_max = 256;
 pub const private_bytes_max = 64 * MiB;
 pub const private_nodes_max = 16 * 1024;
 pub const private_descriptors_max = 1024;
+/// Real-time signals of one guest that wait in order, whatever it sets RLIMIT_SIGPENDING to; POSIX asks for 32.
+pub const signals_queued_max = 64;
+/// POSIX timers of one guest.
+pub const timers_max = 32;
+/// The shortest time to the next interruption of a guest by its own timers: a period that is shorter is overrun.
+pub const timer_step_min_ns = 100 * std.time.ns_per_us;
 /// Linux's limits on one transfer and on the pieces of a vectored one.
 pub const transfer_max_bytes = 0x7fff_f000;
 pub const vector_max_pieces = 1024;

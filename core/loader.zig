@@ -1,279 +1,127 @@
-//! Puts a program into a machine: its segments, its stack with arguments, environment and auxiliary vector.
-//! Source: Linux fs/binfmt_elf.c behaviour, System V ABI AMD64 supplement 3.4.1 (initial stack).
+//! Puts a program into a machine: its segments and its dynamic loader's, its stack, its first registers.
+//! Source: Linux fs/binfmt_elf.c behaviour, execve(2).
 const std = @import("std");
 const linux = std.os.linux;
 const elf = @import("elf.zig");
 const errors = @import("errors.zig");
-const faults = @import("faults.zig");
 const host = @import("host.zig");
+const HostFile = @import("host_file.zig").HostFile;
+const initial_stack = @import("initial_stack.zig");
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
-const signal_frame = @import("signal_frame.zig");
-const symbols = @import("symbols.zig");
+const paths = @import("linux/paths.zig");
+const script = @import("script.zig");
+const shared_libraries = @import("shared_libraries.zig");
 const AddressSpace = @import("memory/address_space.zig").AddressSpace;
 const Machine = @import("machine.zig").Machine;
+const Program = @import("program.zig").Program;
+const Rights = @import("memory/vma.zig").Rights;
 
 const page = limits.page_size;
+/// Windows of a program that are mapped before it runs; those behind them come with its first faults.
+const windows_mapped_max = 64;
 
-/// The program file, and what was learned from it; a machine, its images and their forks share it.
-pub const Program = struct {
-    /// The whole file; symbols are looked up in it.
-    bytes: []align(page) const u8 = &.{},
-    image: elf.Image = undefined,
-    bias: u64 = 0,
-    entry: u64 = 0,
-    names: ?symbols.Symbols = null,
-    lock: host.Mutex = .{},
-    references: std.atomic.Value(u32) = .init(1),
+const static_hint = "use an x86-64 Linux executable, or a script whose first line names one";
 
-    /// Takes the program's bytes over, on failure too.
-    pub fn share(self: Program, allocator: std.mem.Allocator) error{OutOfMemory}!*Program {
-        const shared = allocator.create(Program) catch {
-            var own = self;
-            own.deinit();
-            return error.OutOfMemory;
+/// A program that was found: its file, and what a script puts before the arguments.
+pub const Opened = struct {
+    program: *Program,
+    /// Takes the place of argument 0; empty unless a script was given.
+    prefix: []const []const u8 = &.{},
+};
+
+/// Opens a program, or the interpreter of a script, for a new machine. `arena` holds the prefix.
+pub fn open(allocator: std.mem.Allocator, arena: std.mem.Allocator, path: []const u8, given_fd: i32, record: *errors.Record) error{Failed}!Opened {
+    var prefix: []const []const u8 = &.{};
+    var at = path;
+    for (0..script.depth_max + 1) |_| {
+        const file = if (given_fd >= 0) try duplicate(allocator, path, given_fd, record) else try openFile(allocator, at, record);
+        var head: [script.line_max_bytes]u8 = undefined;
+        const found = script.parse(head[0..file.readAt(&head, 0)]) catch |failure| switch (failure) {
+            error.NotScript => return .{ .program = try make(allocator, at, file, record), .prefix = prefix },
+            error.NoInterpreter, error.TooLong => {
+                file.release(allocator);
+                return notExecutable(record, at, "the first line of the script names no interpreter");
+            },
         };
-        shared.* = self;
-        return shared;
+        file.release(allocator);
+        if (given_fd >= 0) return notExecutable(record, path, "a script must be a file, which its interpreter opens by its path");
+        prefix = addPrefix(arena, found, at, prefix) catch return outOfHostMemory(record);
+        at = prefix[0];
+        if (at[0] != '/') return notExecutable(record, path, "the interpreter in the first line of the script is not an absolute path");
     }
-
-    pub fn retain(self: *Program) *Program {
-        _ = self.references.fetchAdd(1, .monotonic);
-        return self;
-    }
-
-    pub fn release(self: *Program, allocator: std.mem.Allocator) void {
-        if (self.references.fetchSub(1, .acq_rel) > 1) return;
-        self.deinit();
-        allocator.destroy(self);
-    }
-
-    pub fn deinit(self: *Program) void {
-        if (self.names) |*names| names.deinit();
-        if (self.bytes.len > 0) _ = linux.munmap(self.bytes.ptr, self.bytes.len);
-        self.* = .{};
-    }
-
-    /// The program's names, read when they are first asked for.
-    fn symbolTable(self: *Program, allocator: std.mem.Allocator) ?*symbols.Symbols {
-        self.lock.lock();
-        defer self.lock.unlock();
-        if (self.names == null) self.names = symbols.Symbols.init(allocator, self.bytes) catch return null;
-        return &self.names.?;
-    }
-
-    /// The address of a symbol in the guest.
-    pub fn symbolAddress(self: *Program, allocator: std.mem.Allocator, name: []const u8) ?u64 {
-        const table = self.symbolTable(allocator) orelse return null;
-        const symbol = table.lookup(name) orelse return null;
-        return symbol.address(self.bias);
-    }
-
-    /// Where the program headers are in the guest.
-    fn headersAddress(self: *const Program) u64 {
-        return (self.image.phdr_vaddr orelse return 0) +% self.bias;
-    }
-
-    pub fn namer(self: *Program) faults.Namer {
-        return .{ .context = self, .name_fn = nameOf };
-    }
-
-    fn nameOf(context: *anyopaque, address: u64, out: []u8) []const u8 {
-        const self: *Program = @ptrCast(@alignCast(context));
-        const table = self.symbolTable(std.heap.c_allocator) orelse return "";
-        const place_found = table.nearest(address -% self.bias) orelse return "";
-        return std.fmt.bufPrint(out, "{f}", .{place_found}) catch "";
-    }
-};
-
-/// Builds the initial stack: strings on top, then the auxiliary vector, the pointers and the argument count.
-const StackBuilder = struct {
-    space: *AddressSpace,
-    at: u64,
-
-    fn bytes(self: *StackBuilder, content: []const u8) !u64 {
-        self.at -= content.len;
-        try self.space.writeAnyRights(self.at, content);
-        return self.at;
-    }
-
-    /// The string gets a NUL behind it.
-    fn string(self: *StackBuilder, text: []const u8) !u64 {
-        self.at -= 1;
-        try self.space.writeAnyRights(self.at, &.{0});
-        return self.bytes(text);
-    }
-};
-
-const AT_NULL = 0;
-const AT_PHDR = 3;
-const AT_PHENT = 4;
-const AT_PHNUM = 5;
-const AT_PAGESZ = 6;
-const AT_BASE = 7;
-const AT_FLAGS = 8;
-const AT_ENTRY = 9;
-const AT_UID = 11;
-const AT_EUID = 12;
-const AT_GID = 13;
-const AT_EGID = 14;
-const AT_PLATFORM = 15;
-const AT_HWCAP = 16;
-const AT_CLKTCK = 17;
-const AT_SECURE = 23;
-const AT_RANDOM = 25;
-const AT_HWCAP2 = 26;
-const AT_EXECFN = 31;
-const AT_SYSINFO_EHDR = 33;
-const AT_MINSIGSTKSZ = 51;
-
-/// HWCAP2 bit 1: the FSGSBASE instructions work in ring 3.
-const hwcap2_fsgsbase = 2;
-const signal_frame_bytes = 1024;
-
-/// Writes everything a program finds on its stack; its first stack pointer.
-fn buildStack(machine: *Machine, program_name: []const u8, argv: []const []const u8, env: []const []const u8) !u64 {
-    const allocator = machine.allocator;
-    var stack: StackBuilder = .{ .space = &machine.space, .at = layout.stack_top - 8 };
-    const name = try stack.string(program_name);
-    var words: std.ArrayList(u64) = .empty;
-    defer words.deinit(allocator);
-    try words.ensureTotalCapacity(allocator, argv.len + env.len + 64);
-    words.appendAssumeCapacity(argv.len);
-    for ([_][]const []const u8{ argv, env }) |list| {
-        for (list) |text| words.appendAssumeCapacity(try stack.string(text));
-        words.appendAssumeCapacity(0);
-    }
-    const platform = try stack.string("x86_64");
-    var random: [16]u8 = undefined;
-    _ = linux.getrandom(&random, random.len, 0);
-    const random_address = try stack.bytes(&random);
-
-    const program = machine.program;
-    const identity = machine.kernel.identity;
-    const fsgsbase: u64 = if (machine.platform.fsgsbase()) hwcap2_fsgsbase else 0;
-    for ([_][2]u64{
-        .{ AT_SYSINFO_EHDR, layout.vdso_base },
-        .{ AT_HWCAP, host.cpuid(1, 0).edx },
-        .{ AT_PAGESZ, page },
-        .{ AT_CLKTCK, 100 },
-        .{ AT_PHDR, program.headersAddress() },
-        .{ AT_PHENT, @sizeOf(elf.ProgramHeader) },
-        .{ AT_PHNUM, program.image.phnum },
-        .{ AT_BASE, 0 },
-        .{ AT_FLAGS, 0 },
-        .{ AT_ENTRY, program.entry },
-        .{ AT_UID, identity.uid },
-        .{ AT_EUID, identity.uid },
-        .{ AT_GID, identity.gid },
-        .{ AT_EGID, identity.gid },
-        .{ AT_SECURE, 0 },
-        .{ AT_RANDOM, random_address },
-        .{ AT_HWCAP2, fsgsbase },
-        .{ AT_EXECFN, name },
-        .{ AT_PLATFORM, platform },
-        .{ AT_MINSIGSTKSZ, signal_frame_bytes + signal_frame.xsaveBytes() },
-        .{ AT_NULL, 0 },
-    }) |pair| words.appendSliceAssumeCapacity(&pair);
-
-    const rsp = std.mem.alignBackward(u64, stack.at - words.items.len * 8, 16);
-    try machine.space.writeAnyRights(rsp, std.mem.sliceAsBytes(words.items));
-    return rsp;
+    return notExecutable(record, path, "too many scripts name each other as their interpreters");
 }
 
-/// Refuses what Linux would refuse with E2BIG.
-fn checkArguments(argv: []const []const u8, env: []const []const u8, record: *errors.Record) error{Failed}!void {
-    var total: u64 = 0;
-    for ([_][]const []const u8{ argv, env }) |list| {
-        for (list) |text| {
-            total += text.len + 1 + 8;
-            if (text.len < limits.argument_max_bytes) continue;
-            _ = record.format(.BAD_OPTION, "one argument or environment string has {d} bytes; Linux allows {d}", .{ text.len, limits.argument_max_bytes - 1 }, "pass large data by stdin or a file", .{ .option = "args" });
-            return error.Failed;
-        }
-    }
-    if (total <= limits.arguments_total_max_bytes) return;
-    _ = record.format(.BAD_OPTION, "arguments and environment have {d} bytes together; Linux allows {d}", .{ total, limits.arguments_total_max_bytes }, "pass fewer, or pass data by stdin or a file", .{ .option = "args" });
-    return error.Failed;
-}
-
-/// Reads a program's file and checks that it can be run.
-pub fn open(path: []const u8, given_fd: i32, record: *errors.Record) error{Failed}!Program {
-    return check(path, try readFile(path, given_fd, record), record);
+/// Interpreter, its argument and the script, before what an outer script had put there behind its own name.
+fn addPrefix(arena: std.mem.Allocator, found: script.Script, path: []const u8, outer: []const []const u8) error{OutOfMemory}![]const []const u8 {
+    var list: std.ArrayList([]const u8) = .empty;
+    try list.append(arena, try arena.dupe(u8, found.interpreter));
+    if (found.argument) |argument| try list.append(arena, try arena.dupe(u8, argument));
+    try list.append(arena, path);
+    if (outer.len > 0) try list.appendSlice(arena, outer[1..]);
+    return list.items;
 }
 
 /// A program from bytes in memory; they are copied.
-pub fn openBytes(file: []const u8, record: *errors.Record) error{Failed}!Program {
-    const bytes = try memoryFor("the program", file.len, record);
-    @memcpy(bytes, file);
-    return check("the program", bytes, record);
+pub fn openBytes(allocator: std.mem.Allocator, bytes: []const u8, record: *errors.Record) error{Failed}!*Program {
+    const memfd: i32 = @intCast(host.check(linux.memfd_create("pristine-program", linux.MFD.CLOEXEC)) catch return outOfHostMemory(record));
+    const file = HostFile.create(allocator, memfd, "the program") catch return outOfHostMemory(record);
+    if (linux.pwrite(memfd, bytes.ptr, bytes.len, 0) != bytes.len) {
+        file.release(allocator);
+        return outOfHostMemory(record);
+    }
+    return make(allocator, "the program", file, record);
 }
 
-fn memoryFor(path: []const u8, size: usize, record: *errors.Record) error{Failed}![]align(page) u8 {
-    const address = host.check(linux.mmap(null, size, .{ .READ = true, .WRITE = true }, .{ .TYPE = .PRIVATE, .ANONYMOUS = true }, -1, 0)) catch return notExecutable(record, path, "there is no memory to read it");
-    return @as([*]align(page) u8, @ptrFromInt(address))[0..size];
+/// The embedder's descriptor stays its own.
+fn duplicate(allocator: std.mem.Allocator, path: []const u8, fd: i32, record: *errors.Record) error{Failed}!*HostFile {
+    const dupfd_cloexec = 1030;
+    const own = host.check(linux.fcntl(fd, dupfd_cloexec, 3)) catch return outOfHostMemory(record);
+    return HostFile.create(allocator, @intCast(own), path) catch outOfHostMemory(record);
 }
 
-/// Takes the bytes over.
-fn check(path: []const u8, bytes: []align(page) const u8, record: *errors.Record) error{Failed}!Program {
-    var program: Program = .{ .bytes = bytes };
-    errdefer if (bytes.len > 0) {
-        _ = linux.munmap(bytes.ptr, bytes.len);
+/// Checks an open file and makes a program of it; the reference passes to it, on failure too.
+fn make(allocator: std.mem.Allocator, path: []const u8, file: *HostFile, record: *errors.Record) error{Failed}!*Program {
+    const size = file.size();
+    if (size == 0 or size > limits.program_max_bytes) {
+        file.release(allocator);
+        return notExecutable(record, path, if (size == 0) "it is empty" else "it is larger than 2 GiB");
+    }
+    var refusal: elf.Refusal = .{};
+    return Program.create(allocator, file, size, &refusal) catch |failure| {
+        if (failure == error.OutOfMemory) return outOfHostMemory(record);
+        var buffer: [512]u8 = undefined;
+        return notExecutable(record, path, std.fmt.bufPrint(&buffer, "{f}", .{refusal}) catch &buffer);
     };
-    switch (elf.parse(bytes, .{})) {
-        .image => |image| program.image = image,
-        .refused => |refusal| {
-            var buffer: [512]u8 = undefined;
-            return notExecutable(record, path, std.fmt.bufPrint(&buffer, "{f}", .{refusal}) catch &buffer);
-        },
-    }
-    return program;
 }
 
-fn notExecutable(record: *errors.Record, path: []const u8, reason: []const u8) error{Failed} {
-    _ = record.format(.NOT_EXECUTABLE, "{s} cannot be run: {s}", .{ path, reason }, "use a static x86-64 Linux executable (for C: cc -static; for Go and Zig the default)", .{ .path = path });
-    return error.Failed;
-}
-
-/// The file's bytes, copied, so that changing or truncating the file later does nothing to the machine.
-fn readFile(path: []const u8, given_fd: i32, record: *errors.Record) error{Failed}![]align(page) const u8 {
-    const fd = if (given_fd >= 0) given_fd else try openFile(path, record);
-    defer if (given_fd < 0) host.close(fd);
-    var stat: linux.Statx = undefined;
-    _ = host.check(linux.statx(fd, "", linux.AT.EMPTY_PATH, .{ .TYPE = true, .MODE = true, .SIZE = true }, &stat)) catch return notExecutable(record, path, "it cannot be examined");
-    switch (stat.mode & linux.S.IFMT) {
-        linux.S.IFREG => {},
-        linux.S.IFDIR => return notExecutable(record, path, "it is a directory"),
-        else => return notExecutable(record, path, "it is not a regular file"),
-    }
-    if (given_fd < 0 and stat.mode & 0o111 == 0) return notExecutable(record, path, "it has no execute permission (chmod +x)");
-    if (stat.size == 0) return notExecutable(record, path, "it is empty");
-    if (stat.size > limits.program_max_bytes) return notExecutable(record, path, "it is larger than 2 GiB");
-    const size: usize = @intCast(stat.size);
-    const bytes = try memoryFor(path, size, record);
-    var done: usize = 0;
-    while (done < size) {
-        const got: isize = @bitCast(linux.pread(fd, bytes.ptr + done, size - done, @intCast(done)));
-        if (got == -@as(isize, @intFromEnum(linux.E.INTR))) continue;
-        // A file that became shorter meanwhile ends in zeros, and its headers say the rest.
-        if (got <= 0) break;
-        done += @intCast(got);
-    }
-    return bytes;
-}
-
-fn openFile(path: []const u8, record: *errors.Record) error{Failed}!i32 {
+fn openFile(allocator: std.mem.Allocator, path: []const u8, record: *errors.Record) error{Failed}!*HostFile {
     var buffer: [limits.path_max_bytes:0]u8 = undefined;
     if (path.len >= buffer.len or std.mem.indexOfScalar(u8, path, 0) != null) return notFound(record, path, "the path is too long or has a NUL in it");
     @memcpy(buffer[0..path.len], path);
     buffer[path.len] = 0;
     // Without O_NONBLOCK, opening a FIFO would wait for its other end.
-    const fd = host.check(linux.open(&buffer, .{ .CLOEXEC = true, .NONBLOCK = true }, 0)) catch return switch (host.last_errno) {
+    const fd: i32 = @intCast(host.check(linux.open(&buffer, .{ .CLOEXEC = true, .NONBLOCK = true }, 0)) catch return switch (host.last_errno) {
         .NOENT, .NOTDIR, .LOOP, .NAMETOOLONG => notFound(record, path, "no such file"),
         .ACCES, .PERM => notExecutable(record, path, "it may not be read by this user"),
         else => notExecutable(record, path, "it cannot be opened"),
-    };
-    return @intCast(fd);
+    });
+    const file = HostFile.create(allocator, fd, path) catch return outOfHostMemory(record);
+    errdefer file.release(allocator);
+    const mode = paths.modeOf(fd) orelse return notExecutable(record, path, "it cannot be examined");
+    switch (mode & linux.S.IFMT) {
+        linux.S.IFREG => {},
+        linux.S.IFDIR => return notExecutable(record, path, "it is a directory"),
+        else => return notExecutable(record, path, "it is not a regular file"),
+    }
+    if (mode & 0o111 == 0) return notExecutable(record, path, "it has no execute permission (chmod +x)");
+    return file;
+}
+
+fn notExecutable(record: *errors.Record, path: []const u8, reason: []const u8) error{Failed} {
+    _ = record.format(.NOT_EXECUTABLE, "{s} cannot be run: {s}", .{ path, reason }, static_hint, .{ .path = path });
+    return error.Failed;
 }
 
 fn notFound(record: *errors.Record, path: []const u8, reason: []const u8) error{Failed} {
@@ -282,53 +130,138 @@ fn notFound(record: *errors.Record, path: []const u8, reason: []const u8) error{
     return error.Failed;
 }
 
-/// Loads the opened program into the machine and sets its first registers.
-pub fn load(machine: *Machine, argv: []const []const u8, env: []const []const u8, record: *errors.Record) error{Failed}!void {
-    try checkArguments(argv, env, record);
-    place(machine) catch {
+fn outOfHostMemory(record: *errors.Record) error{Failed} {
+    _ = record.set(.INTERNAL, "the host has no memory or descriptors left", "free memory on the host, or raise the limit on open files (ulimit -n)", .{});
+    return error.Failed;
+}
+
+/// Loads the opened program into the machine, whose kernel is there already, and sets its first registers. `name` is what
+/// it was started as.
+pub fn load(machine: *Machine, name: []const u8, argv: []const []const u8, env: []const []const u8, record: *errors.Record) error{Failed}!void {
+    try initial_stack.checkArguments(argv, env, record);
+    const program = machine.program;
+    grantNeeded(machine, name, env) catch return outOfHostMemory(record);
+    const interpreter: ?*Program = if (program.interpreter()) |path| try openInterpreter(machine, path, record) else null;
+    defer if (interpreter) |some| some.release(machine.allocator);
+    program.setCommandLine(machine.allocator, argv) catch return outOfHostMemory(record);
+    start(machine, interpreter, name, argv, env) catch {
         const memory = machine.frames.frames_max * page;
         _ = record.format(.OUT_OF_MEMORY, "the program does not fit into {d} KiB of memory", .{memory / 1024}, "raise `memory` (--memory)", .{ .limit = memory });
         return error.Failed;
     };
-    const name = if (argv.len > 0) argv[0] else "";
-    const rsp = buildStack(machine, name, argv, env) catch {
-        const memory = machine.frames.frames_max * page;
-        _ = record.format(.OUT_OF_MEMORY, "the program's arguments do not fit into {d} KiB of memory", .{memory / 1024}, "raise `memory` (--memory)", .{ .limit = memory });
-        return error.Failed;
-    };
-    machine.saved = .{ .rip = machine.program.entry, .rsp = rsp, .rflags = 0x202 };
+}
+
+/// Maps the machine's program, which is in nobody's way, and sets the first registers.
+pub fn start(machine: *Machine, interpreter: ?*Program, name: []const u8, argv: []const []const u8, env: []const []const u8) !void {
+    const program = machine.program;
+    const kernel = &machine.kernel;
+    kernel.program_file = program.file;
+    kernel.program_path = program.file.path;
+    kernel.command_line = program.command_line;
+    try place(machine, interpreter);
+    const base = if (interpreter) |some| some.bias +% some.image.page_start else 0;
+    const rsp = try initial_stack.build(machine, .{ .name = name, .interpreter_base = base }, argv, env);
+    machine.saved = .{ .rip = if (interpreter) |some| some.entry else program.entry, .rsp = rsp, .rflags = 0x202 };
+}
+
+/// A program may read itself and what it needs to start, whatever it is permitted; `name` is its script, if it is one's
+/// interpreter.
+fn grantNeeded(machine: *Machine, name: []const u8, env: []const []const u8) error{OutOfMemory}!void {
+    const scope = machine.kernel.files.scope;
+    if (scope.permissions.read.all) return;
+    const program = machine.program;
+    scope.permissions.needed = try shared_libraries.find(scope.arena.allocator(), .{
+        .fd = program.file.fd,
+        .path = program.file.path,
+        .script = name,
+        .interpreter = program.interpreter(),
+    }, env);
+}
+
+/// The dynamic loader, by the guest's own path of it.
+fn openInterpreter(machine: *Machine, path: []const u8, record: *errors.Record) error{Failed}!*Program {
+    const name = machine.program.file.path;
+    const space = machine.kernel.files.namespace();
+    var found: paths.Place = .{};
+    space.resolve("/", path, true, &found) catch return noInterpreter(record, name, path);
+    var at: paths.HostPlace = undefined;
+    space.hostPlace(found.path(), &at) catch return noInterpreter(record, name, path);
+    if (!space.allows(.read, &at)) return noInterpreter(record, name, path);
+    const nonblock = 0o4000;
+    const fd = at.open(nonblock | paths.O_NOFOLLOW, 0);
+    if (fd < 0) return noInterpreter(record, name, path);
+    const file = HostFile.create(machine.allocator, @intCast(fd), path) catch return outOfHostMemory(record);
+    const mode = paths.modeOf(file.fd) orelse 0;
+    if (mode & linux.S.IFMT != linux.S.IFREG) {
+        file.release(machine.allocator);
+        return noInterpreter(record, name, path);
+    }
+    const interpreter = try make(machine.allocator, path, file, record);
+    // Linux does not go further either: the loader's own loader is nobody's.
+    interpreter.interpreter_length = 0;
+    return interpreter;
+}
+
+fn noInterpreter(record: *errors.Record, name: []const u8, path: []const u8) error{Failed} {
+    _ = record.format(.NOT_EXECUTABLE, "{s} cannot be run: its dynamic loader {s} is not there or may not be read", .{ name, path }, "install the C library it was built for, or take back the denial that covers it (--deny-read)", .{ .path = name });
+    return error.Failed;
 }
 
 /// Maps the segments, the heap's start and the stack.
-fn place(machine: *Machine) !void {
+fn place(machine: *Machine, interpreter: ?*Program) !void {
     const program = machine.program;
-    const image = &program.image;
     const space = &machine.space;
-    program.bias = image.biasFor(layout.pie_base) orelse return error.OutOfMemory;
-    program.entry = image.entry +% program.bias;
-    for (image.segments()) |segment| try placeSegment(space, program.bytes, segment, program.bias);
-    space.brk_start = image.page_end +% program.bias;
+    try placeImage(space, program, layout.pie_base);
+    space.brk_start = program.image.page_end +% program.bias;
     space.brk_end = space.brk_start;
     try space.map(.{
         .start = layout.stack_top - limits.stack_default_bytes,
         .end = layout.stack_top,
-        .rights = .{ .read = true, .write = true, .execute = image.stack_executable },
+        .rights = .{ .read = true, .write = true, .execute = program.image.stack_executable },
         .kind = .stack,
     });
+    const loaded = interpreter orelse return;
+    const alignment = loaded.image.alignment;
+    const base = space.vmas.findFree(loaded.image.span() + alignment, alignment, layout.mmap_top) orelse return error.OutOfMemory;
+    try placeImage(space, loaded, base);
 }
 
-fn placeSegment(space: *AddressSpace, file: []const u8, segment: elf.Segment, bias: u64) !void {
-    const start = segment.pageStart() +% bias;
-    const end = segment.pageEnd() +% bias;
+fn placeImage(space: *AddressSpace, program: *Program, base: u64) !void {
+    const image = &program.image;
+    program.bias = image.biasFor(base) orelse return error.OutOfMemory;
+    program.entry = image.entry +% program.bias;
+    for (image.segments()) |segment| try placeSegment(space, program, segment);
+    mapAhead(space, program);
+}
+
+fn placeSegment(space: *AddressSpace, program: *const Program, segment: elf.Segment) !void {
+    const first = segment.pageStart() +% program.bias;
+    const end = segment.pageEnd() +% program.bias;
     // Segments may share a page; the later one has its way, with what the file holds around it.
-    try space.unmap(start, end);
-    try space.map(.{
-        .start = start,
-        .end = end,
-        .rights = .{ .read = segment.flags.read, .write = segment.flags.write, .execute = segment.flags.execute },
-        .kind = .program,
-    });
-    const window = segment.fileWindow(file.len);
-    const bytes = file[@intCast(window.offset)..][0..@intCast(window.length)];
-    try space.writeAnyRights(window.vaddr +% bias, bytes);
+    try space.unmap(first, end);
+    const rights: Rights = .{ .read = segment.flags.read, .write = segment.flags.write, .execute = segment.flags.execute };
+    const window = segment.fileWindow(program.size);
+    const file_end = std.mem.alignForward(u64, first + window.length, page);
+    if (window.length > 0) {
+        try space.map(.{ .start = first, .end = file_end, .rights = rights, .kind = .program, .file = program.file, .file_offset = window.offset });
+    }
+    if (file_end < end) try space.map(.{ .start = file_end, .end = end, .rights = rights, .kind = .anonymous });
+    // Behind what the segment has of the file its memory is zero, to the end of that page too.
+    if (segment.memsz <= segment.filesz or window.length == 0) return;
+    const zeros: [page]u8 = @splat(0);
+    const tail = first + window.length;
+    if (tail < file_end) try space.writeAnyRights(tail, zeros[0..@intCast(file_end - tail)]);
+}
+
+/// Brings the program's pages in, a window at a time, which would otherwise be a fault each as it starts.
+fn mapAhead(space: *AddressSpace, program: *const Program) void {
+    var left: u32 = windows_mapped_max;
+    for (program.image.segments()) |segment| {
+        var at = segment.pageStart() +% program.bias;
+        const end = segment.pageEnd() +% program.bias;
+        while (at < end and left > 0) : (left -= 1) {
+            space.bringIn(at);
+            at = std.mem.alignBackward(u64, at, limits.window_size) + limits.window_size;
+        }
+    }
 }

@@ -8,6 +8,7 @@ const linux = std.os.linux;
 const assert = std.debug.assert;
 const clock_module = @import("clock.zig");
 const errors = @import("errors.zig");
+const exec = @import("linux/exec.zig");
 const faults = @import("faults.zig");
 const host = @import("host.zig");
 const interrupt_module = @import("interrupt.zig");
@@ -27,6 +28,7 @@ const FrameSpace = frames_module.FrameSpace;
 const Image = @import("image.zig").Image;
 const Output = @import("output.zig").Output;
 const Platform = platform_module.Platform;
+const Program = @import("program.zig").Program;
 const touched = @import("memory/touched.zig");
 const Tracer = @import("tracer.zig").Tracer;
 const Vcpu = @import("vcpu.zig").Vcpu;
@@ -54,7 +56,7 @@ pub const Machine = struct {
     kernel: kernel_module.Kernel,
     kernel_made: bool = false,
     interrupt: interrupt_module.Interrupt = .{},
-    program: *loader.Program = undefined,
+    program: *Program = undefined,
     tracer: ?*Tracer = null,
     outputs: [2]?*Output = .{ null, null },
     /// The registers with which the program goes on.
@@ -98,7 +100,7 @@ pub const Machine = struct {
         .kernel = .restored,
         .kernel_made = .kept,
         .interrupt = .restored,
-        .program = .kept,
+        .program = .restored,
         .tracer = .kept,
         .outputs = .restored,
         .saved = .copied,
@@ -285,21 +287,26 @@ pub const Machine = struct {
     pub fn enter(self: *Machine, goal: run_module.Goal, time_limits: interrupt_module.Limits) run_module.Outcome {
         self.started = true;
         const interrupt = &self.interrupt;
-        interrupt.clear(interrupt_module.Reason.wall | interrupt_module.Reason.cpu | interrupt_module.Reason.wake);
+        const Reason = interrupt_module.Reason;
+        interrupt.clear(Reason.wall | Reason.cpu | Reason.wake | Reason.timer);
         interrupt.rearmEntry();
-        const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null;
+        const kernel = &self.kernel;
+        const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null or kernel.timers.isActive(kernel);
         const timers: ?*interrupt_module.ThreadTimers = if (limited) interrupt_module.threadTimers(std.heap.c_allocator) catch return .{ .broken = "no timer could be made for this thread" } else null;
         interrupt.thread.store(threadId(), .seq_cst);
         self.clock.anchor();
         if (timers) |some| some.arm(interrupt, time_limits);
         if (!self.populated) self.populate();
         const faults_before = if (self.is_fork) touched.threadFaults() else 0;
-        const before = host.rdtsc();
-        self.kernel.entered_tsc = before;
+        kernel.entered_tsc = host.rdtsc();
+        kernel.timers.wake(kernel);
+        kernel.tick();
+        // What came while nothing ran acts before the guest does.
+        if (kernel.signals.anyDeliverable()) interrupt.raise(Reason.signal);
         const outcome = run_module.run(self, goal);
-        self.kernel.counters.cycles += host.rdtsc() -% before;
+        kernel.counters.cycles += host.rdtsc() -% kernel.entered_tsc;
         if (self.is_fork and touched.threadFaults() != faults_before) self.frames.touched.stale = true;
-        if (timers) |some| some.disarm();
+        interrupt_module.disarmThread();
         interrupt.thread.store(0, .seq_cst);
         return outcome;
     }
@@ -308,6 +315,27 @@ pub const Machine = struct {
         self.populated = true;
         self.image.?.write_set.populate(&self.frames);
         self.frames.touched.stale = true;
+    }
+
+    /// Lets another program take the place of the one that runs (execve). False if it does not fit into the memory: then
+    /// there is nothing left to go back to.
+    pub fn startProgram(self: *Machine, prepared: *exec.Prepared) bool {
+        defer prepared.destroy(self.allocator);
+        self.program.release(self.allocator);
+        self.program = prepared.program;
+        self.space.unmap(0, layout.user_end) catch return false;
+        self.space.brk_end = 0;
+        self.call = .{};
+        self.arena = .{};
+        self.kernel.prepareForProgram(prepared.name);
+        self.program.setCommandLine(self.allocator, prepared.argv) catch return false;
+        loader.start(self, prepared.interpreter, prepared.name, prepared.argv, prepared.env) catch return false;
+        self.vectors.goTo(.{ .current = .{ .memory = &vectors_module.initial } });
+        self.vectors.load(&self.vm) catch return false;
+        self.vcpu.registers().* = self.saved;
+        self.vcpu.setSegmentBases(0, 0);
+        self.vcpu.resumeUser();
+        return true;
     }
 
     /// The state after an outcome of the program itself.

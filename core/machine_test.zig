@@ -76,7 +76,7 @@ comptime {
             assemble("trap_flag", "pushfq\n orq $0x100, (%rsp)\n popfq\n nop\n nop") ++
             assemble("alignment", "pushfq\n orq $0x40000, (%rsp)\n popfq\n mov 1(%rsp), %rax") ++
             assemble("deep_stack", "1: push %rax\n jmp 1b") ++
-            assemble("touch_all", "mov $9, %eax\n xor %edi, %edi\n mov $0x40000000, %esi\n mov $3, %edx\n mov $0x22, %r10d\n mov $-1, %r8\n xor %r9d, %r9d\n syscall\n 1: movb $1, (%rax)\n add $4096, %rax\n jmp 1b") ++
+            assemble("touch_all", "mov $9, %eax\n xor %edi, %edi\n mov $0x40000000, %esi\n mov $3, %edx\n mov $0x4022, %r10d\n mov $-1, %r8\n xor %r9d, %r9d\n syscall\n 1: movb $1, (%rax)\n add $4096, %rax\n jmp 1b") ++
             // rdi: address to touch, given by the case.
             assemble("read_rdi", "mov (%rdi), %rax\n" ++ exit_0) ++
             assemble("write_rdi", "mov %rax, (%rdi)\n" ++ exit_0) ++

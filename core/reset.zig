@@ -117,6 +117,8 @@ fn updateTouched(machine: *Machine) Error!void {
 /// `auto`: copying back, unless the request went wrong, or so much is private that dropping it is cheaper.
 fn choose(machine: *Machine, mode: Mode, limit_bytes: u64) Mode {
     if (mode == .full) return .full;
+    // Memory that shows other files than the image's can only be mapped anew.
+    if (machine.frames.files_changed) return .full;
     if (machine.frames.anonymousBeyondImage() > limits.remapped_ranges_max) return .full;
     if (mode == .rewrite) return .rewrite;
     const ended_early = machine.state != machine.image.?.machine.state;
@@ -288,6 +290,10 @@ fn restoreRecords(machine: *Machine, image: *Image, vm_kept: bool) Error!void {
     try machine.kernel.restore(&frozen.kernel, machine.outputs);
     reset_fields.copy(Machine, machine, frozen);
     machine.segments = frozen.segments;
+    if (machine.program != frozen.program) {
+        machine.program.release(machine.allocator);
+        machine.program = frozen.program.retain();
+    }
     machine.vectors.goTo(image.freshVectors());
     if (!planted.is(.generation_kept)) machine.clock.renewGeneration();
     machine.interrupt.reasons.store(0, .seq_cst);

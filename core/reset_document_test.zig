@@ -12,6 +12,7 @@ const structures = .{
     .{ "Machine", Machine },
     .{ "Kernel", Kernel },
     .{ "Signals", @import("linux/signals.zig").Signals },
+    .{ "Timers", @import("linux/timers.zig").Timers },
     .{ "FileTable", files.FileTable },
     .{ "Description", files.Description },
     .{ "Kind", files.Kind },

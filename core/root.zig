@@ -10,16 +10,21 @@ test {
     _ = @import("errors.zig");
     _ = @import("linux/files/pipe.zig");
     _ = @import("linux/files/private/tree.zig");
-    _ = @import("linux/fuzz_test.zig");
+    _ = @import("linux/fuzz/calls.zig");
+    _ = @import("linux/fuzz/paths.zig");
     _ = @import("linux/permissions.zig");
     _ = @import("linux/signals.zig");
     _ = @import("linux/synthetic.zig");
     _ = @import("machine_test.zig");
     _ = @import("memory/access.zig");
     _ = @import("memory/address_space.zig");
+    _ = @import("memory/file_pieces.zig");
     _ = @import("memory/frames.zig");
+    _ = @import("memory/two_ended.zig");
     _ = @import("memory/vma.zig");
     _ = @import("platform.zig");
     _ = @import("reset_document_test.zig");
+    _ = @import("script.zig");
+    _ = @import("shared_libraries.zig");
     _ = @import("vdso_test.zig");
 }

@@ -5,9 +5,11 @@ const interrupt_module = @import("interrupt.zig");
 const layout = @import("layout.zig");
 const Machine = @import("machine.zig").Machine;
 const signal_frame = @import("signal_frame.zig");
+const signals_module = @import("linux/signals.zig");
 const system_area = @import("system_area.zig");
 const table = @import("linux/table.zig");
 const Exception = @import("vcpu.zig").Exception;
+const vectors_module = @import("vectors.zig");
 const Reason = interrupt_module.Reason;
 
 pub const Goal = enum { exit, listen, ready, call };
@@ -41,14 +43,18 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
         switch (machine.vcpu.enter()) {
             .system_call => if (systemCall(machine, goal)) |outcome| return outcome,
             .call_return => {
+                machine.stepping = false;
                 if (goal == .call) return .call_return;
                 if (raise(machine, .{ .signal = faults.SIGSEGV, .code = 0, .address = machine.vcpu.registers().rip })) |outcome| return outcome;
             },
             .exception => |exception| if (exceptionOf(machine, exception)) |outcome| return outcome,
             .exit_page => |address| if (raise(machine, faults.ofExitPage(address))) |outcome| return outcome,
             .interrupted => machine.interrupt.rearmEntry(),
+            // A file that the guest has mapped may have become shorter; then its next access faults and is answered there.
+            .memory_gone => if (!(machine.space.dropBeyondFiles() catch false)) return .{ .broken = "the host has no memory for the guest's" },
             .broken => |why| return .{ .broken = why },
         }
+        if (machine.frames.lost) return .{ .broken = "the host refused to change the guest's memory" };
     }
 }
 
@@ -65,17 +71,24 @@ fn stopAsUser(machine: *Machine, outcome: Outcome) Outcome {
 
 /// A reason from outside is pending; null when the guest may go on.
 fn interrupted(machine: *Machine) ?Outcome {
+    // In this order: what is noted from here on stops the next entry.
+    machine.interrupt.rearmEntry();
     const reasons = machine.interrupt.pending();
     if (reasons & Reason.close != 0) return .closed;
     if (reasons & Reason.abort != 0) return .aborted;
     if (reasons & Reason.wall != 0) return .{ .timeout = .wall };
     if (reasons & Reason.cpu != 0) return .{ .timeout = .cpu };
-    machine.interrupt.clear(Reason.signal | Reason.wake);
-    machine.interrupt.rearmEntry();
-    if (!machine.started or !machine.kernel.signals.anyDeliverable()) return null;
+    machine.interrupt.clear(Reason.signal | Reason.wake | Reason.timer);
+    machine.kernel.tick();
+    return if (machine.started) deliverOrStep(machine) else null;
+}
+
+/// Delivers what is pending, or makes the guest trap where that can be done.
+fn deliverOrStep(machine: *Machine) ?Outcome {
+    if (!machine.kernel.signals.anyDeliverable()) return null;
     if (machine.vcpu.inOwnCode()) return deliverSignals(machine, null);
-    // Inside the system-call stub the registers are not the user's: one step behind it they are. The stub may answer by
-    // itself, so waiting for its exit could be for ever.
+    // Inside a stub the registers are not the user's: one step behind it they are. The stub may answer by itself or go on to
+    // a function, so waiting for an exit could be for ever.
     if (machine.vcpu.stepOutOfStub()) machine.stepping = true;
     return null;
 }
@@ -90,6 +103,7 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
     // Linux looks at the lower half only.
     const number: u64 = @as(u32, @truncate(regs.rax));
     const args: [6]u64 = .{ regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9 };
+    k.stack_pointer = regs.rsp;
     const sregs = machine.vcpu.segments();
     k.current_segments = .{ .fs = sregs.fs.base, .gs = sregs.gs.base };
     if (regs.rcx >= layout.address_end) {
@@ -105,13 +119,14 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
         k.stop = null;
         switch (stop) {
             .exit => |code| return stopAfterCall(machine, result, .{ .exit = code }),
+            .exec => |prepared| return if (machine.startProgram(prepared)) null else stopAsUser(machine, .{ .signal = faults.SIGKILL }),
             .ready => if (goal == .ready) return stopAfterCall(machine, 0, .ready),
         }
     }
     if (machine.space.out_of_memory) return stopAfterCall(machine, result, .out_of_memory);
     if (k.registers_replaced) {
         k.registers_replaced = false;
-        if (!signal_frame.restore(machine)) return raise(machine, .{ .signal = faults.SIGSEGV, .code = 0 });
+        if (!signal_frame.restore(machine)) return raise(machine, .{ .signal = faults.SIGSEGV, .code = signals_module.SI_KERNEL });
         machine.vcpu.resumeUser();
         return if (k.signals.anyDeliverable()) deliverSignals(machine, null) else null;
     }
@@ -151,7 +166,11 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
         machine.vcpu.resumeUser();
         return deliverSignals(machine, null);
     }
-    if (exception.vector != faults.page_fault_vector) return raise(machine, faults.ofException(asHardware(machine, exception), regs.rip));
+    if (exception.vector != faults.page_fault_vector) return raise(machine, faultOf(machine, exception));
+    if (faults.isOfProtectionKey(exception)) {
+        if (loadVectorsFromOutside(machine)) return null;
+        return raise(machine, faults.ofProtectionKey(exception));
+    }
     const outcome = machine.space.fault(exception.address, faults.accessOf(exception.error_code));
     switch (outcome) {
         .resolved => {
@@ -161,13 +180,32 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
             machine.fault_rip = regs.rip;
             if (machine.fault_repeats > same_fault_max) return .{ .broken = "a page fault that mapping the page does not cure" };
             machine.vcpu.resumeUser();
-            return null;
+            // An interruption may have come on the way here, where it could not be acted on.
+            return deliverOrStep(machine);
         },
         .out_of_memory => {
             return stopAsUser(machine, .out_of_memory);
         },
-        .not_mapped, .no_right => return raise(machine, faults.ofPageFault(exception, outcome)),
+        .not_mapped, .no_right, .beyond_file => return raise(machine, faults.ofPageFault(exception, outcome)),
     }
+}
+
+/// The stub that loads a fork's vector state cannot read it where the request before has taken all rights away.
+fn loadVectorsFromOutside(machine: *Machine) bool {
+    const image = machine.image orelse return false;
+    if (!machine.vcpu.inUserStub() or machine.vcpu.registers().rip < layout.stub_load_vectors) return false;
+    vectors_module.put(&machine.vm, &image.vectors) catch return false;
+    machine.vcpu.resumeUser();
+    return true;
+}
+
+fn faultOf(machine: *Machine, exception: Exception) faults.Fault {
+    var fault = faults.ofException(asHardware(machine, exception), machine.vcpu.registers().rip);
+    const simd = exception.vector == faults.simd_vector;
+    if (simd or exception.vector == faults.x87_vector) {
+        fault.code = faults.floatingCode(machine.vectors.raisedExceptions(&machine.vm, simd) catch 0);
+    }
+    return fault;
 }
 
 /// PVM raises #UD for `int n` in ring 3, where hardware raises #GP; programs see what hardware does.
@@ -193,20 +231,19 @@ fn raise(machine: *Machine, fault: faults.Fault) ?Outcome {
 fn deliverSignals(machine: *Machine, call: ?signal_frame.InterruptedCall) ?Outcome {
     const signals = &machine.kernel.signals;
     var restartable = call;
-    while (signals.next()) |disposition| switch (disposition) {
+    while (machine.kernel.nextSignal()) |disposition| switch (disposition) {
         .ignore => {},
         .terminate => |signal| return stopAsUser(machine, .{ .signal = signal }),
         .handle => |handling| {
-            if (!signal_frame.build(machine, handling.fault, handling.action, restartable)) {
-                machine.last_fault = .{ .signal = faults.SIGSEGV, .code = 0, .address = machine.vcpu.registers().rsp };
-                return stopAsUser(machine, .{ .signal = faults.SIGSEGV });
+            if (!signal_frame.build(machine, handling.delivery, handling.action, restartable)) {
+                const fault: faults.Fault = .{ .signal = faults.SIGSEGV, .code = signals_module.SI_KERNEL };
+                machine.last_fault = .{ .signal = fault.signal, .code = 0, .address = machine.vcpu.registers().rsp };
+                if (handling.delivery.entry.signal == faults.SIGSEGV) return stopAsUser(machine, .{ .signal = faults.SIGSEGV });
+                signals.raiseFault(fault);
             }
             restartable = null;
         },
     };
-    if (signals.saved_mask) |mask| {
-        signals.blocked = mask;
-        signals.saved_mask = null;
-    }
+    signals.endTemporaryMask();
     return null;
 }

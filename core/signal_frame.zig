@@ -7,7 +7,9 @@ const host = @import("host.zig");
 const kvm = @import("kvm.zig");
 const layout = @import("layout.zig");
 const Machine = @import("machine.zig").Machine;
+const signal_calls = @import("linux/signal_calls.zig");
 const signals_module = @import("linux/signals.zig");
+const vectors = @import("vectors.zig");
 
 /// A system call that a signal interrupted, so that it can be made again.
 pub const InterruptedCall = struct { number: u64, result: i64 };
@@ -51,14 +53,12 @@ const UContext = extern struct {
     sigmask: u64,
 };
 
-const SigInfo = extern struct { signo: i32, errno: i32 = 0, code: i32, padding: i32 = 0, address: u64 = 0, rest: [13]u64 = @splat(0) };
-
-const Frame = extern struct { return_address: u64, ucontext: UContext, info: SigInfo };
+const Frame = extern struct { return_address: u64, ucontext: UContext, info: signal_calls.SigInfo };
 
 comptime {
     assert(@sizeOf(SigContext) == 256);
     assert(@sizeOf(UContext) == 304);
-    assert(@sizeOf(SigInfo) == 128);
+    assert(@offsetOf(Frame, "info") == 312);
 }
 
 /// UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
@@ -83,7 +83,7 @@ const system_call_bytes = 2;
 const eintr = -4;
 
 /// Builds the frame of a handler and points the registers at it; false when the stack cannot take it.
-pub fn build(machine: *Machine, fault: faults.Fault, action: signals_module.Action, call: ?InterruptedCall) bool {
+pub fn build(machine: *Machine, delivery: signals_module.Delivery, action: signals_module.Action, call: ?InterruptedCall) bool {
     if (action.handler >= layout.address_end) return false;
     const regs = machine.vcpu.registers();
     const signals = &machine.kernel.signals;
@@ -94,9 +94,9 @@ pub fn build(machine: *Machine, fault: faults.Fault, action: signals_module.Acti
         }
     }
     const alternate = signals.alternate;
-    const on_alternate = alternate.flags == 0 and regs.rsp -% alternate.base < alternate.size;
     var sp = regs.rsp -% red_zone_bytes;
-    if (action.flags & signals_module.SA_ONSTACK != 0 and alternate.flags == 0 and !on_alternate) sp = alternate.base +% alternate.size;
+    const moves = action.flags & signals_module.SA_ONSTACK != 0 and alternate.isEnabled() and !alternate.holds(regs.rsp);
+    if (moves) sp = alternate.base +% alternate.size;
 
     var xsave: kvm.Xsave = undefined;
     _ = host.ioctlPtr(machine.vm.vcpu_fd, kvm.GET_XSAVE, &xsave) catch return false;
@@ -105,6 +105,8 @@ pub fn build(machine: *Machine, fault: faults.Fault, action: signals_module.Acti
     const fpstate = sp;
     writeSoftwareReserved(&xsave, bytes);
     sp = std.mem.alignBackward(u64, sp -% @sizeOf(Frame), 16) -% 8;
+    if (alternate.holds(regs.rsp) and !alternate.holds(sp)) return false;
+    const fault: faults.Fault = delivery.fault orelse .{ .signal = delivery.entry.signal, .code = 0 };
 
     const frame: Frame = .{
         .return_address = if (action.flags & signals_module.SA_RESTORER != 0) action.restorer else layout.stub_signal_return,
@@ -114,14 +116,17 @@ pub fn build(machine: *Machine, fault: faults.Fault, action: signals_module.Acti
             .mcontext = contextOf(regs, fault, signals.saved_mask orelse signals.blocked, fpstate),
             .sigmask = signals.saved_mask orelse signals.blocked,
         },
-        .info = .{ .signo = fault.signal, .code = fault.code, .address = infoAddress(machine, fault) },
+        .info = signal_calls.infoOf(delivery.entry),
     };
     const memory = machine.kernel.memory;
     memory.write(fpstate, xsave.region[0..bytes]) catch return false;
     memory.writeValue(fpstate + bytes, @as(u32, extended_magic_2)) catch return false;
     memory.writeValue(sp, frame) catch return false;
 
+    // Handlers begin with the initial vector state, whatever the program has made of its own.
+    vectors.put(&machine.vm, &vectors.initial) catch return false;
     signals.saved_mask = null;
+    if (alternate.flags & signals_module.SS_AUTODISARM != 0) signals.alternate = .{};
     signals.blocked |= action.mask;
     if (action.flags & signals_module.SA_NODEFER == 0) signals.blocked |= signals_module.Signals.bit(fault.signal);
     regs.rdi = fault.signal;
@@ -142,13 +147,6 @@ fn restarts(number: u64) bool {
         7, 23, 34, 35, 128, 130, 230, 232, 270, 271, 281 => false,
         else => true,
     };
-}
-
-fn infoAddress(machine: *const Machine, fault: faults.Fault) u64 {
-    const sent_by_process = fault.code <= 0;
-    if (!sent_by_process) return fault.address;
-    const identity = machine.kernel.identity;
-    return @as(u64, identity.uid) << 32 | @as(u32, @bitCast(identity.pid));
 }
 
 fn contextOf(regs: *const kvm.Regs, fault: faults.Fault, mask: u64, fpstate: u64) SigContext {
@@ -178,8 +176,10 @@ pub fn restore(machine: *Machine) bool {
     const frame = memory.readValue(Frame, address) catch return false;
     const context = frame.ucontext.mcontext;
     if (context.rip >= layout.address_end) return false;
-    machine.kernel.signals.blocked = frame.ucontext.sigmask & ~(signals_module.Signals.bit(signals_module.SIGKILL) | signals_module.Signals.bit(signals_module.SIGSTOP));
-    if (frame.ucontext.stack.flags == 0 or frame.ucontext.stack.flags == 2) machine.kernel.signals.alternate = frame.ucontext.stack;
+    const signals = &machine.kernel.signals;
+    signals.blocked = frame.ucontext.sigmask & ~signals_module.Signals.unblockable;
+    // Linux too leaves the stack as it is if the frame's is none, or the program goes on standing on it.
+    signals.setAlternate(frame.ucontext.stack, context.rsp) catch {};
     inline for (@typeInfo(kvm.Regs).@"struct".fields) |field| {
         if (@hasField(SigContext, field.name)) @field(regs, field.name) = @field(context, field.name);
     }
@@ -192,11 +192,11 @@ fn restoreVectors(machine: *Machine, address: u64) bool {
     var xsave: kvm.Xsave = .{ .region = @splat(0) };
     const memory = machine.kernel.memory;
     const bytes = xsaveBytes();
-    const magic = memory.readValue(u32, address + software_reserved_offset) catch return false;
+    const magic = memory.readValue(u32, address +% software_reserved_offset) catch return false;
     const length = if (magic == extended_magic_1) bytes else legacy_bytes;
     memory.read(address, xsave.region[0..length]) catch return false;
     if (length == legacy_bytes) std.mem.writeInt(u64, xsave.region[xsave_header_offset..][0..8], 3, .little);
     // KVM refuses reserved bits in MXCSR and in the header; such a frame is the guest's error.
-    _ = host.ioctlPtr(machine.vm.vcpu_fd, kvm.SET_XSAVE, &xsave) catch return false;
+    vectors.put(&machine.vm, &xsave) catch return false;
     return true;
 }

@@ -23,6 +23,8 @@ pub const Exit = union(enum) {
     /// Ring 3 touched the exit page itself.
     exit_page: u64,
     interrupted,
+    /// The host could not give the guest memory that it has mapped.
+    memory_gone,
     /// The VM cannot go on; the reason.
     broken: []const u8,
 };
@@ -77,24 +79,23 @@ pub const Vcpu = struct {
         self.vm.run.dirty_regs |= kvm.SYNC_X86_REGS;
     }
 
-    /// Whether the guest stands in its own code, not inside a stub or in ring 0.
+    /// Whether the guest stands in its own code, the vDSO's included, not inside a stub or in ring 0.
     pub fn inOwnCode(self: *Vcpu) bool {
-        return self.segments().cs.dpl == 3 and self.registers().rip < layout.system_base;
+        const rip = self.registers().rip;
+        const in_vdso = rip -% layout.vdso_base < layout.vdso_pages_max * limits.page_size;
+        return self.segments().cs.dpl == 3 and (rip < layout.system_base or in_vdso);
     }
 
-    /// Makes the guest trap right behind the system-call stub if it stands in it. False if it does not, or if the program
-    /// steps through its own code already.
+    /// Makes the guest trap right behind a stub if it stands in one. False if it does not, or if the program steps through
+    /// its own code already.
     pub fn stepOutOfStub(self: *Vcpu) bool {
         const stub_bytes = 0x60;
         const trap_flag: u64 = 0x100;
         const regs = self.registers();
-        const start = switch (self.route) {
-            .ring3_store => layout.stub_syscall,
-            .ring0_out => layout.stub_ring0_syscall,
-        };
-        if (regs.rip -% start >= stub_bytes) return false;
+        const in_ring0_stub = self.route == .ring0_out and regs.rip -% layout.stub_ring0_syscall < stub_bytes;
+        if (!in_ring0_stub and !self.inUserStub()) return false;
         // Ring 0 goes back with the flags in r11, ring 3 keeps those it has.
-        const flags = if (self.route == .ring0_out) &regs.r11 else &regs.rflags;
+        const flags = if (in_ring0_stub) &regs.r11 else &regs.rflags;
         if (flags.* & trap_flag != 0) return false;
         flags.* |= trap_flag;
         self.vm.run.dirty_regs |= kvm.SYNC_X86_REGS;
@@ -119,7 +120,7 @@ pub const Vcpu = struct {
         self.exits += 1;
         self.vm.enter() catch |failure| switch (failure) {
             error.Interrupted => return .interrupted,
-            error.HostFailure => return .{ .broken = "KVM_RUN failed" },
+            error.HostFailure => return if (host.last_errno == .FAULT) .memory_gone else .{ .broken = "KVM_RUN failed" },
         };
         run.dirty_regs = 0;
         return switch (run.exit_reason) {

@@ -32,7 +32,26 @@ pub fn keepComponents(area: *kvm.Xsave, components: u64) void {
     std.mem.writeInt(u64, header, std.mem.readInt(u64, header, .little) & components, .little);
 }
 
-/// Loads all but the part that a planted fault keeps.
+const header_offset = 512;
+const pkru_component = 9;
+
+/// Gives the processor a state. KVM leaves the protection-key rights alone unless the image names them, so it always does:
+/// ring 3 may have changed them, and no other machine is to find that.
+pub fn put(vm: *const Vm, area: *const kvm.Xsave) host.Error!void {
+    if (vm.pkru_offset == 0) {
+        _ = try host.ioctlPtr(vm.vcpu_fd, kvm.SET_XSAVE, area);
+        return;
+    }
+    var complete = area.*;
+    const header = complete.region[header_offset..][0..8];
+    const components = std.mem.readInt(u64, header, .little);
+    const pkru: u64 = 1 << pkru_component;
+    if (components & pkru == 0) @memset(complete.region[vm.pkru_offset..][0..8], 0);
+    std.mem.writeInt(u64, header, components | pkru, .little);
+    _ = try host.ioctlPtr(vm.vcpu_fd, kvm.SET_XSAVE, &complete);
+}
+
+/// Loads all but the part that a planted fault keeps; a part that the processor does not have cannot be kept.
 fn loadWithFault(vm: *const Vm, area: *const kvm.Xsave) host.Error!void {
     if (planted.is(.vectors_not_loaded)) return;
     var now: kvm.Xsave = undefined;
@@ -44,12 +63,13 @@ fn loadWithFault(vm: *const Vm, area: *const kvm.Xsave) host.Error!void {
         .{ .avx_upper_halves_kept, 576, 832, 4 },
         .{ .avx512_kept, 1088, 2688, 0xe0 },
     };
-    for (parts) |part| if (planted.is(part[0])) {
+    const there: u64 = host.cpuid(0xd, 0).eax;
+    for (parts) |part| if (planted.is(part[0]) and part[3] & ~there == 0) {
         @memcpy(next.region[part[1]..part[2]], now.region[part[1]..part[2]]);
         if (part[0] == .x87_kept) @memcpy(next.region[32..160], now.region[32..160]);
         std.mem.writeInt(u64, next.region[512..520], std.mem.readInt(u64, next.region[512..520], .little) | part[3], .little);
     };
-    _ = try host.ioctlPtr(vm.vcpu_fd, kvm.SET_XSAVE, &next);
+    try put(vm, &next);
 }
 
 pub const Vectors = struct {
@@ -85,6 +105,16 @@ pub const Vectors = struct {
         }
     }
 
+    /// The exceptions that the processor has raised and does not mask: of MXCSR, or of the x87 control and status words.
+    pub fn raisedExceptions(self: *const Vectors, vm: *const Vm, simd: bool) host.Error!u32 {
+        var area: kvm.Xsave = undefined;
+        try self.copyTo(vm, &area);
+        const mxcsr = std.mem.readInt(u32, area.region[24..28], .little);
+        const control = std.mem.readInt(u16, area.region[0..2], .little);
+        const status = std.mem.readInt(u16, area.region[2..4], .little);
+        return if (simd) mxcsr & ~(mxcsr >> 7) & 0x3f else status & ~control & 0x3f;
+    }
+
     /// Puts the state into the processor of the attached VM.
     pub fn load(self: *Vectors, vm: *const Vm) Error!void {
         switch (self.current) {
@@ -92,7 +122,7 @@ pub const Vectors = struct {
             .memory => |area| if (area != &initial or !self.processor_initial) {
                 if (planted.enabled) {
                     try loadWithFault(vm, area);
-                } else _ = try host.ioctlPtr(vm.vcpu_fd, kvm.SET_XSAVE, area);
+                } else try put(vm, area);
             },
         }
         self.current = .processor;

@@ -34,8 +34,10 @@ const EFER = struct {
     const LMA = 1 << 10;
     const NXE = 1 << 11;
 };
-/// State components a guest may use: x87, SSE, AVX, and the three of AVX-512.
-const xcr0_wanted: u64 = 0xe7;
+/// State components a guest may use: x87, SSE, AVX, the three of AVX-512, and the rights of protection keys. On PVM ring 3
+/// can write those whatever it is told it has, and KVM switches them only where XCR0 holds them.
+const xcr0_wanted: u64 = 0x2e7;
+const xcr0_pkru: u64 = 0x200;
 const kvm_leaf_first = 0x4000_0000;
 
 /// What all VMs of the process share: the device and what it supports.
@@ -144,6 +146,8 @@ pub const Vm = struct {
     tsc_offset: i64 = 0,
     /// Everything a machine needs is set but registers and memory.
     prepared: bool = false,
+    /// Where an XSAVE image has the rights of protection keys; 0 where there are none.
+    pkru_offset: u32 = 0,
 
     pub fn create(device: *const Device) host.Error!Vm {
         const fd: i32 = @intCast(try createRetrying(device.fd));
@@ -154,7 +158,9 @@ pub const Vm = struct {
         const run: *kvm.Run = @ptrFromInt(address);
         errdefer _ = linux.munmap(@ptrFromInt(address), device.run_bytes);
         _ = try host.ioctlPtr(vcpu_fd, kvm.SET_CPUID2, &device.cpuid);
-        return .{ .fd = fd, .vcpu_fd = vcpu_fd, .run = run, .run_bytes = device.run_bytes };
+        const pkru_offset = if (device.xcr0 & xcr0_pkru != 0) host.cpuid(0xd, @ctz(xcr0_pkru)).ebx else 0;
+        if (pkru_offset + @sizeOf(u64) > @sizeOf(kvm.Xsave)) return error.HostFailure;
+        return .{ .fd = fd, .vcpu_fd = vcpu_fd, .run = run, .run_bytes = device.run_bytes, .pkru_offset = pkru_offset };
     }
 
     /// Takes all memory from a VM whose machine is gone. Deleting a slot makes KVM forget every translation of the VM, so
@@ -171,7 +177,7 @@ pub const Vm = struct {
 
     /// Vector, debug and event state as after power-on; segments and registers are set at every attachment.
     fn clearProcessorState(self: *Vm) host.Error!void {
-        _ = try host.ioctlPtr(self.vcpu_fd, kvm.SET_XSAVE, &vectors.initial);
+        try vectors.put(self, &vectors.initial);
         try self.clearEvents();
         self.run.dirty_regs = 0;
         self.run.immediate_exit = 0;

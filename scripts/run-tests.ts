@@ -16,7 +16,15 @@ interface Counts {
 
 const root = join(import.meta.dir, "..");
 const laneFiles: Record<string, string[]> = {
-  amdv: ["test/lane.test.ts", "test/fork.test.ts", "test/reset/property.test.ts", "test/reset/planted.test.ts"],
+  amdv: [
+    "test/lane.test.ts",
+    "test/mapping.test.ts",
+    "test/exec.test.ts",
+    "test/fork.test.ts",
+    "test/reset/property.test.ts",
+    "test/reset/planted.test.ts",
+    "test/compatibility/compatibility.test.ts",
+  ],
 };
 /** Less of what is many times the same where each takes 30 times as long, and the faults that have to do with the kind of KVM. */
 const laneFaults = [

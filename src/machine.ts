@@ -171,7 +171,8 @@ export class Machine<
       cpu: parseTimeout(options.cpuTimeout, "cpuTimeout", Infinity),
     };
     const configuration = {
-      program: path,
+      // A script's interpreter opens it by this path, wherever the guest is.
+      program: path.startsWith("/") || program instanceof Uint8Array ? path : `${process.cwd()}/${path}`,
       argv: [options.argv0 ?? path, ...parseArguments(options.args)],
       env: guestEnvironment(options.permissions, options.env),
       cwd: options.cwd ?? "/",

@@ -72,8 +72,10 @@ test("what cannot be run is 126 or 127 with the reason", () => {
     expect(pristine(["run", text])).toMatchObject({ code: 126, err: expect.stringContaining("not an ELF") });
     writeFileSync(text, "");
     expect(pristine(["run", text])).toMatchObject({ code: 126, err: expect.stringContaining("empty") });
-    writeFileSync(text, "#!/bin/sh\necho no\n");
-    expect(pristine(["run", text]).code).toBe(126);
+    writeFileSync(text, "#!\necho no\n");
+    expect(pristine(["run", text])).toMatchObject({ code: 126, err: expect.stringContaining("names no interpreter") });
+    writeFileSync(text, "#!/nowhere/interpreter\n");
+    expect(pristine(["run", text])).toMatchObject({ code: 127, err: expect.stringContaining("/nowhere/interpreter") });
     writeFileSync(text, readFileSync(guest("hello")).subarray(0, 900));
     expect(pristine(["run", text])).toMatchObject({ code: 126, err: expect.stringContaining("truncated") });
   } finally {

@@ -263,6 +263,108 @@ test("forks hold descriptors only for files that they have written", async () =>
   expect(privateContents()).toBe(7);
 });
 
+const mappedLines = [
+  "ftruncate(mapped_file, 2 * PAGE): 0",
+  "pread(mapped_file, &byte, 1, 0): 1",
+  "byte == 's': 1",
+  'pwrite(mapped_file, "w", 1, 1): 1',
+  "shared[1] == 'w': 1",
+  'pwrite(mapped_file, "t", 1, PAGE + 7): 1',
+  'other: "other"',
+  "ftruncate(fd, PAGE): 0",
+  "nameless[0] == 'n': 1",
+  "",
+];
+
+/** A machine that has run to its end with shared mappings of two private files, one of them without a name. */
+async function mappingMachine(): Promise<Machine> {
+  const vm = await Machine.boot(guest("private"), { args: ["mapped", "/tmp"], stderr: "ignore", timeout: 60_000 });
+  const [stop, text] = await Promise.all([vm.run(), new Response(vm.stdout).text()]);
+  expect(stop).toMatchObject({ reason: "exit", exitCode: 0 });
+  expect(text.split("\n")).toEqual(mappedLines);
+  return vm as Machine;
+}
+
+const call = (machine: Machine | Fork, name: "mapped_request" | "mapped_bytes") =>
+  machine.fn(name, { args: ["i64"], returns: "i64_fast" }) as (value: number) => number;
+const seenOf = (value: number) => value | ((value + 1) << 8) | ((value + 2) << 16);
+const low = (value: number) => value % 2 ** 24;
+
+test("what is mapped shared when a machine is frozen is each fork's own, and a reset restores it", async () => {
+  const vm = await mappingMachine();
+  const image = vm.freeze();
+  const one = image.fork();
+  const two = image.fork();
+  const untouched = image.fork();
+  const original = call(untouched, "mapped_request")(-1);
+  // The bytes from before are there, touched page or not.
+  expect(Math.floor(original / 2 ** 24)).toBe("s".charCodeAt(0) + "t".charCodeAt(0) * 256);
+  expect(low(original)).toBe(0);
+  untouched.reset();
+  for (const mode of ["rewrite", "full", "auto"] as const) {
+    expect(low(call(one, "mapped_request")(10))).toBe(seenOf(10));
+    expect(call(two, "mapped_request")(-1)).toBe(original);
+    expect(low(call(two, "mapped_request")(20))).toBe(seenOf(20));
+    expect(low(call(one, "mapped_request")(-1))).toBe(seenOf(10));
+    expect(call(one, "mapped_bytes")(30)).toBe(30 | (30 << 8));
+    expect(call(two, "mapped_bytes")(-1)).toBe(0);
+    expect(low(call(two, "mapped_request")(-1))).toBe(seenOf(20));
+    expect(call(untouched, "mapped_request")(-1)).toBe(original);
+    untouched.reset();
+    for (const fork of [one, two]) {
+      fork.reset({ mode });
+      expect(difference(fork, untouched)).toEqual([]);
+      expect(call(fork, "mapped_request")(-1)).toBe(original);
+      expect(call(fork, "mapped_bytes")(-1)).toBe(0);
+      fork.reset({ mode });
+    }
+  }
+  // The machine itself goes on sharing with its file, and no fork learns of it; nor do forks of a fork.
+  expect(low(call(vm, "mapped_request")(40))).toBe(seenOf(40));
+  expect(call(vm, "mapped_bytes")(-1)).toBe(40 | (41 << 8));
+  expect(call(one, "mapped_request")(-1)).toBe(original);
+  call(one, "mapped_request")(50);
+  const second = one.freeze();
+  call(one, "mapped_request")(60);
+  const grandchild = second.fork();
+  expect(low(call(grandchild, "mapped_request")(-1))).toBe(seenOf(50));
+  for (const made of [grandchild, second, one, two, untouched, image, vm]) made.close();
+  expect(privateContents()).toBe(0);
+});
+
+test("a frozen machine's shared mapping is the fork's own even after the machine has changed the file", async () => {
+  const vm = await mappingMachine();
+  const image = vm.freeze();
+  // Both pages, one of which no fork has touched yet.
+  call(vm, "mapped_request")(70);
+  call(vm, "mapped_bytes")(71);
+  const fork = image.fork();
+  expect(low(call(fork, "mapped_request")(-1))).toBe(0);
+  expect(call(fork, "mapped_bytes")(-1)).toBe(0);
+  const again = vm.freeze();
+  const late = again.fork();
+  expect(call(late, "mapped_bytes")(-1)).toBe(71 | (71 << 8));
+  expect(low(call(late, "mapped_request")(-1))).toBe(71 | (71 << 8) | (72 << 16));
+  for (const made of [late, again, fork, image, vm]) made.close();
+  expect(privateContents()).toBe(0);
+});
+
+test("a program in a private directory can be started once it may be, and is held to the size of files", async () => {
+  expect((await output(["exec", "/tmp"])).split("\n")).toEqual([
+    "length > 0 && write(to, copied, (size_t)length) == length: 1",
+    'execv("copy", list): EACCES',
+    'chmod("copy", 0700): 0',
+    "write(fd, bytes, sizeof bytes): 100",
+    "write(fd, bytes, 1): EFBIG",
+    "ftruncate(fd, 101): EFBIG",
+    'truncate("limited", 101): EFBIG',
+    "fallocate(fd, 0, 0, 101): EFBIG",
+    "ftruncate(fd, 100): 0",
+    "",
+  ]);
+  expect(privateContents()).toBe(0);
+});
+
 test("nothing of a machine is left on the host", async () => {
   const before = ["/tmp", "/var/tmp", "/dev/shm"].map((path) => (existsSync(path) ? readdirSync(path).join() : ""));
   await output(["fill", "/tmp"]);

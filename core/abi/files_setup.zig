@@ -4,10 +4,12 @@ const linux = std.os.linux;
 const config_module = @import("config.zig");
 const errors = @import("../errors.zig");
 const host = @import("../host.zig");
+const HostFile = @import("../host_file.zig").HostFile;
 const kernel_module = @import("../linux/kernel.zig");
 const permissions_module = @import("../linux/permissions.zig");
 const paths = @import("../linux/paths.zig");
 const registry = @import("registry.zig");
+const shared_libraries = @import("../shared_libraries.zig");
 const streams = @import("standard_streams.zig");
 const table = @import("../linux/files/table.zig");
 const Config = config_module.Config;
@@ -25,7 +27,7 @@ pub fn make(machine: *Machine, config: *const Config, record: *errors.Record) er
     try connect(machine, 0, config.stdin, record);
     try connect(machine, 1, config.stdout, record);
     try connect(machine, 2, config.stderr, record);
-    try describe(kernel, machine, config, record);
+    kernel.setName(std.fs.path.basename(config.program));
     if (config.read.all and config.write.all) {
         kernel.identity.uid = linux.geteuid();
         kernel.identity.gid = linux.getegid();
@@ -55,12 +57,9 @@ fn canonical(files: *table.FileTable, path: []const u8, record: *errors.Record) 
     const fd: isize = @bitCast(linux.open(name, .{ .PATH = true, .CLOEXEC = true }, 0));
     if (fd < 0) return name;
     defer host.close(@intCast(fd));
-    var link_name: [64]u8 = undefined;
-    const link = std.fmt.bufPrintZ(&link_name, "/proc/self/fd/{d}", .{fd}) catch unreachable;
     var real: [paths.path_max]u8 = undefined;
-    const length: isize = @bitCast(linux.readlink(link, &real, real.len));
-    if (length <= 0 or real[0] != '/') return name;
-    return arena.dupe(u8, real[0..@intCast(length)]) catch return streams.outOfMemory(record);
+    const path_found = shared_libraries.realPath(@intCast(fd), &real) orelse return name;
+    return arena.dupe(u8, path_found) catch return streams.outOfMemory(record);
 }
 
 fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record) error{Failed}!void {
@@ -83,6 +82,10 @@ fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record)
 fn tellRefusal(_: ?*anyopaque, access: permissions_module.Access, path: []const u8) void {
     var buffer: [2 * paths.path_max + 128]u8 = undefined;
     const line = std.fmt.bufPrint(&buffer, "pristine: the guest may not {t} {s} (--allow-{t}={s})\n", .{ access, path, access, path }) catch return;
+    // The guest chose the name: it must not write lines or control a terminal.
+    for (line[0 .. line.len - 1]) |*byte| if (std.ascii.isControl(byte.*)) {
+        byte.* = '?';
+    };
     _ = linux.write(2, line.ptr, line.len);
 }
 
@@ -103,7 +106,7 @@ fn connect(machine: *Machine, number: u32, stream: i32, record: *errors.Record) 
             const fd = streams.duplicate(stream) catch return streams.badDescriptor(record, option);
             const get_flags = 3;
             const flags: u32 = @intCast(host.check(linux.fcntl(fd, get_flags, 0)) catch access);
-            const shared = table.HostFile.create(registry.allocator, fd) catch return streams.outOfMemory(record);
+            const shared = HostFile.create(registry.allocator, fd, "") catch return streams.outOfMemory(record);
             const description = files.create(.{ .host_stream = shared }, flags & 3, "");
             if (description == error.OutOfMemory) shared.release(registry.allocator);
             break :blk description;
@@ -113,22 +116,6 @@ fn connect(machine: *Machine, number: u32, stream: i32, record: *errors.Record) 
         files.release(description);
         return streams.outOfMemory(record);
     };
-}
-
-/// What /proc/self tells of the program.
-fn describe(kernel: *kernel_module.Kernel, machine: *Machine, config: *const Config, record: *errors.Record) error{Failed}!void {
-    const arena = kernel.files.scope.arena.allocator();
-    kernel.program_path = arena.dupe(u8, config.program) catch return streams.outOfMemory(record);
-    kernel.program_bytes = machine.program.bytes;
-    var line: std.ArrayList(u8) = .empty;
-    for (config.argv) |argument| {
-        line.appendSlice(arena, argument) catch return streams.outOfMemory(record);
-        line.append(arena, 0) catch return streams.outOfMemory(record);
-    }
-    kernel.command_line = line.items;
-    const base = std.fs.path.basename(config.program);
-    const count = @min(base.len, kernel.name.len - 1);
-    @memcpy(kernel.name[0..count], base[0..count]);
 }
 
 /// The working directory must be a folder the guest can see; "/" always is.

@@ -33,11 +33,11 @@ pub fn translate(handle: u32, address: f64, length: f64) f64 {
     const range = rangeOf(address, length) orelse return @floatFromInt(badAddress(address, length, "the range is outside the guest's address space").status());
     const space = &entry.machine.space;
     if (range.length == 0) return 0;
-    const first = space.pieceAnyRights(range.address, @intCast(range.length), .write) orelse return @floatFromInt(unreachableRange(space, address, length).status());
+    const first = space.pieceForView(range.address, @intCast(range.length)) orelse return @floatFromInt(unreachableRange(space, address, length).status());
     const offset = @intFromPtr(first.ptr) - @intFromPtr(entry.machine.frames.base);
     var done: u64 = first.len;
     while (done < range.length) {
-        const next = space.pieceAnyRights(range.address + done, @intCast(range.length - done), .write) orelse return @floatFromInt(unreachableRange(space, address, length).status());
+        const next = space.pieceForView(range.address + done, @intCast(range.length - done)) orelse return @floatFromInt(unreachableRange(space, address, length).status());
         if (@intFromPtr(next.ptr) != @intFromPtr(first.ptr) + done) {
             return @floatFromInt(registry.last_error.set(.BAD_ADDRESS, "the range is not contiguous in memory", "use views() for its pieces, or read() for a copy", .{ .address = address, .length = length }).status());
         }
@@ -64,7 +64,7 @@ pub fn pieces(handle: u32, address: f64, length: f64) i32 {
     out.writeByte('[') catch return outOfHostMemory();
     var done: u64 = 0;
     while (done < range.length) {
-        const piece = space.pieceAnyRights(range.address + done, @intCast(range.length - done), .write) orelse return unreachableRange(space, address, length).status();
+        const piece = space.pieceForView(range.address + done, @intCast(range.length - done)) orelse return unreachableRange(space, address, length).status();
         const offset = @intFromPtr(piece.ptr) - @intFromPtr(entry.machine.frames.base);
         out.print("{s}[{d},{d}]", .{ if (done > 0) "," else "", offset, piece.len }) catch return outOfHostMemory();
         done += piece.len;
@@ -94,11 +94,11 @@ fn copy(handle: u32, address: f64, length: usize, way: union(enum) { out: []u8, 
     var done: usize = 0;
     while (done < length) {
         const piece = space.pieceAnyRights(range.address + done, length - done, if (way == .in) .write else .read) orelse return unreachableRange(space, address, as_float).status();
-        switch (way) {
-            .out => |out| @memcpy(out[done..][0..piece.len], piece),
-            .in => |bytes| @memcpy(piece, bytes[done..][0..piece.len]),
-        }
-        done += piece.len;
+        (switch (way) {
+            .out => |out| piece.copyTo(out[done..][0..piece.bytes.len]),
+            .in => |bytes| piece.copyFrom(bytes[done..][0..piece.bytes.len]),
+        }) catch return unreachableRange(space, address, as_float).status();
+        done += piece.bytes.len;
     }
     return 0;
 }

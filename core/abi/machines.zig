@@ -17,15 +17,22 @@ const Machine = machine_module.Machine;
 /// Boots a program; the machine's handle, or a status.
 pub fn create(json: []const u8) i32 {
     const record = &registry.last_error;
-    const parsed = config_module.parse(registry.allocator, json) catch |failure| {
+    var parsed = config_module.parse(registry.allocator, json) catch |failure| {
         return record.format(.INTERNAL, "the core could not read its configuration ({t})", .{failure}, "the JavaScript side and the core do not fit; run `npm run build`", .{}).status();
     };
     defer parsed.deinit();
     const platform = registry.thePlatform() catch |failure| return registry.kvmError(failure).status();
     const config = &parsed.value;
     const memory = memoryBytes(config.memory, record) catch return record.code.status();
-    const opened = loader.open(config.program, config.programFd, record) catch return record.code.status();
-    const program = opened.share(registry.allocator) catch return createError(error.OutOfMemory, memory, record).status();
+    const opened = loader.open(registry.allocator, parsed.arena.allocator(), config.program, config.programFd, record) catch return record.code.status();
+    const program = opened.program;
+    if (opened.prefix.len > 0) {
+        const behind = config.argv[@min(1, config.argv.len)..];
+        config.argv = std.mem.concat(parsed.arena.allocator(), []const u8, &.{ opened.prefix, behind }) catch {
+            program.release(registry.allocator);
+            return createError(error.OutOfMemory, memory, record).status();
+        };
+    }
     const machine = Machine.create(registry.allocator, platform, memory) catch |failure| {
         program.release(registry.allocator);
         return createError(failure, memory, record).status();
@@ -72,7 +79,7 @@ fn boot(entry: *registry.Entry, config: *const Config, record: *errors.Record) F
     const machine = entry.machine;
     try standard_streams.makeKernel(entry, config, record);
     machine.kernel_made = true;
-    loader.load(machine, config.argv, config.env, record) catch return error.Failed;
+    loader.load(machine, config.program, config.argv, config.env, record) catch return error.Failed;
 }
 
 /// Stops what runs in the machine, and waits until its thread has left it.

@@ -60,6 +60,7 @@ pub fn thePlatform() platform_module.ProbeError!*const platform_module.Platform 
     if (platform == null) {
         platform = try platform_module.probe(allocator);
         try interrupt_module.installHandler();
+        host.ignoreFileSizeSignal();
     }
     return &platform.?;
 }

@@ -26,6 +26,7 @@ pub const Shape = enum {
     map_flags,
     signal,
     clock,
+    interval_timer,
 };
 
 pub const Call = struct { number: u32, name: []const u8, handler: Handler, shapes: []const Shape };

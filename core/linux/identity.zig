@@ -37,6 +37,61 @@ pub fn setGids(k: *Kernel, a: Args) i64 {
     return if (isOwn(a[0], k.identity.gid)) 0 else fail(.PERM);
 }
 
+fn allOwn(values: []const u64, own: u32) i64 {
+    for (values) |value| if (!isOwn(value, own)) return fail(.PERM);
+    return 0;
+}
+pub fn setTwoUids(k: *Kernel, a: Args) i64 {
+    return allOwn(a[0..2], k.identity.uid);
+}
+pub fn setTwoGids(k: *Kernel, a: Args) i64 {
+    return allOwn(a[0..2], k.identity.gid);
+}
+pub fn setThreeUids(k: *Kernel, a: Args) i64 {
+    return allOwn(a[0..3], k.identity.uid);
+}
+pub fn setThreeGids(k: *Kernel, a: Args) i64 {
+    return allOwn(a[0..3], k.identity.gid);
+}
+
+/// The identity for files is the guest's own and stays so; the answer is what it was.
+pub fn setFileUid(k: *Kernel, _: Args) i64 {
+    return k.identity.uid;
+}
+pub fn setFileGid(k: *Kernel, _: Args) i64 {
+    return k.identity.gid;
+}
+
+const CapabilityHeader = extern struct { version: u32, pid: i32 };
+const CapabilitySet = extern struct { effective: u32 = 0, permitted: u32 = 0, inheritable: u32 = 0 };
+const capability_version = 0x2008_0522;
+
+/// Checks a header; the answer to give if the call ends here.
+fn checkCapabilities(k: *Kernel, address: u64, data: u64) ?i64 {
+    const header = k.memory.readValue(CapabilityHeader, address) catch return fail(.FAULT);
+    if (header.version != capability_version) {
+        k.memory.writeValue(address, @as(u32, capability_version)) catch return fail(.FAULT);
+        return if (data == 0) 0 else fail(.INVAL);
+    }
+    if (header.pid < 0) return fail(.INVAL);
+    return if (header.pid == 0 or header.pid == k.identity.pid) null else fail(.SRCH);
+}
+
+/// A guest has no capability, whoever it is.
+pub fn capget(k: *Kernel, a: Args) i64 {
+    if (checkCapabilities(k, a[0], a[1])) |answer| return answer;
+    if (a[1] == 0) return 0;
+    k.memory.writeValue(a[1], [2]CapabilitySet{ .{}, .{} }) catch return fail(.FAULT);
+    return 0;
+}
+
+pub fn capset(k: *Kernel, a: Args) i64 {
+    if (checkCapabilities(k, a[0], a[1])) |answer| return answer;
+    const wanted = k.memory.readValue([2]CapabilitySet, a[1]) catch return fail(.FAULT);
+    for (wanted) |set| if (set.effective | set.permitted | set.inheritable != 0) return fail(.PERM);
+    return 0;
+}
+
 fn getThree(k: *Kernel, a: Args, value: u32) i64 {
     for (a[0..3]) |address| k.memory.writeValue(address, value) catch return fail(.FAULT);
     return 0;
@@ -64,6 +119,18 @@ pub fn getpgrp(k: *Kernel, _: Args) i64 {
     return k.identity.pid;
 }
 
+/// A guest leads its session and its group, and there is no other to move to.
+pub fn setpgid(k: *Kernel, a: Args) i64 {
+    const pid: i32 = @bitCast(@as(u32, @truncate(a[0])));
+    const group: i32 = @bitCast(@as(u32, @truncate(a[1])));
+    if (group < 0) return fail(.INVAL);
+    if (pid != 0 and pid != k.identity.pid) return fail(.SRCH);
+    return if (group == 0 or group == k.identity.pid) 0 else fail(.PERM);
+}
+pub fn setsid(_: *Kernel, _: Args) i64 {
+    return fail(.PERM);
+}
+
 const utsname_field_bytes = 65;
 
 pub fn uname(k: *Kernel, a: Args) i64 {
@@ -85,7 +152,10 @@ pub fn prlimit64(k: *Kernel, a: Args) i64 {
         const new = k.memory.readValue(kernel_module.ResourceLimit, a[2]) catch return fail(.FAULT);
         if (new.current > new.maximum) return fail(.INVAL);
         if (new.maximum > slot.maximum) return fail(.PERM);
+        const of_cpu_time = a[1] == @intFromEnum(linux.rlimit_resource.CPU);
+        if (of_cpu_time) k.prepareTimers() catch return fail(.NOMEM);
         slot.* = new;
+        if (of_cpu_time) k.tick();
     }
     if (a[3] != 0) k.memory.writeValue(a[3], old) catch return fail(.FAULT);
     return 0;
@@ -137,7 +207,7 @@ pub fn getrandom(k: *Kernel, a: Args) i64 {
     while (done < length) {
         const to = k.memory.piece(a[0] +% done, @intCast(length - done), .write) catch return if (done > 0) @intCast(done) else fail(.FAULT);
         k.hostCall();
-        const got: isize = @bitCast(linux.getrandom(to.ptr, to.len, 0));
+        const got: isize = @bitCast(linux.getrandom(to.bytes.ptr, to.bytes.len, 0));
         if (got <= 0) return if (done > 0) @intCast(done) else fail(.AGAIN);
         done += @intCast(got);
     }

@@ -1,6 +1,7 @@
 //! mmap and its family: what Linux's mm/ answers, on the machine's own address space.
 const std = @import("std");
 const linux = std.os.linux;
+const canaries = @import("canaries.zig");
 const kernel_module = @import("kernel.zig");
 const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
@@ -15,10 +16,14 @@ const fail = kernel_module.fail;
 const page = limits.page_size;
 
 const PROT_MASK = 0x7;
+const PROT_WRITE = 0x2;
 const MAP_SHARED = 0x01;
 const MAP_TYPE = 0x0f;
 const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
+const MAP_32BIT = 0x40;
+const MAP_NORESERVE = 0x4000;
+const MAP_HUGETLB = 0x4_0000;
 const MAP_FIXED_NOREPLACE = 0x10_0000;
 
 pub fn rightsOf(protection: u64) Rights {
@@ -35,60 +40,51 @@ fn inUserSpace(start: u64, length: u64) bool {
     return start <= layout.user_end and length <= layout.user_end - start;
 }
 
+/// As Linux's heuristic has it: memory that is to be written is refused at once if there is not so much in the whole machine.
+fn overcommits(k: *const Kernel, bytes: u64) bool {
+    return bytes / page > k.space.frames.frames_max;
+}
+
 pub fn mmap(k: *Kernel, a: Args) i64 {
     const hint, const length, const protection, const flags, const offset = .{ a[0], a[1], a[2], a[3], a[5] };
     const kind = flags & MAP_TYPE;
     if (kind == 0 or kind > 3 or offset % page != 0) return fail(.INVAL);
     const bytes = pagesOf(length) orelse return fail(if (length == 0) .INVAL else .NOMEM);
     const fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0;
-    const start = place(k.space, hint, bytes, fixed) orelse return fail(if (fixed and hint % page != 0) .INVAL else .NOMEM);
+    if (k.space.vmas.items.items.len >= limits.mappings_max) return fail(.NOMEM);
+    if (kind == 2 and protection & PROT_WRITE != 0 and flags & MAP_NORESERVE == 0 and overcommits(k, bytes)) return fail(.NOMEM);
+    // No huge pages are set aside, as on a machine that has none to give.
+    if (flags & MAP_HUGETLB != 0) return fail(.NOMEM);
+    const start = place(k.space, hint, bytes, fixed, flags & MAP_32BIT != 0) orelse return fail(if (fixed and hint % page != 0) .INVAL else .NOMEM);
     if (fixed) {
         if (start < limits.mmap_min_address) return fail(.PERM);
         if (flags & MAP_FIXED_NOREPLACE != 0 and !k.space.vmas.isFree(start, start + bytes)) return fail(.EXIST);
     }
-    const anonymous = flags & MAP_ANONYMOUS != 0;
-    if (!anonymous) {
-        const refused = files.checkMapping(k, @bitCast(@as(u32, @truncate(a[4]))), protection, flags);
-        if (refused < 0) return refused;
+    var vma: vma_module.Vma = .{ .start = start, .end = start + bytes, .rights = rightsOf(protection), .kind = .anonymous, .shared = kind != 2 };
+    const fd: i32 = @bitCast(@as(u32, @truncate(a[4])));
+    if (flags & MAP_ANONYMOUS == 0 and !files.isZeroDevice(k, fd)) {
+        var errno: i64 = 0;
+        if (offset > std.math.maxInt(i64) - bytes) return fail(.OVERFLOW);
+        vma.file = files.fileForMapping(k, fd, protection, vma.shared, &errno) orelse return errno;
+        vma.file_offset = offset;
+        vma.kind = .file;
+        vma.write_refused = vma.shared and !files.mayWriteThrough(k, fd);
     }
+    defer if (vma.file) |file| file.release(k.space.allocator);
     if (fixed) k.space.unmap(start, start + bytes) catch return fail(.NOMEM);
-    k.space.map(.{
-        .start = start,
-        .end = start + bytes,
-        .rights = rightsOf(protection),
-        .kind = if (anonymous) .anonymous else .file,
-        .shared = kind != 2,
-    }) catch return fail(.NOMEM);
-    if (!anonymous) {
-        const refused = fillFromFile(k, start, length, @bitCast(@as(u32, @truncate(a[4]))), offset);
-        if (refused < 0) {
-            k.space.unmap(start, start + bytes) catch {};
-            return refused;
-        }
-    }
+    k.space.map(vma) catch return fail(.NOMEM);
     return @intCast(start);
 }
 
 /// Where a mapping goes: at a fixed address or a free hint, else the highest free place.
-fn place(space: *AddressSpace, hint: u64, bytes: u64, fixed: bool) ?u64 {
+fn place(space: *AddressSpace, hint: u64, bytes: u64, fixed: bool, low: bool) ?u64 {
     if (fixed) return if (hint % page == 0 and inUserSpace(hint, bytes)) hint else null;
     const wanted = std.mem.alignBackward(u64, hint, page);
     if (wanted >= limits.mmap_min_address and inUserSpace(wanted, bytes) and space.vmas.isFree(wanted, wanted + bytes)) return wanted;
+    const low_end = 2 * limits.GiB;
+    if (low) return space.vmas.findFree(bytes, page, low_end);
     const alignment: u64 = if (bytes >= limits.window_size) limits.window_size else page;
     return space.vmas.findFree(bytes, alignment, layout.mmap_top);
-}
-
-/// A private file mapping holds a copy of the file, read at once.
-fn fillFromFile(k: *Kernel, start: u64, length: u64, fd: i32, offset: u64) i64 {
-    var done: u64 = 0;
-    while (done < length) {
-        const to = k.space.pieceAnyRights(start + done, @intCast(length - done), .write) orelse return fail(.NOMEM);
-        const got = files.readForMapping(k, fd, offset + done, to);
-        if (got < 0) return got;
-        if (got == 0) break;
-        done += @intCast(got);
-    }
-    return 0;
 }
 
 pub fn munmap(k: *Kernel, a: Args) i64 {
@@ -104,8 +100,11 @@ pub fn mprotect(k: *Kernel, a: Args) i64 {
     const bytes = pagesOf(a[1]) orelse return fail(.NOMEM);
     if (!inUserSpace(a[0], bytes)) return fail(.NOMEM);
     // As on Linux, what lies before the first hole is changed although the call fails.
-    const covered = k.space.vmas.coveredEnd(a[0], a[0] + bytes);
+    var covered = k.space.vmas.coveredEnd(a[0], a[0] + bytes);
+    const refused = if (a[2] & PROT_WRITE != 0) k.space.vmas.writeRefusedFrom(a[0], covered) else null;
+    if (refused) |address| covered = address;
     if (covered > a[0]) k.space.protect(a[0], covered, rightsOf(a[2])) catch return fail(.NOMEM);
+    if (refused != null) return fail(.ACCES);
     return if (covered == a[0] + bytes) 0 else fail(.NOMEM);
 }
 
@@ -113,10 +112,11 @@ pub fn mprotect(k: *Kernel, a: Args) i64 {
 pub fn brk(k: *Kernel, a: Args) i64 {
     const space = k.space;
     const old = space.brk_end;
-    if (a[0] < space.brk_start or a[0] > layout.mmap_top) return @intCast(old);
+    if (a[0] < space.brk_start and !canaries.is(.heap_start_ignored) or a[0] > layout.mmap_top) return @intCast(old);
     const old_page = std.mem.alignForward(u64, old, page);
     const new_page = std.mem.alignForward(u64, a[0], page);
     if (new_page > old_page) {
+        if (overcommits(k, new_page - old_page)) return @intCast(old);
         if (!space.vmas.isFree(old_page, new_page)) return @intCast(old);
         space.map(.{ .start = old_page, .end = new_page, .rights = .{ .read = true, .write = true }, .kind = .heap }) catch return @intCast(old);
     } else if (new_page < old_page) {
@@ -138,7 +138,6 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
     switch (a[2]) {
         0...3, 8...17, 20...25 => {},
         MADV_WIPEONFORK, MADV_KEEPONFORK => return wipeOnFork(k, a[0], a[0] + bytes, a[2] == MADV_WIPEONFORK),
-        // File pages would have to come back from the file, and their copy is all there is: they stay as they are.
         MADV_DONTNEED => {
             var at = a[0];
             const end = a[0] + bytes;
@@ -147,9 +146,12 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
                 if (index == k.space.vmas.items.items.len) break;
                 const vma = k.space.vmas.items.items[index];
                 if (vma.start >= end) break;
-                const discardable = vma.kind == .anonymous or vma.kind == .heap or vma.kind == .stack;
-                if (discardable) k.space.discard(@max(at, vma.start), @min(end, vma.end)) catch return fail(.NOMEM);
-                at = vma.end;
+                const next = vma.end;
+                const anonymous = vma.kind == .anonymous or vma.kind == .heap or vma.kind == .stack;
+                // What is shared stays: it is given back by MADV_REMOVE alone.
+                const discardable = !vma.shared and (anonymous or vma.file != null);
+                if (discardable) k.space.discard(@max(at, vma.start), @min(end, next), vma.file != null) catch return fail(.NOMEM);
+                at = next;
             }
         },
         else => return fail(.INVAL),
@@ -190,6 +192,7 @@ pub fn mremap(k: *Kernel, a: Args) i64 {
             var grown = vma;
             grown.start = old + old_bytes;
             grown.end = old + new_bytes;
+            if (vma.file != null) grown.file_offset = vma.fileOffset(grown.start);
             k.space.map(grown) catch return fail(.NOMEM);
             return @intCast(old);
         }
@@ -204,13 +207,17 @@ fn move(k: *Kernel, vma: vma_module.Vma, old: u64, old_bytes: u64, new_bytes: u6
         if (address < old + old_bytes and old < address + new_bytes) return fail(.INVAL);
         k.space.unmap(address, address + new_bytes) catch return fail(.NOMEM);
         break :blk address;
-    } else place(k.space, 0, new_bytes, false) orelse return fail(.NOMEM);
+    } else place(k.space, 0, new_bytes, false, false) orelse return fail(.NOMEM);
     var moved = vma;
     moved.start = target;
     moved.end = target + new_bytes;
+    if (vma.file != null) moved.file_offset = vma.fileOffset(old);
     if (moved.kind == .heap or moved.kind == .stack) moved.kind = .anonymous;
+    // The mapping that is moved may be the last to hold the file.
+    if (moved.file) |file| _ = file.retain();
+    defer if (moved.file) |file| file.release(k.space.allocator);
     k.space.map(moved) catch return fail(.NOMEM);
-    k.space.copyCommitted(old, target, @min(old_bytes, new_bytes)) catch {
+    if (!moved.shared or moved.file == null) k.space.copyCommitted(old, target, @min(old_bytes, new_bytes)) catch {
         k.space.unmap(target, target + new_bytes) catch {};
         return fail(.NOMEM);
     };
@@ -229,4 +236,17 @@ pub fn mlock(k: *Kernel, a: Args) i64 {
 pub fn msync(k: *Kernel, a: Args) i64 {
     if (a[0] % page != 0) return fail(.INVAL);
     return mlock(k, a);
+}
+
+/// Nothing is ever paged out, so that all memory is locked already.
+pub fn mlockall(_: *Kernel, a: Args) i64 {
+    const known_flags = 0x7;
+    return if (a[0] == 0 or a[0] & ~@as(u64, known_flags) != 0) fail(.INVAL) else 0;
+}
+pub fn munlockall(_: *Kernel, _: Args) i64 {
+    return 0;
+}
+pub fn mlock2(k: *Kernel, a: Args) i64 {
+    const on_fault = 1;
+    return if (a[2] & ~@as(u64, on_fault) != 0) fail(.INVAL) else mlock(k, a);
 }

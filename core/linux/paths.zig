@@ -3,9 +3,11 @@
 //! The host resolves nothing by itself: each step is an openat2 beneath the root of a mount that refuses symbolic and
 //! magic links, and the VMM reads and follows links, checking permission at each. A component that is swapped for a link
 //! meanwhile makes the step fail, never escape. What the guest may not know of is EACCES, whether it is there or not; a
-//! link outside the grants is followed, since the place it leads to decides (`/lib` may lead into a granted `/usr/lib`).
+//! link outside the grants is followed, since the place it leads to decides (`/lib` may lead into a granted `/usr/lib`), and
+//! may lead through folders outside them (`/usr/bin/awk` through `/etc/alternatives`).
 const std = @import("std");
 const linux = std.os.linux;
+const canaries = @import("canaries.zig");
 const host = @import("../host.zig");
 const kernel_module = @import("kernel.zig");
 const limits = @import("../limits.zig");
@@ -13,6 +15,7 @@ const permissions_module = @import("permissions.zig");
 const private_mounts = @import("files/private/mounts.zig");
 const private_tree = @import("files/private/tree.zig");
 const synthetic = @import("synthetic.zig");
+const FileTable = @import("files/table.zig").FileTable;
 const Permissions = permissions_module.Permissions;
 
 pub const path_max = limits.path_max_bytes;
@@ -72,6 +75,9 @@ pub const Place = struct {
     length: usize = 0,
     /// The path ended with a slash or a dot: it must be a folder.
     must_be_directory: bool = false,
+    /// The last component is a link outside the grants that leads to something the guest may know of: it may be read as
+    /// a link, and no more.
+    link_shown: bool = false,
 
     /// Canonical guest path; the root is "/".
     pub fn path(self: *const Place) []const u8 {
@@ -140,6 +146,8 @@ pub const Namespace = struct {
 
     /// The last component is a name to make or take away: not followed even with a slash behind it.
     changes_name: bool = false,
+    /// Open files, for /proc/self/fd.
+    files: ?*const FileTable = null,
 
     /// The mount of a guest path: the one with the longest prefix.
     fn mountOf(self: *const Namespace, path: []const u8) *const Mount {
@@ -166,10 +174,8 @@ pub const Namespace = struct {
     }
 
     pub fn allows(self: *const Namespace, access: permissions_module.Access, place: *const HostPlace) bool {
-        const denied = switch (access) {
-            .read => self.permissions.deny_read.covers(place.hostPath()),
-            .write => self.permissions.deny_write.covers(place.hostPath()),
-        };
+        if (isHostProcess(place.hostPath())) return false;
+        const denied = self.permissions.denies(access, place.hostPath());
         if (place.mount.volume and !denied and (access == .read or place.mount.write)) return true;
         return self.permissions.allows(access, place.hostPath());
     }
@@ -181,12 +187,28 @@ pub const Namespace = struct {
     }
 
     pub fn reveals(self: *const Namespace, place: *const HostPlace) bool {
-        if (place.mount.volume) return !self.permissions.deny_read.covers(place.hostPath());
-        if (self.permissions.reveals(place.hostPath())) return true;
-        for (self.mounts[1..]) |mount| {
-            if (permissions_module.isBeneath(mount.guest, place.hostPath())) return true;
-        }
+        if (place.mount.volume) return !self.permissions.denies(.read, place.hostPath());
+        if (self.permissions.reveals(place.hostPath()) or self.leadsToVolume(place.hostPath())) return true;
         return place.mount == &self.mounts[0] and self.leadsToPrivate(place.hostPath());
+    }
+
+    /// Whether what lies at `from` may be moved or linked to `to`: nothing may become readable or writable by its new
+    /// name, and nothing that is denied may come out of the place for which it is.
+    pub fn demandMove(self: *const Namespace, from: *const HostPlace, to: *const HostPlace) Error!void {
+        if (canaries.is(.move_unchecked)) return;
+        const rules = self.permissions;
+        for ([_]permissions_module.Access{ .read, .write }) |access| {
+            const granted = if (access == .read) &rules.read else &rules.write;
+            const denied = if (access == .read) &rules.deny_read else &rules.deny_write;
+            const gains = self.allows(access, to) or !granted.all and granted.leadsTo(to.hostPath());
+            if (gains and !self.allows(access, from)) return self.refuse(access, from);
+            if (!denied.all and denied.leadsTo(from.hostPath())) return self.refuse(access, from);
+        }
+    }
+
+    fn leadsToVolume(self: *const Namespace, path: []const u8) bool {
+        for (self.mounts[1..]) |mount| if (permissions_module.isBeneath(mount.guest, path)) return true;
+        return false;
     }
 
     /// Whether a private mount point is there or beneath, which is to be found whatever is granted.
@@ -201,11 +223,28 @@ pub const Namespace = struct {
 
     /// Whether a guest path is answered by the synthetic tree.
     pub fn syntheticNode(self: *const Namespace, path: []const u8) ?*const synthetic.Node {
+        if (self.descriptorAt(path) != null) return &synthetic.descriptor_node;
         const node = synthetic.find(path) orelse return null;
         if (node.always) return node;
         const mount = self.mountOf(path);
         if (mount.volume or self.permissions.read.covers(path)) return null;
         return node;
+    }
+
+    /// The open descriptor that /proc/self/fd/N names.
+    pub fn descriptorAt(self: *const Namespace, path: []const u8) ?i32 {
+        const number = synthetic.descriptorNumber(path) orelse return null;
+        const files = self.files orelse return null;
+        return if (files.get(number) == null) null else number;
+    }
+
+    /// Whether following the link at `path` to its end comes to something that the guest may know of.
+    fn leadsToRevealed(self: *const Namespace, path: []const u8) bool {
+        var quiet = self.*;
+        quiet.hook = .{};
+        var end: Place = .{};
+        quiet.resolve("/", path, true, &end) catch return false;
+        return true;
     }
 
     /// Resolves `path` from the guest folder `from`. Links are followed, the last one only if `follow_last`. The last
@@ -218,6 +257,7 @@ pub const Namespace = struct {
             @memcpy(out.bytes[0..from.len], from);
             out.length = if (from.len == 1) 0 else from.len;
         }
+        if (std.mem.indexOfScalar(u8, path, 0) != null) return error.NotFound;
         var walk: Walk = .{ .namespace = self, .place = out };
         walk.setRest(path);
         try walk.run(follow_last);
@@ -231,6 +271,8 @@ const Walk = struct {
     rest_start: usize = 0,
     rest_end: usize = 0,
     links: u32 = 0,
+    /// A link has led into a folder that the guest may not know of: there is no way out of it but by another link.
+    hidden: bool = false,
 
     fn setRest(self: *Walk, path: []const u8) void {
         @memcpy(self.rest_bytes[0..path.len], path);
@@ -246,6 +288,7 @@ const Walk = struct {
         while (true) {
             const left = std.mem.trimStart(u8, self.rest(), "/");
             if (left.len == 0) {
+                if (self.hidden) return error.Denied;
                 self.place.must_be_directory = true;
                 return;
             }
@@ -256,6 +299,7 @@ const Walk = struct {
             const slash_behind = self.rest().len > 0;
             if (std.mem.eql(u8, name, ".")) continue;
             if (std.mem.eql(u8, name, "..")) {
+                if (self.hidden and !canaries.is(.climbing_allowed)) return error.Denied;
                 self.place.pop();
                 continue;
             }
@@ -272,7 +316,12 @@ const Walk = struct {
     fn step(self: *Walk, last: bool, follow: bool) Error!bool {
         const path = self.place.path();
         if (self.namespace.syntheticNode(path)) |node| {
-            if (node.content == .link and (!last or follow)) return self.followLink(node.content.link);
+            if (!last or follow) switch (node.content) {
+                .link => |target| return self.followLink(target),
+                .working_directory => return self.followLink((self.namespace.files orelse return error.NotFound).working_directory),
+                .descriptor => if (!last) return self.followDescriptor(path),
+                else => {},
+            };
             if (node.content != .directory and !last) return error.NotDirectory;
             return false;
         }
@@ -286,23 +335,34 @@ const Walk = struct {
         }
         var at: HostPlace = undefined;
         try self.namespace.hostPlace(path, &at);
+        // The guest's own processes are in the synthetic tree; the host's would show the VMM itself.
+        if (isHostProcess(at.hostPath())) return error.NotFound;
         const revealed = self.namespace.reveals(&at);
         const rc = at.open(O_PATH | O_NOFOLLOW, 0);
+        // A volume may be shown beneath folders that the host does not have.
+        if (rc < 0 and !last and self.namespace.leadsToVolume(path)) return false;
         if (rc < 0) return self.missing(rc, last, revealed, &at);
         const fd: i32 = @intCast(rc);
         defer host.close(fd);
         const mode = modeOf(fd) orelse return error.HostFailure;
         switch (mode & linux.S.IFMT) {
             linux.S.IFLNK => if (!last or follow) {
+                if (self.isDenied(&at)) return self.refuse(&at);
                 var target: [path_max]u8 = undefined;
                 const length: i64 = @bitCast(linux.readlinkat(fd, "", &target, target.len));
                 if (length <= 0) return error.NotFound;
                 return self.followLink(target[0..@intCast(length)]);
+            } else if (!revealed and !self.isDenied(&at) and self.namespace.leadsToRevealed(path)) {
+                self.place.link_shown = true;
+                return false;
             },
-            linux.S.IFDIR => {},
-            else => if (!last) return if (revealed) error.NotDirectory else self.namespace.refuse(.read, &at),
+            linux.S.IFDIR => if (!revealed and !last and self.links > 0 and !self.isDenied(&at)) {
+                self.hidden = true;
+                return false;
+            },
+            else => if (!last) return if (revealed) error.NotDirectory else self.refuse(&at),
         }
-        if (!revealed) return self.namespace.refuse(.read, &at);
+        if (!revealed) return self.refuse(&at);
         return false;
     }
 
@@ -313,8 +373,40 @@ const Walk = struct {
         return false;
     }
 
+    /// Refuses the whole path that was asked for, although one of its folders is enough to do so.
+    fn refuse(self: *Walk, at: *const HostPlace) Error {
+        var whole = at.*;
+        var parts = std.mem.tokenizeScalar(u8, self.rest(), '/');
+        while (parts.next()) |part| {
+            if (std.mem.eql(u8, part, ".")) continue;
+            if (std.mem.eql(u8, part, "..") or whole.host_length + 1 + part.len > whole.host_bytes.len) return self.namespace.refuse(.read, at);
+            whole.host_bytes[whole.host_length] = '/';
+            @memcpy(whole.host_bytes[whole.host_length + 1 ..][0..part.len], part);
+            whole.host_length += 1 + part.len;
+        }
+        return self.namespace.refuse(.read, &whole);
+    }
+
+    fn isDenied(self: *const Walk, at: *const HostPlace) bool {
+        return self.namespace.permissions.denies(.read, at.hostPath());
+    }
+
+    /// Goes on from a folder the guest has open, by the path it was opened by: never through the host's descriptor.
+    fn followDescriptor(self: *Walk, path: []const u8) Error!bool {
+        const number = self.namespace.descriptorAt(path) orelse return error.NotFound;
+        return switch (self.namespace.files.?.get(number).?.kind) {
+            .host_directory => |directory| self.followLink(directory.path),
+            .synthetic_directory => |directory| self.followLink(directory.path),
+            .private_directory => |directory| {
+                var buffer: [path_max]u8 = undefined;
+                return self.followLink(self.namespace.private.?.pathOf(directory.node, &buffer) orelse return error.NotFound);
+            },
+            else => error.NotDirectory,
+        };
+    }
+
     fn missing(self: *Walk, rc: i64, last: bool, revealed: bool, at: *const HostPlace) Error!bool {
-        if (!revealed) return self.namespace.refuse(.read, at);
+        if (!revealed) return self.refuse(at);
         const code: linux.E = @enumFromInt(-rc);
         return switch (code) {
             .NOENT => if (last or self.namespace.leadsToPrivate(self.place.path())) false else error.NotFound,
@@ -336,10 +428,19 @@ const Walk = struct {
         @memcpy(self.rest_bytes[path_max - target.len ..][0..target.len], target);
         self.rest_start = path_max - target.len;
         self.rest_end = path_max + left.len;
-        if (target[0] == '/') self.place.length = 0 else self.place.pop();
+        if (target[0] == '/') {
+            self.place.length = 0;
+            self.hidden = false;
+        } else self.place.pop();
         return true;
     }
 };
+
+/// Whether a host path lies in the host's own /proc.
+fn isHostProcess(host_path: []const u8) bool {
+    return host_path.len > proc.len and permissions_module.isBeneath(host_path, proc);
+}
+const proc = "/proc";
 
 /// Mode of an open descriptor.
 pub fn modeOf(fd: i32) ?u32 {

@@ -3,6 +3,7 @@
 //! Paths here are absolute, without `.`, `..`, empty components or symbolic links; `paths.zig` makes them so. A grant is
 //! for a path and all beneath it, by whole components: `/usr` grants `/usr/lib`, never `/usrx`.
 const std = @import("std");
+const canaries = @import("canaries.zig");
 
 pub const Rule = struct {
     all: bool = false,
@@ -26,7 +27,7 @@ pub const Rule = struct {
 pub fn isBeneath(path: []const u8, ancestor: []const u8) bool {
     if (ancestor.len == 1 and ancestor[0] == '/') return true;
     if (!std.mem.startsWith(u8, path, ancestor)) return false;
-    return path.len == ancestor.len or path[ancestor.len] == '/';
+    return path.len == ancestor.len or path[ancestor.len] == '/' or canaries.is(.components_ignored);
 }
 
 pub const Access = enum { read, write };
@@ -36,18 +37,35 @@ pub const Permissions = struct {
     write: Rule = .{},
     deny_read: Rule = .{},
     deny_write: Rule = .{},
+    /// Files that the program needs to start: readable without a grant, unless they are denied.
+    needed: []const []const u8 = &.{},
+
+    pub fn denies(self: *const Permissions, access: Access, host_path: []const u8) bool {
+        if (canaries.is(.denial_ignored)) return false;
+        return switch (access) {
+            .read => self.deny_read.covers(host_path),
+            .write => self.deny_write.covers(host_path),
+        };
+    }
 
     pub fn allows(self: *const Permissions, access: Access, host_path: []const u8) bool {
         return switch (access) {
-            .read => self.read.covers(host_path) and !self.deny_read.covers(host_path),
-            .write => self.write.covers(host_path) and !self.deny_write.covers(host_path),
+            .read => (self.read.covers(host_path) or self.isNeeded(host_path)) and !self.denies(.read, host_path),
+            .write => self.write.covers(host_path) and !self.denies(.write, host_path),
         };
+    }
+
+    fn isNeeded(self: *const Permissions, host_path: []const u8) bool {
+        for (self.needed) |path| if (std.mem.eql(u8, path, host_path)) return true;
+        return false;
     }
 
     /// Whether the guest may know that `host_path` exists: it is granted, or leads to something granted.
     pub fn reveals(self: *const Permissions, host_path: []const u8) bool {
-        if (self.deny_read.covers(host_path)) return false;
-        return self.read.covers(host_path) or self.write.covers(host_path) or self.read.leadsTo(host_path) or self.write.leadsTo(host_path);
+        if (self.denies(.read, host_path)) return false;
+        if (self.read.covers(host_path) or self.write.covers(host_path)) return true;
+        const needed: Rule = .{ .paths = self.needed };
+        return self.read.leadsTo(host_path) or self.write.leadsTo(host_path) or needed.leadsTo(host_path);
     }
 };
 

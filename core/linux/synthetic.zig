@@ -2,6 +2,7 @@
 //!
 //! /proc and /dev are always these; /etc and /sys give way to the host's file where the guest may read that.
 const std = @import("std");
+const HostFile = @import("../host_file.zig").HostFile;
 const limits = @import("../limits.zig");
 const private_tree = @import("files/private/tree.zig");
 const Kernel = @import("kernel.zig").Kernel;
@@ -19,6 +20,10 @@ pub const Content = union(enum) {
     program,
     /// Another name of a standard stream.
     stream: u8,
+    /// A link to the guest's working directory.
+    working_directory,
+    /// One of the guest's own descriptors, as /proc/self/fd names it.
+    descriptor,
 };
 
 pub const Node = struct { path: []const u8, content: Content, always: bool = true };
@@ -38,6 +43,7 @@ const utc_zone = "TZif2" ++ "\x00" ** 15 ++ "\x00" ** 12 ++ "\x00\x00\x00\x00\x0
 
 pub const nodes = [_]Node{
     directory("/dev", true),
+    .{ .path = "/dev/fd", .content = .{ .link = descriptors_path } },
     .{ .path = "/dev/full", .content = .{ .device = .full } },
     .{ .path = "/dev/null", .content = .{ .device = .null } },
     .{ .path = "/dev/random", .content = .{ .device = .random } },
@@ -64,9 +70,12 @@ pub const nodes = [_]Node{
     text("/proc/self/cgroup", "0::/\n"),
     made("/proc/self/cmdline", &cmdline),
     made("/proc/self/comm", &comm),
+    .{ .path = "/proc/self/cwd", .content = .working_directory },
     .{ .path = "/proc/self/exe", .content = .program },
+    directory(descriptors_path, true),
     made("/proc/self/maps", &maps),
     text("/proc/self/mountinfo", "1 0 0:1 / / ro - ext4 pristine ro\n"),
+    .{ .path = "/proc/self/root", .content = .{ .link = "/" } },
     made("/proc/self/stat", &processStat),
     made("/proc/self/statm", &statm),
     made("/proc/self/status", &status),
@@ -91,6 +100,20 @@ pub const nodes = [_]Node{
     text("/sys/devices/system/cpu/online", "0\n"),
     text("/sys/devices/system/cpu/possible", "0\n"),
 };
+
+pub const descriptors_path = "/proc/self/fd";
+
+/// Stands for each open descriptor.
+pub const descriptor_node: Node = .{ .path = descriptors_path ++ "/N", .content = .descriptor };
+
+/// The number of /proc/self/fd/NUMBER.
+pub fn descriptorNumber(path: []const u8) ?i32 {
+    if (!std.mem.startsWith(u8, path, descriptors_path ++ "/")) return null;
+    const digits = path[descriptors_path.len + 1 ..];
+    if (digits.len == 0 or digits.len > 5 or digits.len > 1 and digits[0] == '0') return null;
+    for (digits) |digit| if (!std.ascii.isDigit(digit)) return null;
+    return std.fmt.parseInt(i32, digits, 10) catch null;
+}
 
 /// The node of a canonical path; /proc/PID of the guest itself is /proc/self.
 pub fn find(path: []const u8) ?*const Node {
@@ -150,18 +173,18 @@ fn comm(k: *Kernel, out: *Writer) Writer.Error!void {
 fn maps(k: *Kernel, out: *Writer) Writer.Error!void {
     for (k.space.vmas.items.items) |vma| {
         const rights = vma.rights;
-        const start = out.end;
-        try out.print("{x}-{x} {c}{c}{c}{c} 00000000 00:00 0", .{
+        try out.print("{x}-{x} {c}{c}{c}{c} {x:0>8} ", .{
             vma.start,                               vma.end,                                   @as(u8, if (rights.read) 'r' else '-'),
             @as(u8, if (rights.write) 'w' else '-'), @as(u8, if (rights.execute) 'x' else '-'), @as(u8, if (vma.shared) 's' else 'p'),
+            vma.file_offset,
         });
-        _ = start;
-        const name = switch (vma.kind) {
-            .program => k.program_path,
+        const identity = if (vma.file) |file| file.identity() else HostFile.Identity{};
+        try out.print("{x:0>2}:{x:0>2} {d}", .{ identity.major, identity.minor, identity.inode });
+        const name = if (vma.file) |file| file.path else switch (vma.kind) {
             .heap => "[heap]",
             .stack => "[stack]",
             .vdso => "[vdso]",
-            .anonymous, .file, .call_stack => "",
+            .program, .anonymous, .file, .call_stack => "",
         };
         if (name.len > 0) try out.print("                          {s}", .{name});
         try out.writeByte('\n');

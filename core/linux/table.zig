@@ -4,13 +4,18 @@
 //! in its family's file and one row here.
 const std = @import("std");
 const call_module = @import("call.zig");
+const exec = @import("exec.zig");
 const files = @import("files/handlers.zig");
+const futex = @import("futex.zig");
 const identity = @import("identity.zig");
 const kernel_module = @import("kernel.zig");
 const limits = @import("../limits.zig");
 const memory = @import("memory.zig");
-const signals = @import("signals.zig");
+const privileged = @import("privileged.zig");
+const scheduling = @import("scheduling.zig");
+const signal_calls = @import("signal_calls.zig");
 const time = @import("time.zig");
+const timer_calls = @import("timer_calls.zig");
 const Args = kernel_module.Args;
 const Kernel = kernel_module.Kernel;
 
@@ -27,7 +32,7 @@ const own_rows = [_]Call{
     row(generation_number, "pristine_generation", identity.generation, &.{}),
 };
 
-const rows = files.rows ++ [_]Call{
+const rows = files.rows ++ privileged.rows ++ [_]Call{
     row(9, "mmap", memory.mmap, &.{ .address, .size, .protection, .map_flags, .descriptor, .offset }),
     row(10, "mprotect", memory.mprotect, &.{ .address, .size, .protection }),
     row(11, "munmap", memory.munmap, &.{ .address, .size }),
@@ -36,30 +41,58 @@ const rows = files.rows ++ [_]Call{
     row(26, "msync", memory.msync, &.{ .address, .size, .hex }),
     row(28, "madvise", memory.madvise, &.{ .address, .size, .integer }),
     row(149, "mlock", memory.mlock, &.{ .address, .size }),
+    row(151, "mlockall", memory.mlockall, &.{.hex}),
+    row(152, "munlockall", memory.munlockall, &.{}),
+    row(325, "mlock2", memory.mlock2, &.{ .address, .size, .hex }),
     row(150, "munlock", memory.mlock, &.{ .address, .size }),
 
-    row(13, "rt_sigaction", signals.rtSigaction, &.{ .signal, .address, .address, .size }),
-    row(14, "rt_sigprocmask", signals.rtSigprocmask, &.{ .integer, .address, .address, .size }),
-    row(15, "rt_sigreturn", signals.rtSigreturn, &.{}),
-    row(34, "pause", signals.pause, &.{}),
-    row(62, "kill", signals.kill, &.{ .integer, .signal }),
-    row(127, "rt_sigpending", signals.rtSigpending, &.{ .address, .size }),
-    row(130, "rt_sigsuspend", signals.rtSigsuspend, &.{ .address, .size }),
-    row(131, "sigaltstack", signals.sigaltstack, &.{ .address, .address }),
-    row(200, "tkill", signals.tkill, &.{ .integer, .signal }),
-    row(234, "tgkill", signals.tgkill, &.{ .integer, .integer, .signal }),
+    row(13, "rt_sigaction", signal_calls.rtSigaction, &.{ .signal, .address, .address, .size }),
+    row(14, "rt_sigprocmask", signal_calls.rtSigprocmask, &.{ .integer, .address, .address, .size }),
+    row(15, "rt_sigreturn", signal_calls.rtSigreturn, &.{}),
+    row(34, "pause", signal_calls.pause, &.{}),
+    row(62, "kill", signal_calls.kill, &.{ .integer, .signal }),
+    row(128, "rt_sigtimedwait", signal_calls.rtSigtimedwait, &.{ .address, .address, .address, .size }),
+    row(129, "rt_sigqueueinfo", signal_calls.rtSigqueueinfo, &.{ .integer, .signal, .address }),
+    row(297, "rt_tgsigqueueinfo", signal_calls.rtTgsigqueueinfo, &.{ .integer, .integer, .signal, .address }),
+    row(127, "rt_sigpending", signal_calls.rtSigpending, &.{ .address, .size }),
+    row(130, "rt_sigsuspend", signal_calls.rtSigsuspend, &.{ .address, .size }),
+    row(131, "sigaltstack", signal_calls.sigaltstack, &.{ .address, .address }),
+    row(200, "tkill", signal_calls.tkill, &.{ .integer, .signal }),
+    row(234, "tgkill", signal_calls.tgkill, &.{ .integer, .integer, .signal }),
 
+    row(36, "getitimer", timer_calls.getitimer, &.{ .interval_timer, .address }),
+    row(37, "alarm", timer_calls.alarm, &.{.unsigned}),
+    row(38, "setitimer", timer_calls.setitimer, &.{ .interval_timer, .address, .address }),
+    row(222, "timer_create", timer_calls.timerCreate, &.{ .clock, .address, .address }),
+    row(223, "timer_settime", timer_calls.timerSettime, &.{ .integer, .hex, .address, .address }),
+    row(224, "timer_gettime", timer_calls.timerGettime, &.{ .integer, .address }),
+    row(225, "timer_getoverrun", timer_calls.timerGetoverrun, &.{.integer}),
+    row(226, "timer_delete", timer_calls.timerDelete, &.{.integer}),
+
+    row(135, "personality", scheduling.personality, &.{.hex}),
+    row(140, "getpriority", scheduling.getpriority, &.{ .integer, .integer }),
+    row(141, "setpriority", scheduling.setpriority, &.{ .integer, .integer, .integer }),
+    row(142, "sched_setparam", scheduling.schedSetparam, &.{ .integer, .address }),
+    row(143, "sched_getparam", scheduling.schedGetparam, &.{ .integer, .address }),
+    row(144, "sched_setscheduler", scheduling.schedSetscheduler, &.{ .integer, .integer, .address }),
+    row(145, "sched_getscheduler", scheduling.schedGetscheduler, &.{.integer}),
+    row(146, "sched_get_priority_max", scheduling.schedGetPriorityMax, &.{.integer}),
+    row(147, "sched_get_priority_min", scheduling.schedGetPriorityMin, &.{.integer}),
+    row(203, "sched_setaffinity", scheduling.schedSetaffinity, &.{ .integer, .size, .address }),
     row(24, "sched_yield", identity.schedYield, &.{}),
     row(35, "nanosleep", time.nanosleep, &.{ .address, .address }),
     row(96, "gettimeofday", time.gettimeofday, &.{ .address, .address }),
     row(98, "getrusage", time.getrusage, &.{ .integer, .address }),
     row(100, "times", time.times, &.{.address}),
+    row(202, "futex", futex.futex, &.{ .address, .integer, .integer, .address, .address, .integer }),
     row(201, "time", time.time, &.{.address}),
     row(228, "clock_gettime", time.clockGettime, &.{ .clock, .address }),
     row(229, "clock_getres", time.clockGetres, &.{ .clock, .address }),
     row(230, "clock_nanosleep", time.clockNanosleep, &.{ .clock, .hex, .address, .address }),
 
     row(39, "getpid", identity.getpid, &.{}),
+    row(59, "execve", exec.execve, &.{ .path, .address, .address }),
+    row(322, "execveat", exec.execveat, &.{ .directory_descriptor, .path, .address, .address, .hex }),
     row(60, "exit", identity.exitGroup, &.{.integer}),
     row(63, "uname", identity.uname, &.{.address}),
     row(97, "getrlimit", identity.getrlimit, &.{ .integer, .address }),
@@ -72,11 +105,21 @@ const rows = files.rows ++ [_]Call{
     row(108, "getegid", identity.getgid, &.{}),
     row(110, "getppid", identity.getppid, &.{}),
     row(111, "getpgrp", identity.getpgrp, &.{}),
+    row(109, "setpgid", identity.setpgid, &.{ .integer, .integer }),
+    row(112, "setsid", identity.setsid, &.{}),
+    row(113, "setreuid", identity.setTwoUids, &.{ .integer, .integer }),
+    row(114, "setregid", identity.setTwoGids, &.{ .integer, .integer }),
     row(115, "getgroups", identity.getgroups, &.{ .integer, .address }),
+    row(117, "setresuid", identity.setThreeUids, &.{ .integer, .integer, .integer }),
     row(118, "getresuid", identity.getresuid, &.{ .address, .address, .address }),
+    row(119, "setresgid", identity.setThreeGids, &.{ .integer, .integer, .integer }),
     row(120, "getresgid", identity.getresgid, &.{ .address, .address, .address }),
     row(121, "getpgid", identity.getProcessGroup, &.{.integer}),
+    row(122, "setfsuid", identity.setFileUid, &.{.integer}),
+    row(123, "setfsgid", identity.setFileGid, &.{.integer}),
     row(124, "getsid", identity.getProcessGroup, &.{.integer}),
+    row(125, "capget", identity.capget, &.{ .address, .address }),
+    row(126, "capset", identity.capset, &.{ .address, .address }),
     row(157, "prctl", identity.prctl, &.{ .integer, .hex, .hex, .hex, .hex }),
     row(158, "arch_prctl", identity.archPrctl, &.{ .hex, .address }),
     row(160, "setrlimit", identity.setrlimit, &.{ .integer, .address }),

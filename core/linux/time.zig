@@ -13,7 +13,10 @@ const ns_per_s = std.time.ns_per_s;
 
 pub const Clock = enum(u32) { realtime = 0, monotonic = 1, process_cpu = 2, thread_cpu = 3, monotonic_raw = 4, realtime_coarse = 5, monotonic_coarse = 6, boottime = 7, tai = 11 };
 
-fn clockOf(value: u64) ?Clock {
+pub fn clockOf(value: u64) ?Clock {
+    const id: i32 = @bitCast(@as(u32, @truncate(value)));
+    // clock_getcpuclockid(3): the complement of a process id, then the kind. Only the guest itself is there to be measured.
+    if (id < 0) return if (id >> 3 == -1 and id & 3 != 3) (if (id & 4 != 0) .thread_cpu else .process_cpu) else null;
     return std.enums.fromInt(Clock, @as(u32, @truncate(value)));
 }
 

@@ -5,8 +5,27 @@
 //! Data is to be copied once: validate the copy, never the original, because another host view may change it meanwhile.
 //! Not here: how an address is translated (`address_space.zig`).
 const std = @import("std");
+const host = @import("../host.zig");
 
 pub const Intent = enum { read, write };
+
+/// A host-contiguous part of guest memory.
+pub const Piece = struct {
+    bytes: []u8,
+    /// Memory of the machine's own. What is not steady shows a file, which may be cut short at any time: only the host's
+    /// kernel may touch it (`host.copyOut`, `host.copyIn`, or as the buffer of a host call).
+    steady: bool = true,
+
+    pub fn copyTo(self: Piece, out: []u8) Error!void {
+        if (self.steady) return @memcpy(out, self.bytes[0..out.len]);
+        if (!host.copyOut(out, self.bytes[0..out.len])) return error.Fault;
+    }
+
+    pub fn copyFrom(self: Piece, bytes: []const u8) Error!void {
+        if (self.steady) return @memcpy(self.bytes[0..bytes.len], bytes);
+        if (!host.copyIn(self.bytes[0..bytes.len], bytes)) return error.Fault;
+    }
+};
 
 pub const Error = error{Fault};
 
@@ -14,12 +33,12 @@ pub const GuestAccess = struct {
     context: *anyopaque,
     /// The longest host-contiguous piece that starts at `address`, at most `length` bytes and at least one; null when
     /// the first byte may not be accessed in that way by the guest itself.
-    piece_fn: *const fn (context: *anyopaque, address: u64, length: usize, intent: Intent) ?[]u8,
+    piece_fn: *const fn (context: *anyopaque, address: u64, length: usize, intent: Intent) ?Piece,
 
-    pub fn piece(self: GuestAccess, address: u64, length: usize, intent: Intent) Error![]u8 {
+    pub fn piece(self: GuestAccess, address: u64, length: usize, intent: Intent) Error!Piece {
         std.debug.assert(length > 0);
         const found = self.piece_fn(self.context, address, length, intent) orelse return error.Fault;
-        std.debug.assert(found.len > 0 and found.len <= length);
+        std.debug.assert(found.bytes.len > 0 and found.bytes.len <= length);
         return found;
     }
 
@@ -27,8 +46,8 @@ pub const GuestAccess = struct {
         var done: usize = 0;
         while (done < out.len) {
             const from = try self.piece(address +% done, out.len - done, .read);
-            @memcpy(out[done..][0..from.len], from);
-            done += from.len;
+            try from.copyTo(out[done..][0..from.bytes.len]);
+            done += from.bytes.len;
         }
     }
 
@@ -36,17 +55,8 @@ pub const GuestAccess = struct {
         var done: usize = 0;
         while (done < bytes.len) {
             const to = try self.piece(address +% done, bytes.len - done, .write);
-            @memcpy(to, bytes[done..][0..to.len]);
-            done += to.len;
-        }
-    }
-
-    pub fn zero(self: GuestAccess, address: u64, length: usize) Error!void {
-        var done: usize = 0;
-        while (done < length) {
-            const to = try self.piece(address +% done, length - done, .write);
-            @memset(to, 0);
-            done += to.len;
+            try to.copyFrom(bytes[done..][0..to.bytes.len]);
+            done += to.bytes.len;
         }
     }
 
@@ -65,12 +75,11 @@ pub const GuestAccess = struct {
         var done: usize = 0;
         while (done < out.len) {
             const from = try self.piece(address +% done, out.len - done, .read);
-            if (std.mem.indexOfScalar(u8, from, 0)) |end| {
-                @memcpy(out[done..][0..end], from[0..end]);
-                return out[0 .. done + end];
-            }
-            @memcpy(out[done..][0..from.len], from);
-            done += from.len;
+            const end_here = if (from.steady) std.mem.indexOfScalar(u8, from.bytes, 0) else null;
+            const copied = out[done..][0..if (end_here) |end| end + 1 else from.bytes.len];
+            try from.copyTo(copied);
+            if (std.mem.indexOfScalar(u8, copied, 0)) |end| return out[0 .. done + end];
+            done += copied.len;
         }
         return error.NameTooLong;
     }
@@ -85,13 +94,13 @@ pub const FlatGuest = struct {
         return .{ .context = self, .piece_fn = pieceOf };
     }
 
-    fn pieceOf(context: *anyopaque, address: u64, length: usize, intent: Intent) ?[]u8 {
+    fn pieceOf(context: *anyopaque, address: u64, length: usize, intent: Intent) ?Piece {
         _ = intent;
         const self: *FlatGuest = @ptrCast(@alignCast(context));
         if (address < self.base) return null;
         const offset = address - self.base;
         if (offset >= self.bytes.len) return null;
-        return self.bytes[offset..][0..@min(length, self.bytes.len - offset)];
+        return .{ .bytes = self.bytes[offset..][0..@min(length, self.bytes.len - offset)] };
     }
 };
 

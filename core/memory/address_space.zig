@@ -7,10 +7,13 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const access_module = @import("access.zig");
+const canaries = @import("../linux/canaries.zig");
+const host = @import("../host.zig");
 const frames_module = @import("frames.zig");
 const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
 const page_tables = @import("page_tables.zig");
+const Piece = access_module.Piece;
 const planted = @import("../planted.zig");
 const vma_module = @import("vma.zig");
 const Frame = frames_module.Frame;
@@ -26,6 +29,7 @@ const block_worth_pages = 64;
 const small_commit_pages = 16;
 
 pub const Error = error{ OutOfMemory, HostFailure };
+const CommitError = Error || error{BeyondFile};
 
 pub const Window = struct {
     table: Frame,
@@ -43,7 +47,7 @@ pub const Window = struct {
 };
 
 pub const FaultAccess = enum { read, write, execute };
-pub const FaultOutcome = enum { resolved, not_mapped, no_right, out_of_memory };
+pub const FaultOutcome = enum { resolved, not_mapped, no_right, beyond_file, out_of_memory };
 
 pub const Windows = std.AutoHashMapUnmanaged(u64, ?*Window);
 
@@ -107,8 +111,7 @@ pub const AddressSpace = struct {
 
     fn keepProtections(self: *AddressSpace, image: *const SpaceImage) void {
         if (self.vmas.items.items.len == image.vmas.len) return;
-        self.vmas.items.resize(self.allocator, image.vmas.len) catch return;
-        @memcpy(self.vmas.items.items, image.vmas);
+        self.vmas.adopt(image.vmas) catch return;
     }
 
     /// Everything but the bytes of the tables goes back to the image; the frames must have gone back before.
@@ -118,8 +121,7 @@ pub const AddressSpace = struct {
         try self.tables.adoptImage(vm_kept);
         if (planted.is(.protections_kept)) return self.keepProtections(image);
         if (self.vmas.changed and !(planted.is(.mappings_kept) and self.vmas.items.items.len > 0)) {
-            self.vmas.items.resize(self.allocator, image.vmas.len) catch return error.OutOfMemory;
-            @memcpy(self.vmas.items.items, image.vmas);
+            try self.vmas.adopt(image.vmas);
             self.vmas.changed = false;
         }
         self.brk_start = image.brk_start;
@@ -177,11 +179,27 @@ pub const AddressSpace = struct {
         self.visitWindows(windows.items, start, end, refreshEntries);
     }
 
-    /// Anonymous pages read as zero afterwards (MADV_DONTNEED).
-    pub fn discard(self: *AddressSpace, start: u64, end: u64) Error!void {
+    /// Anonymous pages read as zero afterwards, private pages of a file as the file is (MADV_DONTNEED).
+    pub fn discard(self: *AddressSpace, start: u64, end: u64, of_file: bool) Error!void {
         var windows = try self.ownWindows(start, end);
         defer windows.deinit(self.allocator);
+        if (of_file) return self.visitWindows(windows.items, start, end, releasePages);
         self.visitWindows(windows.items, start, end, punchPages);
+    }
+
+    /// Takes pages away that lie behind the end of their file, now that it was cut short: the guest's next access is the
+    /// fault that Linux would answer with SIGBUS. False if there was none.
+    pub fn dropBeyondFiles(self: *AddressSpace) Error!bool {
+        var dropped = false;
+        for (self.vmas.items.items) |vma| {
+            const file = vma.file orelse continue;
+            const end = vma.start + @min(vma.end - vma.start, std.mem.alignForward(u64, file.size() -| vma.file_offset, page));
+            if (end == vma.end) continue;
+            const before = self.frames.frames_used;
+            try self.discard(end, vma.end, true);
+            dropped = dropped or self.frames.frames_used != before;
+        }
+        return dropped;
     }
 
     pub fn findWindow(self: *const AddressSpace, key: u64) ?*const Window {
@@ -315,8 +333,14 @@ pub const AddressSpace = struct {
             .execute => vma.rights.execute,
         };
         if (!allowed) return .no_right;
-        self.commit(vma.*, address) catch return .out_of_memory;
+        self.commit(vma.*, address) catch |failure| return if (failure == error.BeyondFile) .beyond_file else .out_of_memory;
         return .resolved;
+    }
+
+    /// Maps what a fault at `address` would, ahead of it. Only a help: what fails fails again at the fault.
+    pub fn bringIn(self: *AddressSpace, address: u64) void {
+        const vma = self.vmas.find(address) orelse return;
+        self.commit(vma.*, address) catch {};
     }
 
     fn windowOf(self: *AddressSpace, address: u64) Error!*Window {
@@ -335,29 +359,17 @@ pub const AddressSpace = struct {
     }
 
     /// Gives frames to the mapping's pages around `address`: all inside its window, or fewer when memory is short.
-    fn commit(self: *AddressSpace, vma: Vma, address: u64) Error!void {
+    fn commit(self: *AddressSpace, vma: Vma, address: u64) CommitError!void {
         const window = try self.windowOf(address);
         errdefer self.dropIfEmpty(address, window);
         const base = std.mem.alignBackward(u64, address, limits.window_size);
-        const at: u16 = @intCast((address - base) / page);
-        var first: u16 = @intCast((@max(vma.start, base) - base) / page);
-        var last: u16 = @intCast((@min(vma.end, base + limits.window_size) - base) / page);
-        assert(first <= at and at < last);
-        const share = last - first;
-        if (share > self.frames.framesLeft() / 4) {
-            first = @max(first, at - at % small_commit_pages);
-            last = @min(last, first + small_commit_pages);
-        }
-        if (last - first > self.frames.framesLeft()) {
-            first = at;
-            last = at + 1;
-        }
+        const share = try self.shareOf(vma, base, address);
         const growing = vma.kind == .heap or vma.kind == .stack;
-        if (window.block == null and (share >= block_worth_pages or growing)) {
+        if (window.block == null and (share.whole >= block_worth_pages or growing)) {
             window.block = self.frames.takeBlock() catch null;
         }
-        var index = first;
-        while (index < last) {
+        var index = share.first;
+        while (index < share.last) {
             if (window.frames[index] != 0) {
                 // The entry is there already; what the guest's ring 0 may have made of it is written over.
                 self.tables.set(window.table, base + @as(u64, index) * page, entryFor(window.frames[index], vma.rights));
@@ -365,13 +377,46 @@ pub const AddressSpace = struct {
                 continue;
             }
             var count: u16 = 1;
-            while (index + count < last and window.frames[index + count] == 0) count += 1;
-            try self.give(window, base, index, count, vma.rights);
+            while (index + count < share.last and window.frames[index + count] == 0) count += 1;
+            try self.give(window, base, index, count, vma);
             index += count;
         }
-        if (last - first == limits.window_pages and vma.rights.write and self.isFull(base -% limits.window_size, base +% limits.window_size)) {
+        if (vma.file != null or share.last - share.first < limits.window_pages or !vma.rights.write) return;
+        if (self.isFull(base -% limits.window_size, base +% limits.window_size)) {
             self.frames.populate(window.block orelse return, limits.window_pages);
         }
+    }
+
+    const Share = struct { first: u16, last: u16, whole: u16 };
+
+    /// The pages of a window that one fault at `address` brings in, and how many the mapping has there.
+    fn shareOf(self: *AddressSpace, vma: Vma, base: u64, address: u64) CommitError!Share {
+        const at: u16 = @intCast((address - base) / page);
+        var end = @min(vma.end, base + limits.window_size);
+        if (vma.file) |file| {
+            // Pages behind the end of the file are not there.
+            const there = std.mem.alignForward(u64, file.size() -| vma.file_offset, page);
+            if (address - vma.start >= there) return error.BeyondFile;
+            end = @min(end, vma.start + there);
+        }
+        var first: u16 = @intCast((@max(vma.start, base) - base) / page);
+        var last: u16 = @intCast((end - base) / page);
+        assert(first <= at and at < last);
+        const whole = last - first;
+        if (vma.file != null and !vma.shared and !self.frames.canShowFiles()) {
+            first = @max(first, at - at % limits.file_copy_pages);
+            last = @min(last, first + limits.file_copy_pages);
+        }
+        const left = self.frames.framesLeft();
+        if (last - first > left / 4) {
+            first = @max(first, at - at % small_commit_pages);
+            last = @min(last, first + small_commit_pages);
+        }
+        if (last - first > left) {
+            first = at;
+            last = at + 1;
+        }
+        return .{ .first = first, .last = last, .whole = whole };
     }
 
     /// Whether a neighbour of a window is wholly mapped: the guest goes through its memory in order, and will want this
@@ -384,17 +429,32 @@ pub const AddressSpace = struct {
         return false;
     }
 
-    fn give(self: *AddressSpace, window: *Window, base: u64, first: u16, count: u16, rights: Rights) Error!void {
+    fn give(self: *AddressSpace, window: *Window, base: u64, first: u16, count: u16, vma: Vma) Error!void {
         const frame = if (window.block) |block| blk: {
             try self.frames.useOfBlock(count);
             break :blk block + first;
         } else try self.frames.takeSmall(count);
+        errdefer if (window.block != null) self.frames.unuseOfBlock(count) else self.frames.releaseSmall(frame, count);
+        if (vma.file != null) try self.fill(frame, count, vma, base + @as(u64, first) * page);
         for (0..count) |offset| {
             const index = first + offset;
             window.frames[index] = frame + @as(Frame, @intCast(offset));
-            self.setEntry(window, base + index * page, entryFor(window.frames[index], rights));
+            self.setEntry(window, base + index * page, entryFor(window.frames[index], vma.rights));
         }
         window.mapped += count;
+    }
+
+    /// Puts the bytes of a file behind new frames: the file itself, or a copy.
+    fn fill(self: *AddressSpace, frame: Frame, count: u16, vma: Vma, address: u64) Error!void {
+        const file = vma.file.?;
+        const offset = vma.fileOffset(address);
+        const last = frame + count;
+        if (vma.shared or self.frames.canShowFiles()) {
+            const shown = self.frames.showFile(.{ .first = frame, .last = last, .file = file, .offset = offset, .shared = vma.shared, .writable = !vma.write_refused });
+            if (shown) |_| return else |failure| if (vma.shared) return failure;
+        }
+        for (frame..last) |number| self.frames.noteWrite(@intCast(number));
+        _ = file.readAt(self.frames.bytes(frame, count), offset);
     }
 
     fn dropIfEmpty(self: *AddressSpace, address: u64, window: *Window) void {
@@ -432,28 +492,40 @@ pub const AddressSpace = struct {
     /// The frame behind a page of `vma`, given to it now if need be; null when memory is at its ceiling.
     fn frameFor(self: *AddressSpace, vma: Vma, address: u64) ?Frame {
         if (self.frameAt(address)) |frame| return frame;
-        self.commit(vma, address) catch {
-            self.out_of_memory = true;
+        self.commit(vma, address) catch |failure| {
+            if (failure != error.BeyondFile) self.out_of_memory = true;
             return null;
         };
         return self.frameAt(address).?;
     }
 
-    fn pieceOf(context: *anyopaque, address: u64, length: usize, intent: access_module.Intent) ?[]u8 {
+    fn pieceOf(context: *anyopaque, address: u64, length: usize, intent: access_module.Intent) ?Piece {
         const self: *AddressSpace = @ptrCast(@alignCast(context));
         const vma = self.vmas.find(address) orelse return null;
-        if (vma.rights.none() or (intent == .write and !vma.rights.write)) return null;
+        if (vma.rights.none() or (intent == .write and !vma.rights.write and !canaries.is(.write_right_ignored))) return null;
         return self.contiguous(vma.*, address, length, intent);
     }
 
-    /// Like `piece`, whatever the guest's rights are: for the loader and for views.
-    pub fn pieceAnyRights(self: *AddressSpace, address: u64, length: usize, intent: access_module.Intent) ?[]u8 {
+    /// Like `piece`, whatever the guest's rights are: for the loader and for the embedder.
+    pub fn pieceAnyRights(self: *AddressSpace, address: u64, length: usize, intent: access_module.Intent) ?Piece {
         const vma = self.vmas.find(address) orelse return null;
+        if (intent == .write and vma.write_refused) return null;
         return self.contiguous(vma.*, address, length, intent);
     }
 
-    fn contiguous(self: *AddressSpace, vma: Vma, address: u64, length: usize, intent: access_module.Intent) ?[]u8 {
+    /// Like `pieceAnyRights`, for views: what is private of a file becomes the machine's own memory. Null also where a
+    /// file is shared.
+    pub fn pieceForView(self: *AddressSpace, address: u64, length: usize) ?[]u8 {
+        const found = self.pieceAnyRights(address, length, .write) orelse return null;
+        if (found.steady) return found.bytes;
+        const frame: Frame = @intCast((@intFromPtr(found.bytes.ptr) - @intFromPtr(self.frames.base)) / page);
+        const pages = (address % page + found.bytes.len + page - 1) / page;
+        return if (self.frames.settle(frame, pages)) found.bytes else null;
+    }
+
+    fn contiguous(self: *AddressSpace, vma: Vma, address: u64, length: usize, intent: access_module.Intent) ?Piece {
         const first = self.frameFor(vma, address) orelse return null;
+        const steady = vma.file == null or !self.frames.showsFile(first);
         if (intent == .write) self.frames.noteWrite(first);
         const wanted = @min(length, vma.end - address);
         const in_page = address % page;
@@ -461,26 +533,30 @@ pub const AddressSpace = struct {
         var frame = first;
         while (have < wanted) : (have += page) {
             const next = self.frameFor(vma, address + have) orelse break;
-            if (next != frame + 1) break;
+            if (next != frame + 1 or (vma.file != null and steady == self.frames.showsFile(next))) break;
             if (intent == .write) self.frames.noteWrite(next);
             frame = next;
         }
         const offset = @as(u64, first) * page + in_page;
-        return self.frames.base[offset..][0..@min(have, wanted)];
+        return .{ .bytes = self.frames.base[offset..][0..@min(have, wanted)], .steady = steady };
     }
 
     /// Copies the pages that have frames, for a mapping that moves; the rest stays untouched on both sides.
     pub fn copyCommitted(self: *AddressSpace, from: u64, to: u64, length: u64) Error!void {
-        var done: u64 = 0;
-        while (done < length) : (done += page) {
-            if ((from + done) % limits.window_size == 0 and self.findWindow((from + done) / limits.window_size) == null) {
-                done += limits.window_size - page;
-                continue;
+        var windows = try self.ownWindows(from, from + length);
+        defer windows.deinit(self.allocator);
+        for (windows.items) |key| {
+            var at = @max(from, key * limits.window_size);
+            const end = @min(from + length, (key + 1) * limits.window_size);
+            while (at < end) : (at += page) {
+                const source = self.frameAt(at) orelse continue;
+                const to_page = to + (at - from);
+                const target = self.frameFor(self.vmas.find(to_page).?.*, to_page) orelse return error.OutOfMemory;
+                self.frames.noteWrite(target);
+                // The host's kernel copies, since either side may show a file that is being cut short.
+                var bytes: [page]u8 = undefined;
+                if (host.copyOut(&bytes, self.frames.bytes(source, 1))) _ = host.copyIn(self.frames.bytes(target, 1), &bytes);
             }
-            const source = self.frameAt(from + done) orelse continue;
-            const target = self.frameFor(self.vmas.find(to + done).?.*, to + done) orelse return error.OutOfMemory;
-            self.frames.noteWrite(target);
-            @memcpy(self.frames.bytes(target, 1), self.frames.bytes(source, 1));
         }
     }
 
@@ -489,8 +565,8 @@ pub const AddressSpace = struct {
         var done: usize = 0;
         while (done < bytes.len) {
             const to = self.pieceAnyRights(address + done, bytes.len - done, .write) orelse return error.Fault;
-            @memcpy(to, bytes[done..][0..to.len]);
-            done += to.len;
+            try to.copyFrom(bytes[done..][0..to.bytes.len]);
+            done += to.bytes.len;
         }
     }
 };

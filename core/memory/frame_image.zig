@@ -6,6 +6,9 @@ const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const file_pieces = @import("file_pieces.zig");
+const FilePiece = file_pieces.FilePiece;
+const FilePieces = file_pieces.FilePieces;
 const frames_module = @import("frames.zig");
 const FrameSpace = frames_module.FrameSpace;
 const Ranges = @import("ranges.zig").Ranges;
@@ -32,6 +35,8 @@ pub const FrameImage = struct {
     frames_used: u64,
     free_blocks: u32,
     bytes_max: u64,
+    /// Frames that share a file with whoever else has it: in every fork, too.
+    files: []FilePiece = &.{},
 
     pub const Error = frames_module.Error;
 
@@ -42,7 +47,10 @@ pub const FrameImage = struct {
         const blocks = space.allocator.dupe(frames_module.Block, space.blocks.items) catch return error.OutOfMemory;
         errdefer space.allocator.free(blocks);
         const memfd = switch (space.memory) {
-            .own => |memfd| memfd,
+            .own => |memfd| own: {
+                try copyFiles(space, memfd);
+                break :own memfd;
+            },
             .image => try copyToMemfd(space, extent),
         };
         errdefer if (space.memory == .image) host.close(memfd);
@@ -62,12 +70,15 @@ pub const FrameImage = struct {
         errdefer _ = linux.munmap(self.bytes.ptr, extent);
         try self.findData();
         errdefer self.data.deinit(self.allocator);
+        self.files = try sharedFiles(space);
+        errdefer self.releaseFiles();
         if (space.memory == .own) try self.takeOver(space);
     }
 
     pub fn deinit(self: *FrameImage) void {
         _ = linux.munmap(self.bytes.ptr, self.bytes.len);
         host.close(self.memfd);
+        self.releaseFiles();
         self.data.deinit(self.allocator);
         self.allocator.free(self.blocks);
         self.* = undefined;
@@ -79,6 +90,40 @@ pub const FrameImage = struct {
         return @alignCast(self.bytes[@as(u64, frame) * page ..][0..page]);
     }
 
+    /// What frames show of a file becomes the image's own, so that it stays as it is whatever becomes of the file. The
+    /// host's kernel copies, and leaves out what is behind the end of a file that was cut short.
+    fn copyFiles(space: *FrameSpace, memfd: i32) Error!void {
+        for (space.files.items.items) |piece| {
+            if (piece.shared and !isPrivate(piece)) continue;
+            const whole = space.bytes(piece.first, piece.last - piece.first);
+            if (linux.pwrite(memfd, whole.ptr, whole.len, @intCast(@as(u64, piece.first) * page)) == whole.len) continue;
+            for (piece.first..piece.last) |index| {
+                const bytes = space.bytes(@intCast(index), 1);
+                const rc: isize = @bitCast(linux.pwrite(memfd, bytes.ptr, page, @intCast(index * page)));
+                if (rc < 0 and rc != -@as(isize, @intFromEnum(linux.E.FAULT))) return error.HostFailure;
+            }
+        }
+    }
+
+    /// Forks are not to meet in a machine's own file: what is mapped of it is copied for them.
+    fn isPrivate(piece: FilePiece) bool {
+        return piece.file.content != null;
+    }
+
+    fn sharedFiles(space: *const FrameSpace) Error![]FilePiece {
+        var list: std.ArrayList(FilePiece) = .empty;
+        errdefer list.deinit(space.allocator);
+        for (space.files.items.items) |piece| if (piece.shared and !isPrivate(piece)) list.append(space.allocator, piece) catch return error.OutOfMemory;
+        const files = list.toOwnedSlice(space.allocator) catch return error.OutOfMemory;
+        for (files) |piece| _ = piece.file.retain();
+        return files;
+    }
+
+    fn releaseFiles(self: *FrameImage) void {
+        for (self.files) |piece| piece.file.release(self.allocator);
+        self.allocator.free(self.files);
+    }
+
     /// The machine's shared mapping becomes a private one; then nothing can write to the memfd any more.
     fn takeOver(self: *FrameImage, space: *FrameSpace) Error!void {
         const beyond: u64 = self.bytes.len;
@@ -88,7 +133,12 @@ pub const FrameImage = struct {
         }
         space.memory = .{ .image = self };
         errdefer space.memory = .{ .own = self.memfd };
+        // The machine goes on sharing what it has of its own files.
+        var kept: FilePieces = .{ .allocator = space.allocator };
+        defer kept.deinit();
+        for (space.files.items.items) |piece| if (piece.shared and isPrivate(piece)) kept.add(piece) catch return error.OutOfMemory;
         try space.mapImage();
+        for (kept.items.items) |piece| try space.showFile(piece);
         _ = try host.check(linux.ftruncate(self.memfd, @intCast(beyond)));
         _ = try host.check(linux.fcntl(self.memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
     }
@@ -102,12 +152,14 @@ pub const FrameImage = struct {
         const old = space.memory.image;
         for (0..@intCast(extent / page)) |index| {
             const frame: u32 = @intCast(index);
+            if (space.showsFile(frame)) continue;
             const replaced = space.touched.has(frame);
             if (!replaced and (space.anonymous.contains(frame) or old.pageBytes(frame) == null)) continue;
             const bytes = space.bytes(frame, 1);
             if (std.mem.allEqual(u8, bytes, 0)) continue;
             _ = try host.check(linux.pwrite(memfd, bytes.ptr, page, @intCast(@as(u64, frame) * page)));
         }
+        try copyFiles(space, memfd);
         _ = try host.check(linux.fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
         return memfd;
     }

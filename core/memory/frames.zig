@@ -3,12 +3,16 @@
 //! Behind it is a memfd of the machine's own, or, once it was frozen and in every fork, an image copy-on-write with
 //! anonymous memory beyond it (`frame_image.zig`). A frame that is given back was revoked and zeroed before, in one event
 //! that also makes KVM forget its translation, so that it may be used again at once.
+//! Frames may also show a file of the host: its own page cache, copy-on-write or shared (`file_pieces.zig`).
 //! Not here: who maps a frame (`address_space.zig`), which frames were written (`touched.zig`).
 const std = @import("std");
 const linux = std.os.linux;
 const assert = std.debug.assert;
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const file_pieces = @import("file_pieces.zig");
+const FilePiece = file_pieces.FilePiece;
+const FilePieces = file_pieces.FilePieces;
 const FrameImage = @import("frame_image.zig").FrameImage;
 const planted = @import("../planted.zig");
 const Ranges = @import("ranges.zig").Ranges;
@@ -55,6 +59,12 @@ pub const FrameSpace = struct {
     blocks_touched: usize = 0,
     /// Frames inside the image's extent that have anonymous memory instead.
     anonymous: Ranges = .{},
+    /// Frames that show a file.
+    files: FilePieces,
+    /// A fork's `files` are no longer the image's.
+    files_changed: bool = false,
+    /// The host refused a mapping without which the guest would see what it must not: it may not run on.
+    lost: bool = false,
     touched: Touched = .{},
 
     pub fn init(allocator: std.mem.Allocator, memory_bytes: u64, grow: Grow) Error!FrameSpace {
@@ -68,6 +78,7 @@ pub const FrameSpace = struct {
             .allocator = allocator,
             .memory = .{ .own = memfd },
             .base = @ptrFromInt(address),
+            .files = .{ .allocator = allocator },
             .bytes_max = bytes_max,
             .grow = grow,
             .frames_max = memory_bytes / limits.page_size,
@@ -81,6 +92,7 @@ pub const FrameSpace = struct {
             .allocator = allocator,
             .memory = .{ .image = image },
             .base = @ptrFromInt(address),
+            .files = .{ .allocator = allocator },
             .bytes_max = image.bytes_max,
             .grow = grow,
             .frames_max = memory_bytes / limits.page_size,
@@ -95,6 +107,7 @@ pub const FrameSpace = struct {
     pub fn deinit(self: *FrameSpace) void {
         _ = linux.munmap(self.base, self.bytes_max);
         if (self.memory == .own) host.close(self.memory.own);
+        self.files.deinit();
         self.blocks.deinit(self.allocator);
         self.touched.deinit(self.allocator);
         self.* = undefined;
@@ -111,6 +124,87 @@ pub const FrameSpace = struct {
         const used = self.blocks_touched * limits.window_size;
         self.blocks_touched = image.blocks.len;
         if (used > image.bytes.len) try self.mapAnonymous(@intCast(image.bytes.len / limits.page_size), (used - image.bytes.len) / limits.page_size);
+        try self.files.adopt(image.files);
+        for (image.files) |piece| try self.mapPiece(piece);
+        self.files_changed = false;
+        self.lost = false;
+    }
+
+    // Frames that show a file
+
+    /// Whether the frame shows a file: then only the host's kernel may touch its bytes.
+    pub fn showsFile(self: *const FrameSpace, frame: Frame) bool {
+        return self.files.items.items.len > 0 and self.files.find(frame) != null;
+    }
+
+    /// Whether private file mappings show the file itself, as long as there is room; otherwise they get copies. An image's
+    /// memory is not to depend on files that somebody may change.
+    pub fn canShowFiles(self: *const FrameSpace) bool {
+        return self.memory == .own and !self.files.isFull();
+    }
+
+    /// Makes frames that have no memory yet show a part of a file.
+    pub fn showFile(self: *FrameSpace, piece: FilePiece) Error!void {
+        assert(piece.shared or self.memory == .own);
+        try self.mapPiece(piece);
+        self.files.add(piece) catch |failure| {
+            self.mapOwn(piece.first, piece.last - piece.first) catch {};
+            return failure;
+        };
+        self.files_changed = true;
+    }
+
+    fn mapPiece(self: *FrameSpace, piece: FilePiece) Error!void {
+        const range = self.bytes(piece.first, piece.last - piece.first);
+        const flags: linux.MAP = .{ .TYPE = if (piece.shared) .SHARED else .PRIVATE, .FIXED = true, .NORESERVE = true };
+        _ = try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = piece.writable }, flags, piece.file.fd, @intCast(piece.offset)));
+    }
+
+    /// Gives frames that show a file the memory that frames have otherwise; the file's bytes are gone from them.
+    fn hideFiles(self: *FrameSpace, first: Frame, last: Frame) void {
+        while (self.files.overlap(first, last)) |part| {
+            const hidden = if (self.files.reserve()) |_| self.mapOwn(part.first, part.last - part.first) else |failure| failure;
+            hidden catch {
+                self.lost = true;
+                return;
+            };
+            self.files.remove(part);
+            self.files_changed = true;
+        }
+    }
+
+    /// Maps a machine's own memory, or a fork's growth, where a file was shown. Inside an image's extent the caller has
+    /// seen to it that the range counts as anonymous.
+    fn mapOwn(self: *FrameSpace, frame: Frame, count: u64) Error!void {
+        switch (self.memory) {
+            .own => |memfd| {
+                const range = self.bytes(frame, count);
+                const flags: linux.MAP = .{ .TYPE = .SHARED, .FIXED = true, .NORESERVE = true };
+                _ = try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, flags, memfd, @intCast(@as(u64, frame) * limits.page_size)));
+            },
+            .image => try self.mapAnonymous(frame, count),
+        }
+    }
+
+    /// Copies what frames show of a file into memory of the machine's own, so that anybody may touch it. False if they
+    /// share the file, or if the host has no memory.
+    pub fn settle(self: *FrameSpace, frame: Frame, count: u64) bool {
+        const last: Frame = @intCast(frame + count);
+        while (self.files.overlap(frame, last)) |part| {
+            if (part.shared) return false;
+            const range = self.bytes(part.first, part.last - part.first);
+            const copy = self.allocator.alloc(u8, range.len) catch return false;
+            defer self.allocator.free(copy);
+            // Pages behind the end of a file that was cut short are gone: they are zero from here on.
+            for (0..range.len / limits.page_size) |index| {
+                const page = copy[index * limits.page_size ..][0..limits.page_size];
+                if (!host.copyOut(page, range[index * limits.page_size ..][0..limits.page_size])) @memset(page, 0);
+            }
+            self.hideFiles(part.first, part.last);
+            if (self.lost) return false;
+            @memcpy(range, copy);
+        }
+        return true;
     }
 
     /// Gives the image's memory back to the ranges that were taken out of it since.
@@ -322,6 +416,7 @@ pub const FrameSpace = struct {
     pub fn punch(self: *FrameSpace, frame: Frame, count: u64) void {
         switch (self.memory) {
             .own => |memfd| {
+                self.hideFiles(frame, @intCast(frame + count));
                 const mode = linux.FALLOC.FL_PUNCH_HOLE | linux.FALLOC.FL_KEEP_SIZE;
                 const rc = linux.fallocate(memfd, mode, @intCast(@as(u64, frame) * limits.page_size), @intCast(count * limits.page_size));
                 // A hole in a memfd needs no memory; were it refused all the same, the bytes must still not survive.
@@ -338,12 +433,15 @@ pub const FrameSpace = struct {
         while (at < last) {
             const piece = self.anonymous.pieceAt(at, last);
             if (piece.inside or at >= extent) {
+                self.hideFiles(at, piece.last);
                 if (!self.drop(at, piece.last - at)) self.zeroAndRevoke(at, piece.last);
                 at = piece.last;
                 continue;
             }
             const stop = @min(piece.last, extent);
             const added = self.anonymous.add(at, stop);
+            // Anonymous memory comes first: what shows a file must not be touched.
+            self.hideFiles(at, stop);
             self.mapAnonymousOr(added, at, stop);
             at = stop;
         }
@@ -377,13 +475,30 @@ pub const FrameSpace = struct {
 
     /// Makes KVM drop its translations of frames whose entries were restricted; their contents stay.
     pub fn revoke(self: *FrameSpace, frame: Frame, count: u64) void {
-        const range = self.bytes(frame, count);
-        if (self.memory == .own) {
-            _ = linux.madvise(range.ptr, range.len, linux.MADV.DONTNEED);
-            return;
+        var at = frame;
+        const last: Frame = @intCast(frame + count);
+        while (at < last) {
+            const part = self.files.overlap(at, last) orelse return self.revokeOwn(at, last);
+            if (part.first > at) self.revokeOwn(at, part.first);
+            // A shared mapping keeps its contents in the file, and may refuse to be made writable.
+            if (part.shared) self.mapPiece(part) catch {
+                self.lost = true;
+            } else self.toggle(part.first, part.last);
+            at = part.last;
         }
-        // Private memory would lose its contents by that. A change of rights is an event too; execution is added and
-        // taken away again, so that no thread of the host that uses a view loses its access meanwhile.
+    }
+
+    fn revokeOwn(self: *FrameSpace, first: Frame, last: Frame) void {
+        // Private memory would lose its contents.
+        if (self.memory == .image) return self.toggle(first, last);
+        const range = self.bytes(first, last - first);
+        _ = linux.madvise(range.ptr, range.len, linux.MADV.DONTNEED);
+    }
+
+    /// A change of rights is an event too. Execution is added and taken away again, so that no thread of the host that uses
+    /// a view loses its access meanwhile.
+    fn toggle(self: *FrameSpace, first: Frame, last: Frame) void {
+        const range = self.bytes(first, last - first);
         const more: linux.PROT = .{ .READ = true, .WRITE = true, .EXEC = true };
         const less: linux.PROT = .{ .READ = true };
         const usual: linux.PROT = .{ .READ = true, .WRITE = true };

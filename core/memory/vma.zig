@@ -4,6 +4,8 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const limits = @import("../limits.zig");
+const HostFile = @import("../host_file.zig").HostFile;
+const TwoEnded = @import("two_ended.zig").TwoEnded;
 
 pub const Rights = packed struct(u8) {
     read: bool = false,
@@ -26,10 +28,26 @@ pub const Vma = struct {
     shared: bool = false,
     /// Forks and resets find these pages zero (MADV_WIPEONFORK).
     wipe_on_fork: bool = false,
+    /// The file that is mapped, and where in it the mapping starts, in bytes.
+    file: ?*HostFile = null,
+    file_offset: u64 = 0,
+    /// A shared mapping of a file that was opened for reading: it can never be made writable.
+    write_refused: bool = false,
 
     fn continues(self: Vma, next: Vma) bool {
         return self.end == next.start and self.rights == next.rights and self.kind == next.kind and
-            self.shared == next.shared and self.wipe_on_fork == next.wipe_on_fork and self.kind != .stack;
+            self.shared == next.shared and self.wipe_on_fork == next.wipe_on_fork and self.kind != .stack and
+            self.file == next.file and self.write_refused == next.write_refused and
+            (self.file == null or self.fileOffset(self.end) == next.file_offset);
+    }
+
+    /// Where in the file the byte at `address` is.
+    pub fn fileOffset(self: Vma, address: u64) u64 {
+        return self.file_offset + (address - self.start);
+    }
+
+    fn retain(self: Vma) void {
+        if (self.file) |file| _ = file.retain();
     }
 };
 
@@ -37,12 +55,50 @@ pub const Error = error{OutOfMemory};
 
 pub const VmaList = struct {
     allocator: std.mem.Allocator,
-    items: std.ArrayList(Vma) = .empty,
+    items: TwoEnded(Vma) = .empty,
     /// Something was changed since the owner last set this to false.
     changed: bool = true,
+    /// Every page from here to the ceiling of the last search is mapped: the next search for a free place need not look
+    /// there again. Mappings come top down, so that without it a program with many would wait longer for each.
+    packed_from: u64 = unknown,
+
+    const unknown = std.math.maxInt(u64);
 
     pub fn deinit(self: *VmaList) void {
+        for (self.items.items) |vma| self.release(vma);
         self.items.deinit(self.allocator);
+    }
+
+    fn release(self: *const VmaList, vma: Vma) void {
+        if (vma.file) |file| file.release(self.allocator);
+    }
+
+    fn removeAt(self: *VmaList, index: usize) void {
+        self.release(self.items.items[index]);
+        self.items.orderedRemove(index);
+    }
+
+    /// Becomes a copy of other mappings.
+    pub fn adopt(self: *VmaList, vmas: []const Vma) Error!void {
+        try self.items.ensureCapacity(self.allocator, vmas.len);
+        for (vmas) |vma| vma.retain();
+        for (self.items.items) |vma| self.release(vma);
+        self.items.setLength(vmas.len);
+        @memcpy(self.items.items, vmas);
+        self.packed_from = unknown;
+    }
+
+    /// A copy of the mappings, with references of its own.
+    pub fn copy(self: *const VmaList) Error![]Vma {
+        const vmas = self.allocator.dupe(Vma, self.items.items) catch return error.OutOfMemory;
+        for (vmas) |vma| vma.retain();
+        return vmas;
+    }
+
+    /// Gives up what `copy` made.
+    pub fn freeCopy(allocator: std.mem.Allocator, vmas: []Vma) void {
+        for (vmas) |vma| if (vma.file) |file| file.release(allocator);
+        allocator.free(vmas);
     }
 
     /// Index of the first mapping that ends above `address`.
@@ -79,12 +135,21 @@ pub const VmaList = struct {
         return end;
     }
 
+    /// Where the first mapping of the range begins that may never be made writable.
+    pub fn writeRefusedFrom(self: *const VmaList, start: u64, end: u64) ?u64 {
+        var index = self.indexAfter(start);
+        while (index < self.items.items.len and self.items.items[index].start < end) : (index += 1) {
+            if (self.items.items[index].write_refused) return @max(start, self.items.items[index].start);
+        }
+        return null;
+    }
+
     pub fn isFree(self: *const VmaList, start: u64, end: u64) bool {
         const index = self.indexAfter(start);
         return index == self.items.items.len or self.items.items[index].start >= end;
     }
 
-    /// Adds a mapping to a free range and joins it with its equal neighbours.
+    /// Adds a mapping to a free range and joins it with its equal neighbours. The list holds its own reference to the file.
     pub fn insert(self: *VmaList, vma: Vma) Error!void {
         assert(vma.start < vma.end and vma.start % limits.page_size == 0 and vma.end % limits.page_size == 0);
         assert(self.isFree(vma.start, vma.end));
@@ -92,6 +157,7 @@ pub const VmaList = struct {
         if (self.items.items.len >= limits.mappings_max) return error.OutOfMemory;
         const index = self.indexAfter(vma.start);
         self.items.insert(self.allocator, index, vma) catch return error.OutOfMemory;
+        vma.retain();
         self.joinAround(index);
     }
 
@@ -99,11 +165,11 @@ pub const VmaList = struct {
         const list = self.items.items;
         if (index + 1 < list.len and list[index].continues(list[index + 1])) {
             list[index].end = list[index + 1].end;
-            _ = self.items.orderedRemove(index + 1);
+            self.removeAt(index + 1);
         }
         if (index > 0 and self.items.items[index - 1].continues(self.items.items[index])) {
             self.items.items[index - 1].end = self.items.items[index].end;
-            _ = self.items.orderedRemove(index);
+            self.removeAt(index);
         }
     }
 
@@ -115,8 +181,10 @@ pub const VmaList = struct {
         if (self.items.items.len >= limits.mappings_max) return error.OutOfMemory;
         var upper = vma.*;
         upper.start = address;
+        if (vma.file != null) upper.file_offset = vma.fileOffset(address);
         const index = self.indexAfter(address);
         self.items.insert(self.allocator, index + 1, upper) catch return error.OutOfMemory;
+        upper.retain();
         self.items.items[index].end = address;
     }
 
@@ -124,12 +192,14 @@ pub const VmaList = struct {
     pub fn remove(self: *VmaList, start: u64, end: u64) Error!void {
         assert(start < end);
         self.changed = true;
+        if (end > self.packed_from) self.packed_from = unknown;
         try self.splitAt(start);
         try self.splitAt(end);
         const first = self.indexAfter(start);
         var last = first;
         while (last < self.items.items.len and self.items.items[last].start < end) last += 1;
-        self.items.replaceRange(self.allocator, first, last - first, &.{}) catch unreachable;
+        for (self.items.items[first..last]) |vma| self.release(vma);
+        self.items.removeRange(first, last - first);
     }
 
     /// Changes the rights of every mapping in the range, which must be covered.
@@ -161,10 +231,14 @@ pub const VmaList = struct {
     }
 
     /// The highest free range of `length` bytes that ends at or below `ceiling`, top down as Linux does; null if none.
-    pub fn findFree(self: *const VmaList, length: u64, alignment: u64, ceiling: u64) ?u64 {
-        var end = ceiling;
-        var index = self.indexAfter(ceiling - 1);
-        if (index < self.items.items.len and self.items.items[index].start < ceiling) end = self.items.items[index].start;
+    pub fn findFree(self: *VmaList, length: u64, alignment: u64, ceiling: u64) ?u64 {
+        const top = @min(ceiling, self.packed_from);
+        var end = top;
+        var index = self.indexAfter(top - 1);
+        // A mapping that goes on above the top leaves nothing there either.
+        if (index < self.items.items.len and self.items.items[index].start < top) end = self.items.items[index].start;
+        while (index > 0 and self.items.items[index - 1].end == end) : (index -= 1) end = self.items.items[index - 1].start;
+        self.packed_from = end;
         while (true) {
             const below = if (index == 0) limits.mmap_min_address else self.items.items[index - 1].end;
             if (end > below and end - below >= length) {
@@ -207,6 +281,15 @@ test "a list of mappings agrees with a table of pages under random changes" {
                 @memset(part, rights);
             },
         }
+        const wanted = 1 + random.random().uintLessThan(u64, 8);
+        // The highest run of so many free pages; below the table all are.
+        var run: u64 = 0;
+        var at: u64 = pages;
+        while (run < wanted) {
+            at -%= 1;
+            run = if (at < pages and model[at] != null) 0 else run + 1;
+        }
+        try std.testing.expectEqual(base +% at *% page, list.findFree(wanted * page, page, base + pages * page).?);
         for (model, 0..) |expected, index| {
             const found = list.find(base + index * page);
             if (expected) |want| {

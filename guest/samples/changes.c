@@ -23,6 +23,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -220,7 +221,7 @@ static long signals(uint64_t what, uint64_t value)
 {
 	int number = 1 + (int)(value % 31);
 	sigset_t set;
-	switch (what % 5) {
+	switch (what % 8) {
 	case 0: {
 		struct sigaction action = { .sa_handler = value & 64 ? ignored : SIG_IGN, .sa_flags = (int)(value & 128 ? SA_RESTART : 0) };
 		return sigaction(number == SIGSEGV ? SIGUSR1 : number, &action, 0);
@@ -239,6 +240,24 @@ static long signals(uint64_t what, uint64_t value)
 		stack_t alternate = { .ss_sp = stack, .ss_size = sizeof stack - (value & 0xff0), .ss_flags = 0 };
 		return sigaltstack(&alternate, 0);
 	}
+	case 4: {
+		/* Long spans: a request that is ended by its timer would show little. */
+		struct itimerval timer = { { (long)(value >> 3 & 7), 0 }, { (long)(3600 + (value >> 6 & 0xff)), 0 } };
+		return setitimer((int)(value % 3), &timer, 0);
+	}
+	case 5: {
+		struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2, .sigev_value.sival_int = (int)value };
+		struct itimerspec date = { { 0, 0 }, { (long)(7200 + value % 512), 0 } };
+		timer_t timer;
+		if (timer_create(value & 1 ? CLOCK_MONOTONIC : CLOCK_REALTIME, &event, &timer) != 0)
+			return -errno;
+		return timer_settime(timer, 0, &date, 0);
+	}
+	case 6:
+		sigemptyset(&set);
+		sigaddset(&set, SIGRTMIN + 1);
+		sigprocmask(SIG_BLOCK, &set, 0);
+		return sigqueue(getpid(), SIGRTMIN + 1, (union sigval){ .sival_int = (int)value });
 	default: {
 		struct sigaction action = { .sa_handler = ignored };
 		sigaction(SIGUSR1, &action, 0);
@@ -249,7 +268,7 @@ static long signals(uint64_t what, uint64_t value)
 
 static long process(uint64_t what, uint64_t value)
 {
-	switch (what % 6) {
+	switch (what % 7) {
 	case 0: return umask((mode_t)(value & 0777));
 	case 1: return chdir(value & 1 ? "/proc" : "/dev");
 	case 2: {
@@ -257,6 +276,7 @@ static long process(uint64_t what, uint64_t value)
 		return setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	case 3: return prctl(PR_SET_NAME, (unsigned long)(value & 1 ? "changed" : "another"), 0, 0, 0);
+	case 5: return setpriority(PRIO_PROCESS, 0, (int)(value % 20));
 	case 4: return syscall(SYS_set_tid_address, value & ~7ul);
 	default: return syscall(SYS_arch_prctl, ARCH_SET_GS, value & 0x7fffffffffff);
 	}

@@ -4,13 +4,18 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <immintrin.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -227,6 +232,241 @@ static void alternate_stack(void)
 	sigaltstack(&stack, 0);
 }
 
+static siginfo_t seen[8];
+
+static void note(int number, siginfo_t *info, void *context)
+{
+	(void)number;
+	(void)context;
+	if (count < 8)
+		seen[count] = *info;
+	count++;
+}
+
+static void queued(void)
+{
+	int low = SIGRTMIN + 2, high = SIGRTMIN + 3;
+	sigset_t set, old;
+	sigemptyset(&set);
+	sigaddset(&set, low);
+	sigaddset(&set, high);
+	sigaddset(&set, SIGUSR1);
+	handle(low, note, 0);
+	handle(SIGUSR1, note, 0);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	count = 0;
+	for (int i = 0; i < 3; i++) {
+		sigqueue(getpid(), high, (union sigval){ .sival_int = 30 + i });
+		sigqueue(getpid(), low, (union sigval){ .sival_int = 20 + i });
+		sigqueue(getpid(), SIGUSR1, (union sigval){ .sival_int = 10 + i });
+	}
+	siginfo_t info;
+	int good = sigwaitinfo(&set, &info) == SIGUSR1 && info.si_value.sival_int == 10 && info.si_code == SI_QUEUE && info.si_pid == getpid();
+	say("a plain signal is queued once, the first of its kind", good);
+	good = 1;
+	for (int i = 0; i < 3; i++)
+		good &= sigwaitinfo(&set, &info) == low && info.si_value.sival_int == 20 + i;
+	for (int i = 0; i < 3; i++)
+		good &= sigwaitinfo(&set, &info) == high && info.si_value.sival_int == 30 + i;
+	say("real-time signals come by number and in order, with their values", good);
+	struct timespec none = { 0 };
+	say("then there are no more", sigtimedwait(&set, &info, &none) == -1 && errno == EAGAIN);
+	struct rlimit limit, few;
+	getrlimit(RLIMIT_SIGPENDING, &limit);
+	few = limit;
+	few.rlim_cur = 8;
+	setrlimit(RLIMIT_SIGPENDING, &few);
+	int sent = 0;
+	while (sent < 40 && sigqueue(getpid(), low, (union sigval){ .sival_int = sent }) == 0)
+		sent++;
+	/* Linux counts what all processes of the user have queued, so there may be room for none. */
+	say("the queue has a limit", sent <= 8 && errno == EAGAIN);
+	setrlimit(RLIMIT_SIGPENDING, &limit);
+	sigprocmask(SIG_SETMASK, &old, 0);
+	say("all that were queued are handled", count == sent && (sent == 0 || (seen[0].si_code == SI_QUEUE && seen[0].si_signo == low)));
+	count = 0;
+	kill(getpid(), low);
+	raise(low);
+	say("what kill and raise say of themselves", count == 2 && seen[0].si_code == SI_USER && seen[1].si_code == SI_TKILL && seen[1].si_pid == getpid() && seen[1].si_uid == getuid());
+	siginfo_t own = { .si_code = -77 };
+	own.si_value.sival_int = 5;
+	count = 0;
+	syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), low, &own);
+	say("a code of one's own", count == 1 && seen[0].si_code == -77 && seen[0].si_value.sival_int == 5);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	raise(SIGUSR1);
+	signal(SIGUSR1, SIG_IGN);
+	sigset_t waiting;
+	sigpending(&waiting);
+	say("ignoring a signal forgets it", !sigismember(&waiting, SIGUSR1));
+	sigprocmask(SIG_SETMASK, &old, 0);
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, 0);
+	sigprocmask(SIG_SETMASK, &old, &waiting);
+	say("SIGKILL and SIGSTOP cannot be blocked", !sigismember(&waiting, SIGKILL) && !sigismember(&waiting, SIGSTOP) && sigismember(&waiting, SIGUSR1));
+}
+
+static void masked_waits(void)
+{
+	sigset_t set, old, none;
+	sigemptyset(&set);
+	sigemptyset(&none);
+	sigaddset(&set, SIGUSR1);
+	handle(SIGUSR1, note, 0);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	raise(SIGUSR1);
+	count = 0;
+	struct timespec span = { 5, 0 };
+	say("ppoll lets a signal in", ppoll(0, 0, &span, &none) == -1 && errno == EINTR && count == 1);
+	raise(SIGUSR1);
+	say("pselect too", pselect(0, 0, 0, 0, &span, &none) == -1 && errno == EINTR && count == 2);
+	span.tv_sec = 0;
+	raise(SIGUSR1);
+	int answer = ppoll(0, 0, &span, &set);
+	sigset_t now;
+	sigprocmask(SIG_SETMASK, 0, &now);
+	say("the mask comes back", answer == 0 && count == 2 && sigismember(&now, SIGUSR1));
+	sigprocmask(SIG_SETMASK, &old, 0);
+	say("and the signal with it", count == 3);
+}
+
+static volatile int refused, told_flags;
+
+static void on_its_stack(int number, siginfo_t *info, void *context)
+{
+	(void)number;
+	(void)info;
+	(void)context;
+	stack_t now, other = { .ss_sp = alternate, .ss_size = sizeof alternate / 2 };
+	sigaltstack(0, &now);
+	told_flags = now.ss_flags;
+	refused = sigaltstack(&other, 0) == -1 ? errno : 0;
+}
+
+static void alternate_stack_rules(void)
+{
+	stack_t stack = { .ss_sp = alternate, .ss_size = sizeof alternate }, now;
+	sigaltstack(&stack, 0);
+	handle(SIGUSR1, on_its_stack, SA_ONSTACK);
+	raise(SIGUSR1);
+	say("SS_ONSTACK is told, and the stack cannot be changed", told_flags == SS_ONSTACK && refused == EPERM);
+	stack.ss_flags = (int)(1u << 31);
+	sigaltstack(&stack, 0);
+	raise(SIGUSR1);
+	say("one that disarms itself is free", told_flags == SS_DISABLE && refused == 0);
+	sigaltstack(0, &now);
+	say("and comes back", now.ss_sp == alternate && now.ss_size == sizeof alternate && now.ss_flags == (int)(1u << 31));
+	stack.ss_flags = 0;
+	stack.ss_size = 100;
+	say("a small one is refused", sigaltstack(&stack, 0) == -1 && errno == ENOMEM);
+	stack.ss_size = sizeof alternate;
+	stack.ss_flags = 76;
+	say("strange flags are refused", sigaltstack(&stack, 0) == -1 && errno == EINVAL);
+	stack.ss_flags = SS_DISABLE;
+	sigaltstack(&stack, 0);
+}
+
+static volatile uint32_t control_in_handler;
+
+/* Another mask, another xmm5: what the handler leaves in the frame is what the program goes on with. */
+static void edit(int number, siginfo_t *info, void *context)
+{
+	(void)number;
+	(void)info;
+	ucontext_t *user = context;
+	control_in_handler = _mm_getcsr();
+	user->uc_mcontext.fpregs->_xmm[5].element[0] = 0xabcdef01;
+	user->uc_mcontext.gregs[REG_R9] = 0x5151;
+	sigaddset(&user->uc_sigmask, SIGUSR2);
+	count++;
+}
+
+/* Components that no processor has. */
+static void spoil(int number, siginfo_t *info, void *context)
+{
+	(void)number;
+	(void)info;
+	uint8_t *area = (uint8_t *)((ucontext_t *)context)->uc_mcontext.fpregs;
+	memset(area + 512, 0xff, 64);
+	count++;
+}
+
+static void editing(void)
+{
+	sigset_t old, now;
+	sigprocmask(SIG_SETMASK, 0, &old);
+	handle(SIGTRAP, edit, 0);
+	count = 0;
+	uint32_t rounding = 0x7f80;
+	uint64_t r9, after[2];
+	__asm__ volatile("ldmxcsr %[c]; xorps %%xmm5, %%xmm5; xorl %%r9d, %%r9d; int3; movups %%xmm5, (%[a]); movq %%r9, %[r9]"
+		: [r9] "=&r"(r9) : [c] "m"(rounding), [a] "r"(after) : "memory", "r9", "xmm5");
+	sigprocmask(SIG_SETMASK, &old, &now);
+	say("a handler edits registers and the mask", count == 1 && after[0] == 0xabcdef01 && r9 == 0x5151 && sigismember(&now, SIGUSR2));
+	say("a handler begins with the initial control word", control_in_handler == 0x1f80 && _mm_getcsr() == 0x7f80);
+	_mm_setcsr(0x1f80);
+	handle(SIGTRAP, spoil, 0);
+	handle(SIGSEGV, escape, 0);
+	count = 0;
+	if (sigsetjmp(way_out, 1) == 0)
+		__asm__ volatile("int3");
+	else
+		count += 10;
+	say("a frame with an impossible vector state", count == 11);
+	/* What no stack can take is a fault, which another stack takes. */
+	stack_t stack = { .ss_sp = alternate, .ss_size = sizeof alternate };
+	sigaltstack(&stack, 0);
+	handle(SIGSEGV, escape, SA_ONSTACK);
+	handle(SIGTRAP, edit, 0);
+	count = 0;
+	if (sigsetjmp(way_out, 1) == 0)
+		__asm__ volatile("movq %%rsp, %%rbx; movq $0x1000, %%rsp; int3; movq %%rbx, %%rsp" ::: "rbx", "memory");
+	else
+		count += 10;
+	say("a frame without a stack", count == 10);
+	stack.ss_flags = SS_DISABLE;
+	sigaltstack(&stack, 0);
+	sigprocmask(SIG_SETMASK, &old, 0);
+}
+
+static void floats(void)
+{
+	handle(SIGFPE, escape, 0);
+	static const struct { const char *name; double a, b; uint32_t unmasked; int code; } cases[] = {
+		{ "a division by zero, SSE", 1, 0, 0x200, FPE_FLTDIV }, { "an invalid operation", 0, 0, 0x80, FPE_FLTINV },
+		{ "an overflow", 1e308, 1e-308, 0x400, FPE_FLTOVF }, { "an inexact result", 1, 3, 0x1000, FPE_FLTRES },
+	};
+	for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct sigaction action = { .sa_sigaction = skip, .sa_flags = SA_SIGINFO };
+		sigaction(SIGFPE, &action, 0);
+		volatile double a = cases[i].a, b = cases[i].b;
+		fault_code = -1;
+		uint64_t result;
+		uint32_t control = 0x1f80 & ~cases[i].unmasked, normal = 0x1f80;
+		__asm__ volatile("leaq 1f(%%rip), %%rbx; ldmxcsr %[c]; movsd %[a], %%xmm1; divsd %[b], %%xmm1; 1: ldmxcsr %[n]"
+			: "=a"(result) : [c] "m"(control), [n] "m"(normal), [a] "m"(a), [b] "m"(b), "a"(0) : "rbx", "xmm1", "memory");
+		say(cases[i].name, result == 4242 && fault_code == cases[i].code);
+	}
+}
+
+static void broken_pipe(void)
+{
+	int ends[2];
+	handle(SIGPIPE, note, 0);
+	count = 0;
+	if (pipe(ends) != 0)
+		return;
+	close(ends[0]);
+	errno = 0;
+	long rc = write(ends[1], "x", 1);
+	say("SIGPIPE", rc == -1 && errno == EPIPE && count == 1 && seen[0].si_code == SI_USER);
+	signal(SIGPIPE, SIG_IGN);
+	rc = write(ends[1], "x", 1);
+	say("SIGPIPE, ignored", rc == -1 && errno == EPIPE && count == 1);
+	close(ends[1]);
+}
+
 static void timers(void)
 {
 	count = 0;
@@ -260,6 +500,12 @@ int main(int argc, char **argv)
 	registers();
 	mending();
 	alternate_stack();
+	queued();
+	masked_waits();
+	alternate_stack_rules();
+	editing();
+	floats();
+	broken_pipe();
 	if (argc > 1 && strcmp(argv[1], "timers") == 0)
 		timers();
 	return 0;

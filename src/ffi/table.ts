@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 1185221502;
+export const ABI_VERSION = 2178736252;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -158,19 +158,21 @@ export const PlantedFault = {
   handler_kept: 27,
   mask_kept: 28,
   pending_kept: 29,
-  alternate_stack_kept: 30,
-  directory_kept: 31,
-  private_file_kept: 32,
-  private_content_kept: 33,
-  private_content_shared: 34,
-  umask_kept: 35,
-  limit_kept: 36,
-  name_kept: 37,
-  thread_address_kept: 38,
-  call_area_kept: 39,
-  arena_kept: 40,
-  generation_kept: 41,
-  wiped_page_kept: 42,
+  timer_kept: 30,
+  alternate_stack_kept: 31,
+  directory_kept: 32,
+  private_file_kept: 33,
+  private_content_kept: 34,
+  private_content_shared: 35,
+  scheduling_kept: 36,
+  umask_kept: 37,
+  limit_kept: 38,
+  name_kept: 39,
+  thread_address_kept: 40,
+  call_area_kept: 41,
+  arena_kept: 42,
+  generation_kept: 43,
+  wiped_page_kept: 44,
 } as const;
 
 /** Index n is status -(n + 1). */

@@ -1,6 +1,7 @@
 //! Descriptors themselves: closing, duplicating, flags, pipes, ioctl, waiting for several of them.
 const std = @import("std");
 const linux = std.os.linux;
+const canaries = @import("../canaries.zig");
 const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
 const private_names = @import("private/names.zig");
@@ -16,7 +17,6 @@ const fail = kernel_module.fail;
 const descriptorOf = transfer.descriptorOf;
 
 const O_CLOEXEC = 0o2000000;
-const SIGXFSZ = 25;
 
 fn bound(k: *const Kernel) u64 {
     return k.resource_limits[@intFromEnum(linux.rlimit_resource.NOFILE)].current;
@@ -59,7 +59,8 @@ pub fn dup(k: *Kernel, a: Args) i64 {
 
 fn dupTo(k: *Kernel, old: i32, new: i32, close_on_exec: bool) i64 {
     const description = k.files.get(old) orelse return fail(.BADF);
-    if (new < 0 or new >= @min(bound(k), limits.descriptors_max)) return fail(.BADF);
+    const most: u64 = if (canaries.is(.descriptor_unbounded)) 8 * limits.descriptors_max else @min(bound(k), limits.descriptors_max);
+    if (new < 0 or new >= most) return fail(.BADF);
     description.references += 1;
     _ = k.files.close(new);
     k.files.put(@intCast(new), description, close_on_exec) catch {
@@ -102,6 +103,10 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
     const fd = descriptorOf(a[0]);
     const description = k.files.get(fd) orelse return fail(.BADF);
     switch (a[1]) {
+        F.DUPFD, F.DUPFD_CLOEXEC, F.GETFD, F.SETFD, F.GETFL => {},
+        else => if (description.isPathOnly()) return fail(.BADF),
+    }
+    switch (a[1]) {
         F.DUPFD => return duplicate(k, description, a[2], false),
         F.DUPFD_CLOEXEC => return duplicate(k, description, a[2], true),
         F.GETFD => return @intFromBool(k.files.closeOnExec(fd).*),
@@ -111,7 +116,7 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
         },
         F.GETFL => return description.status_flags,
         F.SETFL => {
-            description.status_flags = description.status_flags & ~changeable_flags | @as(u32, @truncate(a[2])) & changeable_flags;
+            description.status_flags = (description.status_flags & ~changeable_flags) | (@as(u32, @truncate(a[2])) & changeable_flags);
             return 0;
         },
         // One process holds all locks there are, so none is ever in its way.
@@ -129,7 +134,7 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
 }
 
 pub fn flock(k: *Kernel, a: Args) i64 {
-    return if (k.files.get(descriptorOf(a[0])) == null) fail(.BADF) else 0;
+    return if (k.files.opened(descriptorOf(a[0])) == null) fail(.BADF) else 0;
 }
 
 pub fn pipe(k: *Kernel, a: Args) i64 {
@@ -165,7 +170,7 @@ pub fn pipe2(k: *Kernel, a: Args) i64 {
     };
     k.memory.writeValue(a[0], [2]i32{ first, second }) catch {
         _ = files.close(first);
-        _ = files.close(second);
+        if (!canaries.is(.pipe_left_open)) _ = files.close(second);
         return fail(.FAULT);
     };
     return 0;
@@ -181,7 +186,7 @@ const termios_bytes = 36;
 
 pub fn ioctl(k: *Kernel, a: Args) i64 {
     const fd = descriptorOf(a[0]);
-    const description = k.files.get(fd) orelse return fail(.BADF);
+    const description = k.files.opened(fd) orelse return fail(.BADF);
     switch (a[1] & 0xffff_ffff) {
         FIONBIO => {
             const on = k.memory.readValue(u32, a[2]) catch return fail(.FAULT);
@@ -232,13 +237,13 @@ fn fromTerminal(k: *Kernel, description: *const Description, request: u32, compt
 }
 
 pub fn fsync(k: *Kernel, a: Args) i64 {
-    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
     switch (description.kind) {
         .host_file => |file| {
             k.hostCall();
             return @bitCast(linux.fsync(file.file.fd));
         },
-        .host_directory, .text, .program, .synthetic_directory, .private_file, .private_directory => return 0,
+        .host_directory, .text, .synthetic_directory, .private_file, .private_directory => return 0,
         else => return fail(.INVAL),
     }
 }
@@ -248,34 +253,60 @@ pub fn sync(_: *Kernel, _: Args) i64 {
 }
 
 pub fn ftruncate(k: *Kernel, a: Args) i64 {
-    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
-    if (description.kind == .private_file and description.mayWrite()) return private_open.resize(k, description.kind.private_file.node, a[1]);
+    const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
+    if (description.kind == .private_file and description.mayWrite()) {
+        const refused = transfer.checkSize(k, a[1]);
+        return if (refused != 0) refused else private_open.resize(k, description.kind.private_file.node, a[1]);
+    }
     if (description.kind != .host_file or !description.mayWrite()) return fail(.INVAL);
+    const refused = transfer.checkSize(k, a[1]);
+    if (refused != 0) return refused;
     k.hostCall();
     return @bitCast(linux.ftruncate(description.kind.host_file.file.fd, @bitCast(a[1])));
 }
 
 pub fn fallocate(k: *Kernel, a: Args) i64 {
-    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
-    if (description.kind == .private_file and description.mayWrite()) return private_open.allocate(k, &description.kind.private_file, a[1] & 0xffff_ffff, a[2], a[3]);
+    const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
+    if (description.kind == .private_file and description.mayWrite()) {
+        const refused = transfer.checkSize(k, a[2] +| a[3]);
+        return if (refused != 0) refused else private_open.allocate(k, &description.kind.private_file, a[1] & 0xffff_ffff, a[2], a[3]);
+    }
     if (description.kind != .host_file or !description.mayWrite()) return fail(.BADF);
+    const refused = transfer.checkSize(k, a[2] +| a[3]);
+    if (refused != 0) return refused;
     k.hostCall();
     return @bitCast(linux.fallocate(description.kind.host_file.file.fd, @bitCast(@as(u32, @truncate(a[1]))), @bitCast(a[2]), @bitCast(a[3])));
 }
 
-pub fn fchmod(k: *Kernel, a: Args) i64 {
+/// Advice changes nothing a program can see; only its arguments are looked at.
+pub fn fadvise64(k: *Kernel, a: Args) i64 {
+    const advice_max = 5;
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    switch (description.kind) {
+        .pipe_read, .pipe_write, .output, .host_stream => return fail(.SPIPE),
+        else => {},
+    }
+    return if (a[3] > advice_max) fail(.INVAL) else 0;
+}
+
+/// What asks a descriptor for the socket that it is: none is one.
+pub fn notSocket(k: *Kernel, a: Args) i64 {
+    return if (k.files.get(descriptorOf(a[0])) == null) fail(.BADF) else fail(.NOTSOCK);
+}
+
+pub fn fchmod(k: *Kernel, a: Args) i64 {
+    const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
     switch (description.kind) {
         .private_file, .private_directory => |open| return private_names.chmod(k, open.node, a[1]),
         else => {},
     }
     if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
     k.hostCall();
-    return @bitCast(linux.fchmod(description.kind.host_file.file.fd, @intCast(a[1] & 0o7777)));
+    return @bitCast(linux.fchmod(description.kind.host_file.file.fd, @intCast(a[1] & table.mode_mask)));
 }
 
 pub fn fchown(k: *Kernel, a: Args) i64 {
-    if (k.files.get(descriptorOf(a[0])) == null) return fail(.BADF);
+    if (k.files.opened(descriptorOf(a[0])) == null) return fail(.BADF);
     return @import("names.zig").chown(k, a);
 }
 
@@ -308,7 +339,7 @@ fn look(k: *Kernel, entries: []PollEntry, asked: []linux.pollfd) struct { ready:
     for (entries) |*entry| {
         entry.revents = 0;
         if (entry.fd < 0) continue;
-        const description = k.files.get(entry.fd) orelse {
+        const description = k.files.opened(entry.fd) orelse {
             entry.revents = linux.POLL.NVAL;
             ready += 1;
             continue;
@@ -329,7 +360,7 @@ fn collect(k: *Kernel, entries: []PollEntry, asked: []const linux.pollfd) u32 {
     var index: usize = 0;
     for (entries) |*entry| {
         if (entry.fd < 0) continue;
-        const description = k.files.get(entry.fd) orelse continue;
+        const description = k.files.opened(entry.fd) orelse continue;
         if (readiness(description) != null) continue;
         entry.revents = asked[index].revents;
         index += 1;
@@ -371,7 +402,23 @@ pub fn poll(k: *Kernel, a: Args) i64 {
 pub fn ppoll(k: *Kernel, a: Args) i64 {
     var timeout: ?u64 = null;
     if (a[2] != 0) timeout = time.fromTimespec(k.memory.readValue(time.Timespec, a[2]) catch return fail(.FAULT)) orelse return fail(.INVAL);
-    return pollArray(k, a[0], a[1], timeout);
+    const refused = useMask(k, a[3], a[4]);
+    if (refused != 0) return refused;
+    return endMask(k, pollArray(k, a[0], a[1], timeout));
+}
+
+/// Lets the mask at `address` be in force while the call waits; 0 or a negative errno.
+fn useMask(k: *Kernel, address: u64, bytes: u64) i64 {
+    if (address == 0) return 0;
+    if (bytes != @sizeOf(u64)) return fail(.INVAL);
+    k.signals.setTemporaryMask(k.memory.readValue(u64, address) catch return fail(.FAULT));
+    return 0;
+}
+
+/// A signal that ends the call is delivered with the mask still in force.
+fn endMask(k: *Kernel, rc: i64) i64 {
+    if (rc != fail(.INTR)) k.signals.endTemporaryMask();
+    return rc;
 }
 
 const Set = [poll_entries_max / 64]u64;
@@ -400,7 +447,7 @@ fn selectUntil(k: *Kernel, a: Args, timeout_ns: ?u64) i64 {
         if (isIn(&sets[0], fd)) events |= linux.POLL.IN;
         if (isIn(&sets[1], fd)) events |= linux.POLL.OUT;
         if (events == 0 and !isIn(&sets[2], fd)) continue;
-        if (k.files.get(@intCast(fd)) == null) return fail(.BADF);
+        if (k.files.opened(@intCast(fd)) == null) return fail(.BADF);
         storage[used] = .{ .fd = @intCast(fd), .events = events, .revents = 0 };
         used += 1;
     }
@@ -441,5 +488,11 @@ pub fn select(k: *Kernel, a: Args) i64 {
 pub fn pselect6(k: *Kernel, a: Args) i64 {
     var timeout: ?u64 = null;
     if (a[4] != 0) timeout = time.fromTimespec(k.memory.readValue(time.Timespec, a[4]) catch return fail(.FAULT)) orelse return fail(.INVAL);
-    return selectUntil(k, a, timeout);
+    if (a[5] != 0) {
+        const Mask = extern struct { address: u64, bytes: u64 };
+        const mask = k.memory.readValue(Mask, a[5]) catch return fail(.FAULT);
+        const refused = useMask(k, mask.address, mask.bytes);
+        if (refused != 0) return refused;
+    }
+    return endMask(k, selectUntil(k, a, timeout));
 }

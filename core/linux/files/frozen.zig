@@ -89,22 +89,22 @@ fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, ou
     const kind: table.Kind = switch (from.kind) {
         .host_stream => |stream| .{ .host_stream = stream.retain() },
         .host_file => |file| .{ .host_file = .{ .file = file.file.retain(), .at = file.at } },
-        .host_directory => |directory| try copyDirectory(to.allocator, directory.fd, directory.path),
+        .host_directory => |directory| try copyDirectory(to.allocator, directory.fd, directory.path, from.isPathOnly()),
         .text => |text| .{ .text = .{ .bytes = try to.allocator.dupe(u8, text.bytes), .at = text.at } },
         .synthetic_directory => |directory| .{ .synthetic_directory = .{ .path = try to.allocator.dupe(u8, directory.path), .at = directory.at } },
         .pipe_read => |pipe| .{ .pipe_read = try copyPipe(pipe, to, copies) },
         .pipe_write => |pipe| .{ .pipe_write = try copyPipe(pipe, to, copies) },
         .output => |output| .{ .output = .{ .stream = output.stream, .to = outputs[output.stream - 1] } },
-        .device, .program, .private_file, .private_directory => from.kind,
+        .device, .private_file, .private_directory => from.kind,
     };
     return to.create(kind, from.status_flags, from.path);
 }
 
 /// The same folder with a place in its listing of its own.
-fn copyDirectory(allocator: std.mem.Allocator, fd: i32, path: []const u8) Error!table.Kind {
+fn copyDirectory(allocator: std.mem.Allocator, fd: i32, path: []const u8, path_only: bool) Error!table.Kind {
     const name = try allocator.dupe(u8, path);
     errdefer allocator.free(name);
-    const opened: i32 = @intCast(try host.check(linux.openat(fd, ".", .{ .DIRECTORY = true, .CLOEXEC = true }, 0)));
+    const opened: i32 = @intCast(try host.check(linux.openat(fd, ".", .{ .DIRECTORY = true, .CLOEXEC = true, .PATH = path_only }, 0)));
     const at: isize = @bitCast(linux.lseek(fd, 0, linux.SEEK.CUR));
     if (at > 0) _ = linux.lseek(opened, at, linux.SEEK.SET);
     return .{ .host_directory = .{ .fd = opened, .path = name } };
@@ -174,7 +174,6 @@ fn sameDescription(now: *const Description, then: *const Description, restoring:
         .host_file => |file| file.file == then.kind.host_file.file and file.at == then.kind.host_file.at,
         .output => |output| output.stream == then.kind.output.stream,
         .device => |device| device == then.kind.device,
-        .program => |program| program.at == then.kind.program.at,
         .text => |text| (skips_offset or text.at == then.kind.text.at) and std.mem.eql(u8, text.bytes, then.kind.text.bytes),
         .synthetic_directory => |directory| directory.at == then.kind.synthetic_directory.at and std.mem.eql(u8, directory.path, then.kind.synthetic_directory.path),
         .private_file => |file| file.node == then.kind.private_file.node and (skips_offset or file.at == then.kind.private_file.at),

@@ -1,20 +1,22 @@
 //! The file family's rows of the system-call table.
 const call_module = @import("../call.zig");
+const attributes = @import("attributes.zig");
 const descriptors = @import("descriptors.zig");
 const names = @import("names.zig");
-const private_open = @import("private/open.zig");
+const opening = @import("opening.zig");
+const special = @import("special.zig");
 const status = @import("status.zig");
 const transfer = @import("transfer.zig");
 const row = call_module.row;
 
-pub const checkMapping = transfer.checkMapping;
-pub const readForMapping = transfer.readForMapping;
-pub const mappingDescriptor = private_open.mappingDescriptor;
+pub const fileForMapping = transfer.fileForMapping;
+pub const isZeroDevice = transfer.isZeroDevice;
+pub const mayWriteThrough = transfer.mayWriteThrough;
 
 pub const rows = [_]call_module.Call{
     row(0, "read", transfer.read, &.{ .descriptor, .bytes_out, .size }),
     row(1, "write", transfer.write, &.{ .descriptor, .bytes_in, .size }),
-    row(2, "open", names.open, &.{ .path, .open_flags, .mode }),
+    row(2, "open", opening.open, &.{ .path, .open_flags, .mode }),
     row(3, "close", descriptors.close, &.{.descriptor}),
     row(4, "stat", status.stat, &.{ .path, .address }),
     row(5, "fstat", status.fstat, &.{ .descriptor, .address }),
@@ -32,6 +34,11 @@ pub const rows = [_]call_module.Call{
     row(32, "dup", descriptors.dup, &.{.descriptor}),
     row(33, "dup2", descriptors.dup2, &.{ .descriptor, .descriptor }),
     row(40, "sendfile", transfer.sendfile, &.{ .descriptor, .descriptor, .address, .size }),
+    row(48, "shutdown", descriptors.notSocket, &.{ .descriptor, .integer }),
+    row(51, "getsockname", descriptors.notSocket, &.{ .descriptor, .address, .address }),
+    row(52, "getpeername", descriptors.notSocket, &.{ .descriptor, .address, .address }),
+    row(54, "setsockopt", descriptors.notSocket, &.{ .descriptor, .integer, .integer, .address, .size }),
+    row(55, "getsockopt", descriptors.notSocket, &.{ .descriptor, .integer, .integer, .address, .address }),
     row(72, "fcntl", descriptors.fcntl, &.{ .descriptor, .integer, .hex }),
     row(73, "flock", descriptors.flock, &.{ .descriptor, .hex }),
     row(74, "fsync", descriptors.fsync, &.{.descriptor}),
@@ -44,7 +51,7 @@ pub const rows = [_]call_module.Call{
     row(82, "rename", names.rename, &.{ .path, .path }),
     row(83, "mkdir", names.mkdir, &.{ .path, .mode }),
     row(84, "rmdir", names.rmdir, &.{.path}),
-    row(85, "creat", names.creat, &.{ .path, .mode }),
+    row(85, "creat", opening.creat, &.{ .path, .mode }),
     row(86, "link", names.link, &.{ .path, .path }),
     row(87, "unlink", names.unlink, &.{.path}),
     row(88, "symlink", names.symlink, &.{ .path, .path }),
@@ -55,12 +62,27 @@ pub const rows = [_]call_module.Call{
     row(93, "fchown", descriptors.fchown, &.{ .descriptor, .integer, .integer }),
     row(94, "lchown", names.chown, &.{ .path, .integer, .integer }),
     row(95, "umask", descriptors.umask, &.{.mode}),
+    row(133, "mknod", special.mknod, &.{ .path, .mode, .hex }),
     row(137, "statfs", status.statfs, &.{ .path, .address }),
     row(138, "fstatfs", status.fstatfs, &.{ .descriptor, .address }),
     row(162, "sync", descriptors.sync, &.{}),
+    row(188, "setxattr", attributes.refuse(.path), &.{ .path, .path, .address, .size, .hex }),
+    row(189, "lsetxattr", attributes.refuse(.link), &.{ .path, .path, .address, .size, .hex }),
+    row(190, "fsetxattr", attributes.refuse(.descriptor), &.{ .descriptor, .path, .address, .size, .hex }),
+    row(191, "getxattr", attributes.refuse(.path), &.{ .path, .path, .address, .size }),
+    row(192, "lgetxattr", attributes.refuse(.link), &.{ .path, .path, .address, .size }),
+    row(193, "fgetxattr", attributes.refuse(.descriptor), &.{ .descriptor, .path, .address, .size }),
+    row(194, "listxattr", attributes.list(.path), &.{ .path, .address, .size }),
+    row(195, "llistxattr", attributes.list(.link), &.{ .path, .address, .size }),
+    row(196, "flistxattr", attributes.list(.descriptor), &.{ .descriptor, .address, .size }),
+    row(197, "removexattr", attributes.refuse(.path), &.{ .path, .path }),
+    row(198, "lremovexattr", attributes.refuse(.link), &.{ .path, .path }),
+    row(199, "fremovexattr", attributes.refuse(.descriptor), &.{ .descriptor, .path }),
     row(217, "getdents64", status.getdents64, &.{ .descriptor, .address, .size }),
-    row(257, "openat", names.openat, &.{ .directory_descriptor, .path, .open_flags, .mode }),
+    row(221, "fadvise64", descriptors.fadvise64, &.{ .descriptor, .offset, .size, .integer }),
+    row(257, "openat", opening.openat, &.{ .directory_descriptor, .path, .open_flags, .mode }),
     row(258, "mkdirat", names.mkdirat, &.{ .directory_descriptor, .path, .mode }),
+    row(259, "mknodat", special.mknodat, &.{ .directory_descriptor, .path, .mode, .hex }),
     row(260, "fchownat", names.chownat, &.{ .directory_descriptor, .path, .integer, .integer, .hex }),
     row(262, "newfstatat", status.newfstatat, &.{ .directory_descriptor, .path, .address, .hex }),
     row(263, "unlinkat", names.unlinkat, &.{ .directory_descriptor, .path, .hex }),
@@ -79,6 +101,7 @@ pub const rows = [_]call_module.Call{
     row(295, "preadv", transfer.preadv, &.{ .descriptor, .address, .size, .offset }),
     row(296, "pwritev", transfer.pwritev, &.{ .descriptor, .address, .size, .offset }),
     row(316, "renameat2", names.renameat2, &.{ .directory_descriptor, .path, .directory_descriptor, .path, .hex }),
+    row(326, "copy_file_range", transfer.copyFileRange, &.{ .descriptor, .address, .descriptor, .address, .size, .hex }),
     row(332, "statx", status.statx, &.{ .directory_descriptor, .path, .hex, .hex, .address }),
     row(436, "close_range", descriptors.closeRange, &.{ .descriptor, .descriptor, .hex }),
     row(439, "faccessat2", status.faccessat2, &.{ .directory_descriptor, .path, .mode, .hex }),

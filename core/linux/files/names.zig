@@ -1,10 +1,12 @@
-//! System calls that take paths: opening, examining, and changing names. What is allowed is decided in one place
-//! (`Place.forReading`, `forWriting`) on the resolved path, and the host is asked only beneath a mount, links refused.
+//! System calls that take paths and change names, or what belongs to a name. What is allowed is decided on the resolved
+//! path, and the host is asked only beneath a mount, links refused. Not here: opening (`opening.zig`).
 const std = @import("std");
 const linux = std.os.linux;
+const canaries = @import("../canaries.zig");
+const descriptor_links = @import("descriptor_links.zig");
 const host = @import("../../host.zig");
 const kernel_module = @import("../kernel.zig");
-const limits = @import("../../limits.zig");
+const opening = @import("opening.zig");
 const paths = @import("../paths.zig");
 const private_mounts = @import("private/mounts.zig");
 const private_names = @import("private/names.zig");
@@ -21,16 +23,6 @@ const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_REMOVEDIR = 0x200;
 const AT_SYMLINK_FOLLOW = 0x400;
 const AT_EMPTY_PATH = 0x1000;
-
-const O_CREAT = 0o100;
-const O_EXCL = 0o200;
-const O_TRUNC = 0o1000;
-const O_DIRECTORY = 0o200000;
-const O_NOFOLLOW = 0o400000;
-const O_CLOEXEC = 0o2000000;
-const O_TMPFILE = 0o20000000;
-/// What of a guest's open flags reaches the host.
-const host_open_flags = 3 | O_CREAT | O_EXCL | O_TRUNC | 0o10000 | 0o4010000 | O_DIRECTORY;
 
 /// A resolved path, and where it is on the host unless it is synthetic or private.
 pub const Target = struct {
@@ -83,6 +75,7 @@ pub const Lookup = struct {
     pub fn resolve(self: *Lookup, folder: i32, path: []const u8, follow: bool, out: *Target) Failed!void {
         var space = namespaceOf(self.k);
         space.changes_name = self.changes_name;
+        if (path.len == 0) return self.failWith(fail(.NOENT));
         var buffer: [paths.path_max]u8 = undefined;
         const from = try self.start(folder, path, &buffer);
         space.resolve(from, path, follow, &out.place) catch |failure| return self.failWith(paths.errnoOf(failure));
@@ -95,6 +88,33 @@ pub const Lookup = struct {
     pub fn argument(self: *Lookup, folder: i32, address: u64, follow: bool, out: *Target) Failed!void {
         var buffer: [paths.path_max]u8 = undefined;
         return self.resolve(folder, try self.readPath(address, &buffer), follow, out);
+    }
+
+    /// When the target is /proc/self/fd/N of a file or folder: its host descriptor, and the target becomes what it was
+    /// opened by, whose rights it has.
+    fn throughDescriptor(self: *Lookup, target: *Target) Failed!?i32 {
+        const space = self.k.files.namespace();
+        const description = self.k.files.get(space.descriptorAt(target.place.path()) orelse return null).?;
+        const fd = switch (description.kind) {
+            .host_file => |file| file.file.fd,
+            .host_directory => |directory| directory.fd,
+            else => return null,
+        };
+        space.hostPlace(description.path, &target.at) catch |failure| return self.failWith(paths.errnoOf(failure));
+        target.node = null;
+        return fd;
+    }
+
+    /// When the target is /proc/self/fd/N of a private file or folder: the target becomes what is open there.
+    pub fn throughPrivateDescriptor(self: *Lookup, target: *Target) void {
+        const number = self.k.files.namespace().descriptorAt(target.place.path()) orelse return;
+        switch (self.k.files.get(number).?.kind) {
+            .private_file, .private_directory => |open| {
+                target.node = null;
+                target.private = .{ .node = open.node };
+            },
+            else => {},
+        }
     }
 
     /// Refuses what may not be accessed so.
@@ -116,161 +136,21 @@ pub const Lookup = struct {
         space.hostPlace(folder.path(), &at) catch |failure| return self.failWith(paths.errnoOf(failure));
         if (at.mount != target.at.mount) return self.failWith(fail(.BUSY));
         self.k.hostCall();
-        const rc = at.open(paths.O_PATH | O_DIRECTORY, 0);
+        const rc = at.open(paths.O_PATH | opening.O_DIRECTORY, 0);
         return if (rc < 0) self.failWith(rc) else @intCast(rc);
     }
 };
 
 /// A name of 255 bytes, a slash and a NUL.
-const name_room = 257;
+pub const name_room = 257;
 
-fn nameZ(target: *const Target, buffer: *[name_room]u8) [*:0]const u8 {
+pub fn nameZ(target: *const Target, buffer: *[name_room]u8) [*:0]const u8 {
     const name = target.place.name();
     @memcpy(buffer[0..name.len], name);
     // The host is to know that it must be a folder.
     buffer[name.len] = if (target.place.must_be_directory) '/' else 0;
     buffer[name.len + 1] = 0;
     return @ptrCast(buffer);
-}
-
-// Opening
-
-pub fn open(k: *Kernel, a: Args) i64 {
-    return openAt(k, AT_FDCWD, a[0], a[1], a[2]);
-}
-pub fn openat(k: *Kernel, a: Args) i64 {
-    return openAt(k, transfer.descriptorOf(a[0]), a[1], a[2], a[3]);
-}
-pub fn creat(k: *Kernel, a: Args) i64 {
-    return openAt(k, AT_FDCWD, a[0], O_CREAT | O_TRUNC | 1, a[1]);
-}
-
-fn openAt(k: *Kernel, folder: i32, path_address: u64, flags: u64, mode: u64) i64 {
-    if (flags & 3 == 3) return fail(.INVAL);
-    if (flags & paths.O_PATH != 0) return fail(.INVAL);
-    var lookup: Lookup = .{ .k = k };
-    var target: Target = .{};
-    const follow = flags & O_NOFOLLOW == 0 and flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL;
-    lookup.argument(folder, path_address, follow, &target) catch return lookup.errno;
-    if (target.place.must_be_directory and flags & O_CREAT != 0) return fail(.ISDIR);
-    if (flags & O_TMPFILE != 0 and target.private == .host) return fail(.INVAL);
-    const description = openTarget(k, &lookup, &target, flags, mode) catch |failure| return switch (failure) {
-        error.Failed => lookup.errno,
-        error.OutOfMemory => fail(.NOMEM),
-        error.IsDirectory => fail(.ISDIR),
-        error.NoDevice => fail(.NXIO),
-        error.Exists => fail(.EXIST),
-        error.Denied => fail(.ACCES),
-        error.Loop => fail(.LOOP),
-        error.NotDirectory => fail(.NOTDIR),
-    };
-    return install(k, description, flags & O_CLOEXEC != 0);
-}
-
-fn install(k: *Kernel, description: *table.Description, close_on_exec: bool) i64 {
-    const bound = k.resource_limits[@intFromEnum(linux.rlimit_resource.NOFILE)].current;
-    return k.files.install(description, 0, close_on_exec, bound) catch |failure| {
-        k.files.release(description);
-        return switch (failure) {
-            error.OutOfMemory => fail(.NOMEM),
-            error.TooMany => fail(.MFILE),
-        };
-    };
-}
-
-fn openTarget(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode: u64) OpenError!*table.Description {
-    if (target.node) |node| return openSynthetic(k, node, target, flags);
-    if (target.private != .host) return private_open.open(k, lookup, target, target.private, flags, mode);
-    return openHost(k, lookup, target, flags, mode);
-}
-
-pub const OpenError = Failed || error{ OutOfMemory, IsDirectory, NoDevice, Exists, Denied, Loop, NotDirectory };
-
-fn openSynthetic(k: *Kernel, node: *const synthetic.Node, target: *const Target, flags: u64) OpenError!*table.Description {
-    const files = &k.files;
-    const status_flags: u32 = @truncate(flags & ~@as(u64, O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC));
-    const path = target.place.path();
-    const writes = flags & 3 != 0;
-    if (flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL) return error.Exists;
-    if (flags & O_DIRECTORY != 0 and node.content != .directory) return error.NotDirectory;
-    switch (node.content) {
-        .directory => {
-            if (writes) return error.IsDirectory;
-            return files.create(.{ .synthetic_directory = .{ .path = try files.allocator.dupe(u8, path) } }, status_flags, path);
-        },
-        .device => |device| {
-            if (device == .terminal) return error.NoDevice;
-            return files.create(.{ .device = device }, status_flags, path);
-        },
-        .stream => |number| {
-            const description = files.get(number) orelse return error.NoDevice;
-            description.references += 1;
-            return description;
-        },
-        .link => return error.Loop,
-        .program => {
-            if (writes) return error.Denied;
-            return files.create(.{ .program = .{ .bytes = k.program_bytes } }, status_flags, path);
-        },
-        .text, .generated => {
-            if (writes) return error.Denied;
-            return files.create(.{ .text = .{ .bytes = try textOf(k, node) } }, status_flags, path);
-        },
-    }
-}
-
-fn textOf(k: *Kernel, node: *const synthetic.Node) error{OutOfMemory}![]u8 {
-    switch (node.content) {
-        .text => |text| return k.files.allocator.dupe(u8, text),
-        .generated => |generate| {
-            var out: std.Io.Writer.Allocating = .init(k.files.allocator);
-            errdefer out.deinit();
-            generate(k, &out.writer) catch return error.OutOfMemory;
-            return out.toOwnedSlice();
-        },
-        else => unreachable,
-    }
-}
-
-fn openHost(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode: u64) OpenError!*table.Description {
-    const reads = flags & 3 != 1;
-    const writes = flags & 3 != 0 or flags & (O_CREAT | O_TRUNC) != 0;
-    if (reads) try lookup.demand(target, .read);
-    if (writes) try lookup.demand(target, .write);
-    // Non-blocking, so that a FIFO cannot hold the VMM; what is neither a file nor a folder is closed again.
-    const wanted = flags & host_open_flags | table.O_NONBLOCK | O_NOFOLLOW | 0o400;
-    k.hostCall();
-    try refuseSpecial(lookup, target);
-    const rc = target.at.open(wanted, if (flags & O_CREAT != 0) mode & 0o7777 & ~@as(u64, k.umask) else 0);
-    if (rc < 0) return lookup.failWith(rc);
-    const fd: i32 = @intCast(rc);
-    var taken = false;
-    errdefer if (!taken) host.close(fd);
-    const status_flags: u32 = @truncate(flags & ~@as(u64, O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOFOLLOW));
-    const path = target.place.path();
-    switch ((paths.modeOf(fd) orelse return lookup.failWith(fail(.IO))) & linux.S.IFMT) {
-        linux.S.IFREG => {
-            if (target.place.must_be_directory) return error.NotDirectory;
-            taken = true;
-            const file = try table.HostFile.create(k.files.allocator, fd);
-            errdefer file.release(k.files.allocator);
-            return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, path);
-        },
-        linux.S.IFDIR => return k.files.create(.{ .host_directory = .{ .fd = fd, .path = try k.files.allocator.dupe(u8, path) } }, status_flags, path),
-        else => return error.Denied,
-    }
-}
-
-/// Opening a device may already do something, so its kind is looked at before.
-fn refuseSpecial(lookup: *Lookup, target: *const Target) OpenError!void {
-    const rc = target.at.open(paths.O_PATH | O_NOFOLLOW, 0);
-    if (rc < 0) return;
-    defer host.close(@intCast(rc));
-    switch ((paths.modeOf(@intCast(rc)) orelse return lookup.failWith(fail(.IO))) & linux.S.IFMT) {
-        linux.S.IFREG, linux.S.IFDIR => {},
-        linux.S.IFLNK => return error.Loop,
-        else => return error.Denied,
-    }
 }
 
 // Changing names
@@ -288,7 +168,7 @@ pub fn mkdirat(k: *Kernel, a: Args) i64 {
     defer host.close(folder);
     var buffer: [name_room]u8 = undefined;
     k.hostCall();
-    return @bitCast(linux.mkdirat(folder, nameZ(&target, &buffer), @intCast(a[2] & 0o7777 & ~@as(u64, k.umask))));
+    return @bitCast(linux.mkdirat(folder, nameZ(&target, &buffer), @intCast(a[2] & table.mode_mask & ~@as(u64, k.umask))));
 }
 
 fn remove(k: *Kernel, folder_fd: u64, path: u64, directory: bool) i64 {
@@ -298,6 +178,7 @@ fn remove(k: *Kernel, folder_fd: u64, path: u64, directory: bool) i64 {
     if (target.private != .host) return private_names.remove(k, &target, directory);
     const folder = lookup.parent(&target) catch return lookup.errno;
     defer host.close(folder);
+    // The host looks at the slash behind a name, and says what it is of.
     var buffer: [name_room]u8 = undefined;
     k.hostCall();
     return @bitCast(linux.unlinkat(folder, nameZ(&target, &buffer), if (directory) AT_REMOVEDIR else 0));
@@ -313,14 +194,17 @@ pub fn unlinkat(k: *Kernel, a: Args) i64 {
     return remove(k, a[0], a[1], a[2] & AT_REMOVEDIR != 0);
 }
 
+const RENAME_EXCHANGE = 2;
+
 const Act = fn (i32, [*:0]const u8, i32, [*:0]const u8, u64) i64;
 const PrivateAct = fn (*Kernel, *const Target, *const Target, u64) i64;
 
-fn twoNames(k: *Kernel, a: Args, comptime act: Act, comptime private: PrivateAct, flags: u64) i64 {
+fn twoNames(k: *Kernel, a: Args, comptime act: Act, comptime private: PrivateAct, flags: u64, follow_old: bool) i64 {
     var lookup: Lookup = .{ .k = k, .changes_name = true };
     var old: Target = .{};
     var new: Target = .{};
-    lookup.argument(transfer.descriptorOf(a[0]), a[1], flags & AT_SYMLINK_FOLLOW != 0, &old) catch return lookup.errno;
+    lookup.argument(transfer.descriptorOf(a[0]), a[1], follow_old, &old) catch return lookup.errno;
+    if (follow_old) lookup.throughPrivateDescriptor(&old);
     lookup.argument(transfer.descriptorOf(a[2]), a[3], false, &new) catch return lookup.errno;
     if ((old.private == .host) != (new.private == .host)) return fail(.XDEV);
     if (old.private != .host) return private(k, &old, &new, flags);
@@ -328,6 +212,9 @@ fn twoNames(k: *Kernel, a: Args, comptime act: Act, comptime private: PrivateAct
     defer host.close(old_folder);
     const new_folder = lookup.parent(&new) catch return lookup.errno;
     defer host.close(new_folder);
+    const space = k.files.namespace();
+    space.demandMove(&old.at, &new.at) catch |failure| return paths.errnoOf(failure);
+    if (flags & RENAME_EXCHANGE != 0) space.demandMove(&new.at, &old.at) catch |failure| return paths.errnoOf(failure);
     var old_buffer: [name_room]u8 = undefined;
     var new_buffer: [name_room]u8 = undefined;
     k.hostCall();
@@ -344,14 +231,14 @@ fn doLink(old_folder: i32, old: [*:0]const u8, new_folder: i32, new: [*:0]const 
 const cwd: u64 = @bitCast(@as(i64, AT_FDCWD));
 
 pub fn rename(k: *Kernel, a: Args) i64 {
-    return twoNames(k, .{ cwd, a[0], cwd, a[1], 0, 0 }, doRename, private_names.rename, 0);
+    return twoNames(k, .{ cwd, a[0], cwd, a[1], 0, 0 }, doRename, private_names.rename, 0, false);
 }
 pub fn renameat(k: *Kernel, a: Args) i64 {
-    return twoNames(k, a, doRename, private_names.rename, 0);
+    return twoNames(k, a, doRename, private_names.rename, 0, false);
 }
 pub fn renameat2(k: *Kernel, a: Args) i64 {
     if (a[4] & ~@as(u64, 3) != 0 or a[4] == 3) return fail(.INVAL);
-    return twoNames(k, a, doRename, private_names.rename, a[4]);
+    return twoNames(k, a, doRename, private_names.rename, a[4], false);
 }
 fn linkPrivate(k: *Kernel, old: *const Target, new: *const Target, _: u64) i64 {
     if (old.private != .node) return fail(.NOENT);
@@ -359,11 +246,12 @@ fn linkPrivate(k: *Kernel, old: *const Target, new: *const Target, _: u64) i64 {
 }
 
 pub fn link(k: *Kernel, a: Args) i64 {
-    return twoNames(k, .{ cwd, a[0], cwd, a[1], 0, 0 }, doLink, linkPrivate, 0);
+    return twoNames(k, .{ cwd, a[0], cwd, a[1], 0, 0 }, doLink, linkPrivate, 0, false);
 }
 pub fn linkat(k: *Kernel, a: Args) i64 {
+    if (a[4] & ~@as(u64, AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0) return fail(.INVAL);
     if (a[4] & AT_EMPTY_PATH != 0) return linkOpened(k, a);
-    return twoNames(k, a, doLink, linkPrivate, a[4] & AT_SYMLINK_FOLLOW);
+    return twoNames(k, a, doLink, linkPrivate, 0, a[4] & AT_SYMLINK_FOLLOW != 0);
 }
 
 /// Gives an open private file a name; the first path must be empty.
@@ -371,11 +259,14 @@ fn linkOpened(k: *Kernel, a: Args) i64 {
     var lookup: Lookup = .{ .k = k, .changes_name = true };
     var buffer: [paths.path_max]u8 = undefined;
     const path = lookup.readPath(a[1], &buffer) catch return lookup.errno;
-    if (path.len > 0) return twoNames(k, a, doLink, linkPrivate, a[4] & AT_SYMLINK_FOLLOW);
-    const description = k.files.get(transfer.descriptorOf(a[0])) orelse return fail(.BADF);
+    if (path.len > 0) return twoNames(k, a, doLink, linkPrivate, 0, a[4] & AT_SYMLINK_FOLLOW != 0);
+    const number = transfer.descriptorOf(a[0]);
+    const description = k.files.get(number) orelse return if (number == AT_FDCWD) fail(.NOENT) else fail(.BADF);
+    // Linking what a descriptor of the host's refers to takes a right that no guest has.
+    if (description.kind != .private_file) return fail(.NOENT);
     var new: Target = .{};
     lookup.argument(transfer.descriptorOf(a[2]), a[3], false, &new) catch return lookup.errno;
-    if (description.kind != .private_file or new.private == .host) return fail(.XDEV);
+    if (new.private == .host) return fail(.XDEV);
     return private_names.hardLink(k, description.kind.private_file.node, &new);
 }
 
@@ -408,32 +299,46 @@ pub fn readlinkat(k: *Kernel, a: Args) i64 {
     if (size <= 0) return fail(.INVAL);
     var lookup: Lookup = .{ .k = k };
     var target: Target = .{};
-    lookup.argument(transfer.descriptorOf(a[0]), a[1], false, &target) catch return lookup.errno;
     var buffer: [paths.path_max]u8 = undefined;
-    var text: []const u8 = undefined;
-    if (target.node) |node| switch (node.content) {
-        .program => text = k.program_path,
-        .link => |to| text = to,
-        else => return fail(.INVAL),
-    } else if (target.private != .host) {
-        if (target.private != .node) return fail(.NOENT);
-        const node = k.files.private.at(target.private.node);
-        if (node.kind != .link) return fail(.INVAL);
-        text = node.target;
-    } else {
-        lookup.demand(&target, .read) catch return lookup.errno;
-        k.hostCall();
-        const fd = target.at.open(paths.O_PATH | O_NOFOLLOW, 0);
-        if (fd < 0) return fd;
-        defer host.close(@intCast(fd));
-        const length: i64 = @bitCast(linux.readlinkat(@intCast(fd), "", &buffer, buffer.len));
-        // Linux answers ENOENT for an empty path on something that is not a link; for a named one it is EINVAL.
-        if (length < 0) return if (length == fail(.NOENT)) fail(.INVAL) else length;
-        text = buffer[0..@intCast(length)];
-    }
-    const count = @min(text.len, @as(usize, @intCast(size)));
+    const path = lookup.readPath(a[1], &buffer) catch return lookup.errno;
+    const text = (if (path.len == 0) descriptor_links.textOfOpened(&lookup, transfer.descriptorOf(a[0]), &buffer) else blk: {
+        lookup.resolve(transfer.descriptorOf(a[0]), path, false, &target) catch return lookup.errno;
+        break :blk textOfLink(&lookup, &target, &buffer);
+    }) catch return lookup.errno;
+    const count = if (canaries.is(.readlink_unbounded)) text.len else @min(text.len, @as(usize, @intCast(size)));
     k.memory.write(a[2], text[0..count]) catch return fail(.FAULT);
     return @intCast(count);
+}
+
+fn textOfLink(lookup: *Lookup, target: *const Target, buffer: *[paths.path_max]u8) Failed![]const u8 {
+    const k = lookup.k;
+    if (target.node) |node| return switch (node.content) {
+        .program => k.program_path,
+        .link => |to| to,
+        .working_directory => k.files.working_directory,
+        .descriptor => descriptor_links.textOf(k, target, buffer),
+        else => lookup.failWith(fail(.INVAL)),
+    };
+    switch (target.private) {
+        .host => {},
+        .absent => return lookup.failWith(fail(.NOENT)),
+        .node => |index| {
+            const node = k.files.private.at(index);
+            return if (node.kind == .link) node.target else lookup.failWith(fail(.INVAL));
+        },
+    }
+    k.hostCall();
+    const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
+    if (fd < 0) return lookup.failWith(fd);
+    defer host.close(@intCast(fd));
+    const mode = paths.modeOf(@intCast(fd)) orelse return lookup.failWith(fail(.IO));
+    // Programs that make a path canonical ask this of every folder on it; the guest was found to know of this one.
+    if (mode & linux.S.IFMT == linux.S.IFDIR) return lookup.failWith(fail(.INVAL));
+    if (!target.place.link_shown) try lookup.demand(target, .read);
+    const length: i64 = @bitCast(linux.readlinkat(@intCast(fd), "", buffer, buffer.len));
+    // Linux answers ENOENT for an empty path on something that is not a link; for a named one it is EINVAL.
+    if (length < 0) return lookup.failWith(if (length == fail(.NOENT)) fail(.INVAL) else length);
+    return buffer[0..@intCast(length)];
 }
 
 // Changing files by name
@@ -443,12 +348,14 @@ pub fn truncate(k: *Kernel, a: Args) i64 {
     var target: Target = .{};
     lookup.argument(AT_FDCWD, a[0], true, &target) catch return lookup.errno;
     if (target.private != .host) return private_names.truncate(k, &target, a[1]);
-    lookup.demand(&target, .write) catch return lookup.errno;
-    refuseSpecial(&lookup, &target) catch |failure| return if (failure == error.Failed) lookup.errno else fail(.ACCES);
+    if (!canaries.is(.truncate_unchecked) or target.node != null) lookup.demand(&target, .write) catch return lookup.errno;
+    opening.refuseSpecial(&lookup, &target) catch |failure| return if (failure == error.Failed) lookup.errno else fail(.ACCES);
     k.hostCall();
-    const fd = target.at.open(1 | table.O_NONBLOCK | O_NOFOLLOW, 0);
+    const fd = target.at.open(1 | table.O_NONBLOCK | paths.O_NOFOLLOW, 0);
     if (fd < 0) return fd;
     defer host.close(@intCast(fd));
+    const refused = transfer.checkSize(k, a[1]);
+    if (refused != 0) return refused;
     return @bitCast(linux.ftruncate(@intCast(fd), @bitCast(a[1])));
 }
 
@@ -457,16 +364,18 @@ fn onOpened(k: *Kernel, folder: u64, path: u64, follow: bool, context: anytype, 
     var lookup: Lookup = .{ .k = k };
     var target: Target = .{};
     lookup.argument(transfer.descriptorOf(folder), path, follow, &target) catch return lookup.errno;
+    if (follow) lookup.throughPrivateDescriptor(&target);
     switch (target.private) {
         .host => {},
         .absent => return fail(.NOENT),
         .node => |index| return private(k, index, context),
     }
+    const opened: ?i32 = if (follow) lookup.throughDescriptor(&target) catch return lookup.errno else null;
     lookup.demand(&target, .write) catch return lookup.errno;
     k.hostCall();
-    const fd = target.at.open(paths.O_PATH | O_NOFOLLOW, 0);
+    const fd = if (opened) |some| some else target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
     if (fd < 0) return fd;
-    defer host.close(@intCast(fd));
+    defer if (opened == null) host.close(@intCast(fd));
     const mode = paths.modeOf(@intCast(fd)) orelse return fail(.IO);
     if (mode & linux.S.IFMT == linux.S.IFLNK) return fail(.OPNOTSUPP);
     var buffer: [64:0]u8 = undefined;
@@ -475,7 +384,7 @@ fn onOpened(k: *Kernel, folder: u64, path: u64, follow: bool, context: anytype, 
 }
 
 fn doChmod(name: [*:0]const u8, mode: u64) i64 {
-    return @bitCast(linux.chmod(name, @intCast(mode & 0o7777)));
+    return @bitCast(linux.chmod(name, @intCast(mode & table.mode_mask)));
 }
 pub fn chmod(k: *Kernel, a: Args) i64 {
     return onOpened(k, cwd, a[0], true, a[1], doChmod, private_names.chmod);
@@ -492,7 +401,7 @@ fn doUtimens(name: [*:0]const u8, times: Times) i64 {
 pub fn utimensat(k: *Kernel, a: Args) i64 {
     const times: Times = if (a[2] == 0) null else k.memory.readValue([2]linux.timespec, a[2]) catch return fail(.FAULT);
     if (a[1] == 0) {
-        const description = k.files.get(transfer.descriptorOf(a[0])) orelse return fail(.BADF);
+        const description = k.files.opened(transfer.descriptorOf(a[0])) orelse return fail(.BADF);
         switch (description.kind) {
             .private_file, .private_directory => |opened| return private_names.setTimes(k, opened.node, times),
             else => {},
@@ -525,6 +434,7 @@ pub fn chdir(k: *Kernel, a: Args) i64 {
     var target: Target = .{};
     lookup.argument(AT_FDCWD, a[0], true, &target) catch return lookup.errno;
     if (target.node) |node| {
+        if (node.content == .descriptor) return fchdir(k, .{ @intCast(k.files.namespace().descriptorAt(target.place.path()).?), 0, 0, 0, 0, 0 });
         if (node.content != .directory) return fail(.NOTDIR);
     } else if (target.private != .host) {
         if (target.private != .node) return fail(.NOENT);
@@ -533,7 +443,7 @@ pub fn chdir(k: *Kernel, a: Args) i64 {
         if (!private_mounts.allows(node, private_open.userOf(k), 1)) return fail(.ACCES);
     } else {
         k.hostCall();
-        const fd = target.at.open(paths.O_PATH | O_NOFOLLOW, 0);
+        const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
         if (fd < 0) return fd;
         defer host.close(@intCast(fd));
         const mode = paths.modeOf(@intCast(fd)) orelse return fail(.IO);

@@ -2,10 +2,12 @@
 const std = @import("std");
 const linux = std.os.linux;
 const assert = std.debug.assert;
+const canaries = @import("../canaries.zig");
 const host = @import("../../host.zig");
 const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
 const paths = @import("../paths.zig");
+const permissions_module = @import("../permissions.zig");
 const private_status = @import("private/status.zig");
 const private_tree = @import("private/tree.zig");
 const synthetic = @import("../synthetic.zig");
@@ -44,7 +46,7 @@ comptime {
 }
 
 /// What is known of a file, as statx gives it.
-const Facts = linux.Statx;
+pub const Facts = linux.Statx;
 
 fn makeDevice(major: u64, minor: u64) u64 {
     return (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~@as(u64, 0xff)) << 12 | (major & ~@as(u64, 0xfff)) << 32;
@@ -112,11 +114,13 @@ fn ofNode(k: *Kernel, node: *const synthetic.Node, follow: bool, facts: *Facts) 
         .device => |device| ofDevice(k, device),
         .text => |text| madeUp(k, linux.S.IFREG | 0o444, if (node.always) 0 else text.len, inodeOf(node.path), .{ 0, 0 }),
         .generated => madeUp(k, linux.S.IFREG | 0o444, 0, inodeOf(node.path), .{ 0, 0 }),
-        .link => madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 }),
-        .program => if (follow)
-            madeUp(k, linux.S.IFREG | 0o755, k.program_bytes.len, inodeOf(node.path), .{ 0, 0 })
-        else
-            madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 }),
+        .link, .working_directory => madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 }),
+        .descriptor => madeUp(k, linux.S.IFLNK | 0o700, 64, inodeOf(node.path), .{ 0, 0 }),
+        .program => {
+            if (follow) return ofHost(k, k.program_file.?.fd, facts);
+            facts.* = madeUp(k, linux.S.IFLNK | 0o777, 0, inodeOf(node.path), .{ 0, 0 });
+            return 0;
+        },
         .stream => |number| {
             const description = k.files.get(number) orelse return fail(.NOENT);
             return ofDescription(k, description, facts);
@@ -130,10 +134,9 @@ fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Fact
         .host_stream => |stream| return ofHost(k, stream.fd, facts),
         .host_file => |file| return ofHost(k, file.file.fd, facts),
         .host_directory => |directory| return ofHost(k, directory.fd, facts),
-        .output, .pipe_read, .pipe_write => facts.* = madeUp(k, linux.S.IFIFO | 0o600, 0, @intFromPtr(description) >> 4, .{ 0, 0 }),
+        .output, .pipe_read, .pipe_write => facts.* = madeUp(k, linux.S.IFIFO | 0o600, 0, k.files.streamNumber(description), .{ 0, 0 }),
         .device => |device| facts.* = ofDevice(k, device),
         .text => |text| facts.* = madeUp(k, linux.S.IFREG | 0o444, text.bytes.len, inodeOf(description.path), .{ 0, 0 }),
-        .program => |program| facts.* = madeUp(k, linux.S.IFREG | 0o755, program.bytes.len, inodeOf(description.path), .{ 0, 0 }),
         .synthetic_directory => |directory| facts.* = madeUp(k, linux.S.IFDIR | 0o555, 0, inodeOf(directory.path), .{ 0, 0 }),
         .private_file, .private_directory => |open| facts.* = private_status.facts(k, open.node),
     }
@@ -141,7 +144,7 @@ fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Fact
 }
 
 /// Finds the facts of what a folder descriptor and a path name.
-fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Facts) i64 {
+pub fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Facts) i64 {
     var lookup: names.Lookup = .{ .k = k };
     var buffer: [paths.path_max]u8 = undefined;
     const path = if (path_address == 0 and flags & AT_EMPTY_PATH != 0) "" else lookup.readPath(path_address, &buffer) catch return lookup.errno;
@@ -154,6 +157,11 @@ fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Facts) i
     const follow = flags & AT_SYMLINK_NOFOLLOW == 0;
     lookup.resolve(number, if (path.len == 0 and flags & AT_EMPTY_PATH != 0) "." else path, follow, &target) catch return lookup.errno;
     if (target.node) |node| {
+        if (node.content == .descriptor and follow) {
+            const named = k.files.get(k.files.namespace().descriptorAt(target.place.path()).?).?;
+            const rc = ofDescription(k, named, facts);
+            return if (rc == 0 and target.place.must_be_directory and facts.mode & linux.S.IFMT != linux.S.IFDIR) fail(.NOTDIR) else rc;
+        }
         const rc = ofNode(k, node, follow, facts);
         if (rc == 0 and target.place.must_be_directory and facts.mode & linux.S.IFMT != linux.S.IFDIR) return fail(.NOTDIR);
         return rc;
@@ -169,13 +177,14 @@ fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Facts) i
     k.hostCall();
     const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
     if (fd < 0) return fd;
-    defer host.close(@intCast(fd));
+    defer if (!canaries.is(.host_descriptor_leaked)) host.close(@intCast(fd));
     const rc = ofHost(k, @intCast(fd), facts);
     if (rc < 0) return rc;
     const is_directory = facts.mode & linux.S.IFMT == linux.S.IFDIR;
     if (target.place.must_be_directory and !is_directory) return fail(.NOTDIR);
     // A folder that only leads to something granted may be examined, anything else must be granted itself.
-    if (!is_directory) lookup.demand(&target, .read) catch return lookup.errno;
+    const shown = target.place.link_shown and facts.mode & linux.S.IFMT == linux.S.IFLNK;
+    if (!is_directory and !shown) lookup.demand(&target, .read) catch return lookup.errno;
     return 0;
 }
 
@@ -223,7 +232,17 @@ fn accessAt(k: *Kernel, folder: u64, path: u64, mode: u64, flags: u64) i64 {
     if (rc < 0) return rc;
     var lookup: names.Lookup = .{ .k = k };
     var target: names.Target = .{};
-    lookup.argument(transfer.descriptorOf(folder), path, true, &target) catch return lookup.errno;
+    var buffer: [paths.path_max]u8 = undefined;
+    const name = if (path == 0) "" else lookup.readPath(path, &buffer) catch return lookup.errno;
+    const opened: ?*table.Description = if (name.len == 0) k.files.get(transfer.descriptorOf(folder)) else null;
+    if (opened) |description| switch (description.kind) {
+        .private_file, .private_directory => |open| return private_status.access(k, open.node, mode),
+        else => {},
+    };
+    const from = if (opened) |description| description.path else if (name.len == 0) "." else name;
+    if (from.len == 0) return if (mode & 1 != 0) fail(.ACCES) else 0;
+    lookup.resolve(if (opened == null) transfer.descriptorOf(folder) else AT_FDCWD, from, flags & AT_SYMLINK_NOFOLLOW == 0, &target) catch return lookup.errno;
+    if (flags & AT_SYMLINK_NOFOLLOW == 0) lookup.throughPrivateDescriptor(&target);
     if (target.node != null) {
         const bits: u64 = facts.mode & 7;
         return if (mode & ~bits != 0) fail(.ACCES) else 0;
@@ -231,12 +250,13 @@ fn accessAt(k: *Kernel, folder: u64, path: u64, mode: u64, flags: u64) i64 {
     if (target.private == .node) return private_status.access(k, target.private.node, mode);
     if (mode & W_OK != 0) lookup.demand(&target, .write) catch return lookup.errno;
     k.hostCall();
-    const fd = target.at.open(paths.O_PATH, 0);
+    const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
     if (fd < 0) return fd;
     defer host.close(@intCast(fd));
-    var buffer: [64]u8 = undefined;
-    const name = std.fmt.bufPrintZ(&buffer, "/proc/self/fd/{d}", .{fd}) catch unreachable;
-    return @bitCast(linux.faccessat(AT_FDCWD, name, @intCast(mode), 0));
+    if (facts.mode & linux.S.IFMT == linux.S.IFLNK) return 0;
+    var link: [64]u8 = undefined;
+    const opened_name = std.fmt.bufPrintZ(&link, "/proc/self/fd/{d}", .{fd}) catch unreachable;
+    return @bitCast(linux.faccessat(AT_FDCWD, opened_name, @intCast(mode), 0));
 }
 pub fn access(k: *Kernel, a: Args) i64 {
     return accessAt(k, cwd, a[0], a[1], 0);
@@ -253,7 +273,7 @@ pub fn faccessat2(k: *Kernel, a: Args) i64 {
 const entry_header_bytes = 19;
 
 pub fn getdents64(k: *Kernel, a: Args) i64 {
-    const description = k.files.get(transfer.descriptorOf(a[0])) orelse return fail(.BADF);
+    const description = k.files.opened(transfer.descriptorOf(a[0])) orelse return fail(.BADF);
     var buffer: [32 * 1024]u8 align(8) = undefined;
     const room = buffer[0..@intCast(@min(a[2] & 0xffff_ffff, buffer.len))];
     switch (description.kind) {
@@ -265,7 +285,7 @@ pub fn getdents64(k: *Kernel, a: Args) i64 {
         },
         .synthetic_directory => |*directory| {
             const before = directory.at;
-            const count = listSynthetic(directory.path, &directory.at, room);
+            const count = listSynthetic(k, directory.path, &directory.at, room);
             if (count == 0 and before != directory.at) return 0;
             if (count < 0) return count;
             k.memory.write(a[1], room[0..@intCast(count)]) catch return fail(.FAULT);
@@ -331,7 +351,7 @@ pub fn visible(space: *const paths.Namespace, folder: []const u8, name: []const 
     return at.mount.volume and !space.permissions.deny_read.covers(at.hostPath()) or space.permissions.reveals(at.hostPath()) or space.leadsToPrivate(path);
 }
 
-fn listSynthetic(path: []const u8, position: *u64, out: []u8) i64 {
+fn listSynthetic(k: *Kernel, path: []const u8, position: *u64, out: []u8) i64 {
     var length: usize = 0;
     var index: u64 = 0;
     for ([_][]const u8{ ".", ".." }) |name| {
@@ -347,7 +367,7 @@ fn listSynthetic(path: []const u8, position: *u64, out: []u8) i64 {
             const kind: u8 = switch (node.content) {
                 .directory => linux.DT.DIR,
                 .device => linux.DT.CHR,
-                .link, .program, .stream => linux.DT.LNK,
+                .link, .program, .stream, .working_directory, .descriptor => linux.DT.LNK,
                 .text, .generated => linux.DT.REG,
             };
             if (!putEntry(out, &length, name, inodeOf(node.path), kind, index + 1)) return finish(length);
@@ -363,7 +383,19 @@ fn listSynthetic(path: []const u8, position: *u64, out: []u8) i64 {
         }
         index += 1;
     }
-    return @intCast(length);
+    return if (std.mem.eql(u8, path, synthetic.descriptors_path)) listDescriptors(k, index, position, out, &length) else @intCast(length);
+}
+
+/// The guest's open descriptors; each has the place of its number in the listing.
+fn listDescriptors(k: *Kernel, first: u64, position: *u64, out: []u8, length: *usize) i64 {
+    for (k.files.slots.items, first..) |slot, index| {
+        if (slot.description == null or index < position.*) continue;
+        var buffer: [16]u8 = undefined;
+        const name = std.fmt.bufPrint(&buffer, "{d}", .{index - first}) catch unreachable;
+        if (!putEntry(out, length, name, index, linux.DT.LNK, index + 1)) return finish(length.*);
+        position.* = index + 1;
+    }
+    return @intCast(length.*);
 }
 
 pub fn finish(length: usize) i64 {
@@ -391,20 +423,39 @@ comptime {
     assert(@sizeOf(Statfs) == 120);
 }
 const ext4_magic = 0xef53;
+const proc_magic = 0x9fa0;
+const sysfs_magic = 0x62656572;
+const tmpfs_magic = 0x01021994;
+
+/// What kind of file system a node of the synthetic tree lies on; programs look whether /proc and /sys are real.
+fn magicOf(k: *Kernel, path: []const u8) i64 {
+    const node = k.files.namespace().syntheticNode(path) orelse return ext4_magic;
+    if (permissions_module.isBeneath(node.path, "/proc")) return proc_magic;
+    if (permissions_module.isBeneath(node.path, "/sys")) return sysfs_magic;
+    return if (permissions_module.isBeneath(node.path, "/dev")) tmpfs_magic else ext4_magic;
+}
 
 /// The host's file systems are none of the guest's business: one of a fixed size answers for all.
-const host_facts: Statfs = .{ .type = ext4_magic, .bsize = 4096, .blocks = 1 << 20, .bfree = 1 << 19, .bavail = 1 << 19, .files = 1 << 20, .ffree = 1 << 19, .fsid = .{ 0, 0 }, .namelen = 255, .frsize = 4096, .flags = 0, .spare = @splat(0) };
+fn hostFileSystem(magic: i64) Statfs {
+    return .{ .type = magic, .bsize = 4096, .blocks = 1 << 20, .bfree = 1 << 19, .bavail = 1 << 19, .files = 1 << 20, .ffree = 1 << 19, .fsid = .{ 0, 0 }, .namelen = 255, .frsize = 4096, .flags = 0, .spare = @splat(0) };
+}
 
-fn writeStatfs(k: *Kernel, address: u64, private: bool) i64 {
-    k.memory.writeValue(address, if (private) private_status.fileSystem(k) else host_facts) catch return fail(.FAULT);
+fn writeStatfs(k: *Kernel, address: u64, found: Statfs) i64 {
+    k.memory.writeValue(address, found) catch return fail(.FAULT);
     return 0;
 }
 pub fn statfs(k: *Kernel, a: Args) i64 {
     var facts: Facts = undefined;
     const rc = find(k, cwd, a[0], 0, &facts);
-    return if (rc < 0) rc else writeStatfs(k, a[1], private_status.isPrivate(&facts));
+    if (rc < 0) return rc;
+    if (private_status.isPrivate(&facts)) return writeStatfs(k, a[1], private_status.fileSystem(k));
+    var lookup: names.Lookup = .{ .k = k };
+    var target: names.Target = .{};
+    lookup.argument(AT_FDCWD, a[0], true, &target) catch return lookup.errno;
+    return writeStatfs(k, a[1], hostFileSystem(magicOf(k, target.place.path())));
 }
 pub fn fstatfs(k: *Kernel, a: Args) i64 {
     const description = k.files.get(transfer.descriptorOf(a[0])) orelse return fail(.BADF);
-    return writeStatfs(k, a[1], description.kind == .private_file or description.kind == .private_directory);
+    const is_private = description.kind == .private_file or description.kind == .private_directory;
+    return writeStatfs(k, a[1], if (is_private) private_status.fileSystem(k) else hostFileSystem(magicOf(k, description.path)));
 }

@@ -4,6 +4,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../../host.zig");
+const HostFile = @import("../../host_file.zig").HostFile;
 const limits = @import("../../limits.zig");
 const paths = @import("../paths.zig");
 const permissions_module = @import("../permissions.zig");
@@ -11,34 +12,6 @@ const private_tree = @import("private/tree.zig");
 const synthetic = @import("../synthetic.zig");
 const Output = @import("../../output.zig").Output;
 const Pipe = @import("pipe.zig").Pipe;
-
-/// A host descriptor that the open files of a machine, of its images and of their forks share. Where each stands in the
-/// file is in its own description, never in the host's.
-pub const HostFile = struct {
-    fd: i32,
-    references: std.atomic.Value(u32) = .init(1),
-
-    /// Takes the descriptor over, on failure too.
-    pub fn create(allocator: std.mem.Allocator, fd: i32) error{OutOfMemory}!*HostFile {
-        const self = allocator.create(HostFile) catch {
-            host.close(fd);
-            return error.OutOfMemory;
-        };
-        self.* = .{ .fd = fd };
-        return self;
-    }
-
-    pub fn retain(self: *HostFile) *HostFile {
-        _ = self.references.fetchAdd(1, .monotonic);
-        return self;
-    }
-
-    pub fn release(self: *HostFile, allocator: std.mem.Allocator) void {
-        if (self.references.fetchSub(1, .acq_rel) > 1) return;
-        host.close(self.fd);
-        allocator.destroy(self);
-    }
-};
 
 pub const OpenNode = struct { node: u32, at: u64 = 0 };
 
@@ -52,8 +25,6 @@ pub const Kind = union(enum) {
     device: synthetic.Device,
     /// The text of a synthetic file, made when it was opened.
     text: struct { bytes: []u8, at: u64 = 0 },
-    /// The program's own file, as it was when it was loaded; its bytes are the machine's.
-    program: struct { bytes: []const u8, at: u64 = 0 },
     synthetic_directory: struct { path: []u8, at: u64 = 0 },
     /// Nodes of the private tree, by number.
     private_file: OpenNode,
@@ -71,12 +42,17 @@ pub const Description = struct {
     /// Guest path it was opened by; empty for streams and pipes.
     path: []u8 = &.{},
 
+    /// Opened with O_PATH: it names a place, and gives no access to what is in it.
+    pub fn isPathOnly(self: *const Description) bool {
+        return self.status_flags & O_PATH != 0;
+    }
+
     pub fn mayRead(self: *const Description) bool {
-        return self.status_flags & 3 != 1;
+        return self.status_flags & 3 != 1 and !self.isPathOnly();
     }
 
     pub fn mayWrite(self: *const Description) bool {
-        return self.status_flags & 3 != 0;
+        return self.status_flags & 3 != 0 and !self.isPathOnly();
     }
 
     pub fn isNonBlocking(self: *const Description) bool {
@@ -84,8 +60,11 @@ pub const Description = struct {
     }
 };
 
+/// What of a mode reaches the host. A file that a guest wrote must not run as its owner for others: no set-id bits.
+pub const mode_mask = 0o1777;
 pub const O_APPEND = 0o2000;
 pub const O_NONBLOCK = 0o4000;
+pub const O_PATH = paths.O_PATH;
 
 pub const Slot = struct { description: ?*Description = null, close_on_exec: bool = false };
 
@@ -193,12 +172,18 @@ pub const FileTable = struct {
     }
 
     pub fn namespace(self: *const FileTable) paths.Namespace {
-        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .private = self.private };
+        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .private = self.private, .files = self };
     }
 
     pub fn get(self: *const FileTable, fd: i32) ?*Description {
         if (fd < 0 or fd >= self.slots.items.len) return null;
         return self.slots.items[@intCast(fd)].description;
+    }
+
+    /// An open file that is more than a place: what O_PATH opened answers EBADF to most calls.
+    pub fn opened(self: *const FileTable, fd: i32) ?*Description {
+        const description = self.get(fd) orelse return null;
+        return if (description.isPathOnly()) null else description;
     }
 
     pub fn create(self: *FileTable, kind: Kind, status_flags: u32, path: []const u8) error{OutOfMemory}!*Description {
@@ -223,6 +208,23 @@ pub const FileTable = struct {
         self.slots.items[index] = .{ .description = description, .close_on_exec = close_on_exec };
     }
 
+    /// What tells streams and pipes apart, for inode numbers: the first descriptor that refers to it, nothing of the host's.
+    pub fn streamNumber(self: *const FileTable, description: *const Description) u64 {
+        const pipe = pipeOf(description);
+        for (self.slots.items, 1..) |slot, number| {
+            const other = slot.description orelse continue;
+            if (other == description or pipe != null and pipeOf(other) == pipe) return number;
+        }
+        return 0;
+    }
+
+    fn pipeOf(description: *const Description) ?*const Pipe {
+        return switch (description.kind) {
+            .pipe_read, .pipe_write => |pipe| pipe,
+            else => null,
+        };
+    }
+
     pub fn closeOnExec(self: *FileTable, fd: i32) *bool {
         return &self.slots.items[@intCast(fd)].close_on_exec;
     }
@@ -233,6 +235,13 @@ pub const FileTable = struct {
         self.slots.items[@intCast(fd)] = .{};
         self.release(description);
         return true;
+    }
+
+    /// Closes what is not to be open in the next program.
+    pub fn closeForProgram(self: *FileTable) void {
+        for (self.slots.items, 0..) |slot, index| if (slot.close_on_exec) {
+            _ = self.close(@intCast(index));
+        };
     }
 
     pub fn release(self: *FileTable, description: *Description) void {
@@ -258,7 +267,7 @@ pub const FileTable = struct {
             .synthetic_directory => |directory| self.allocator.free(directory.path),
             .pipe_read => |pipe| self.pipes -= @intFromBool(pipe.closeReader(self.allocator)),
             .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
-            .output, .device, .program, .private_file, .private_directory => {},
+            .output, .device, .private_file, .private_directory => {},
         }
         self.allocator.free(description.path);
         self.allocator.destroy(description);

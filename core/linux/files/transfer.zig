@@ -1,16 +1,21 @@
 //! Reading and writing open files: read, write and their vectored, positioned and file-to-file forms.
 const std = @import("std");
 const linux = std.os.linux;
+const canaries = @import("../canaries.zig");
 const kernel_module = @import("../kernel.zig");
+const host = @import("../../host.zig");
 const limits = @import("../../limits.zig");
+const private_mapped = @import("private/mapped.zig");
 const private_open = @import("private/open.zig");
 const table = @import("table.zig");
 const Args = kernel_module.Args;
 const Description = table.Description;
+const HostFile = @import("../../host_file.zig").HostFile;
 const Kernel = kernel_module.Kernel;
+const Piece = @import("../../memory/access.zig").Piece;
 const fail = kernel_module.fail;
 
-const SIGPIPE = 13;
+const signals = @import("../signals.zig");
 
 pub fn descriptorOf(value: u64) i32 {
     return @bitCast(@as(u32, @truncate(value)));
@@ -64,7 +69,7 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
             },
             .terminal => return fail(.NXIO),
         },
-        inline .text, .program => |*text| return readText(text.bytes, &text.at, out, position),
+        .text => |*text| return readText(text.bytes, &text.at, out, position),
         .private_file => |*file| return private_open.read(k, file, out, position),
         .host_directory, .synthetic_directory, .private_directory => return fail(.ISDIR),
         .pipe_read => |pipe| {
@@ -104,7 +109,14 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
             const atomic_bytes = 4096;
             return negative(linux.write(stream.fd, bytes.ptr, @min(bytes.len, atomic_bytes)));
         },
-        .output => |output| return if (position != null) fail(.SPIPE) else if (output.to) |to| to.write(bytes) else fail(.IO),
+        .output => |output| {
+            if (position != null) return fail(.SPIPE);
+            const to = output.to orelse return fail(.IO);
+            while (true) {
+                const rc = to.write(bytes);
+                if (rc != fail(.INTR) or k.endsWait(.running)) return rc;
+            }
+        },
         .device => |device| return switch (device) {
             .full => fail(.NOSPC),
             .terminal => fail(.NXIO),
@@ -121,44 +133,88 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
             }
         },
         .private_file => |*file| return private_open.write(k, file, bytes, position, description.status_flags & table.O_APPEND != 0),
-        .text, .program, .pipe_read, .host_directory, .synthetic_directory, .private_directory => return fail(.BADF),
+        .text, .pipe_read, .host_directory, .synthetic_directory, .private_directory => return fail(.BADF),
     }
 }
 
 /// Writes at the file's own position, a given one, or its end (pwritev2(2), RWF_APPEND).
 fn writeFile(k: *Kernel, fd: i32, own: *u64, bytes: []const u8, position: Position, append: bool) i64 {
     k.hostCall();
+    const allowed = if (k.fileSizeLimit() == std.math.maxInt(u64)) bytes.len else blk: {
+        const at = if (append) @as(u64, @intCast(@max(0, negative(linux.lseek(fd, 0, linux.SEEK.END))))) else position orelse own.*;
+        break :blk @min(bytes.len, k.fileSizeLimit() -| at);
+    };
+    if (allowed == 0 and bytes.len > 0) return fail(.FBIG);
     if (!append) {
-        const rc = negative(linux.pwrite(fd, bytes.ptr, bytes.len, @intCast(position orelse own.*)));
+        const rc = negative(linux.pwrite(fd, bytes.ptr, allowed, @intCast(position orelse own.*)));
         if (position == null and rc > 0) own.* += @intCast(rc);
         return rc;
     }
     const rwf_append = 0x10;
-    const piece = [_]std.posix.iovec_const{.{ .base = bytes.ptr, .len = bytes.len }};
+    const piece = [_]std.posix.iovec_const{.{ .base = bytes.ptr, .len = allowed }};
     const rc = negative(linux.syscall6(.pwritev2, @intCast(fd), @intFromPtr(&piece), 1, 0, 0, rwf_append));
     if (position == null and rc > 0) own.* = @intCast(@max(0, negative(linux.lseek(fd, 0, linux.SEEK.END))));
     return rc;
 }
 
+/// A write that failed with nothing written: some errors come with a signal.
+fn failed(k: *Kernel, rc: i64) i64 {
+    if (rc == fail(.PIPE)) k.raiseSignal(signals.SIGPIPE);
+    if (rc == fail(.FBIG)) k.raiseSignal(signals.SIGXFSZ);
+    return rc;
+}
+
+/// Whether a file may become so long, by RLIMIT_FSIZE: 0 or a negative errno. Negative sizes are the host's to refuse.
+pub fn checkSize(k: *Kernel, size: u64) i64 {
+    return if (size <= k.fileSizeLimit() or size > std.math.maxInt(i64)) 0 else failed(k, fail(.FBIG));
+}
+
 const Direction = enum { read, write };
+
+/// How much of guest memory that is not steady goes through a buffer of the VMM at once.
+const bounce_bytes = 4096;
+
+/// The host's kernel moves these files' bytes itself, so that the guest's memory need not be steady.
+fn isMovedByHost(description: *const Description) bool {
+    return switch (description.kind) {
+        .host_file, .host_stream, .private_file => true,
+        else => false,
+    };
+}
+
+fn readInto(k: *Kernel, description: *Description, piece: Piece, position: Position) i64 {
+    if (piece.steady or isMovedByHost(description)) return readPiece(k, description, piece.bytes, position);
+    var buffer: [bounce_bytes]u8 = undefined;
+    const rc = readPiece(k, description, buffer[0..piece.bytes.len], position);
+    if (rc > 0) piece.copyFrom(buffer[0..@intCast(rc)]) catch return fail(.FAULT);
+    return rc;
+}
+
+fn writeFrom(k: *Kernel, description: *Description, piece: Piece, position: Position) i64 {
+    if (piece.steady or isMovedByHost(description)) return writePiece(k, description, piece.bytes, position);
+    var buffer: [bounce_bytes]u8 = undefined;
+    const bytes = buffer[0..piece.bytes.len];
+    piece.copyTo(bytes) catch return fail(.FAULT);
+    return writePiece(k, description, bytes, position);
+}
 
 /// Moves `length` bytes between guest memory and a file, piece by piece, until done or short.
 fn move(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, length: u64, position: Position) i64 {
     var done: u64 = 0;
-    const wanted = @min(length, limits.transfer_max_bytes);
+    const wanted = @min(if (canaries.is(.transfer_unbounded)) length +| 1 else length, limits.transfer_max_bytes);
     while (done < wanted) {
         const intent = if (direction == .read) .write else .read;
-        const piece = k.memory.piece(address +% done, @intCast(wanted - done), intent) catch return if (done > 0) @intCast(done) else fail(.FAULT);
+        var piece = k.memory.piece(address +% done, @intCast(wanted - done), intent) catch return if (done > 0) @intCast(done) else fail(.FAULT);
+        if (!piece.steady and !isMovedByHost(description)) piece.bytes = piece.bytes[0..@min(piece.bytes.len, bounce_bytes)];
         const at: Position = if (position) |start| start + done else null;
-        const rc = if (direction == .read) readPiece(k, description, piece, at) else writePiece(k, description, piece, at);
+        const rc = if (direction == .read) readInto(k, description, piece, at) else writeFrom(k, description, piece, at);
         if (rc < 0) {
             if (done > 0) return @intCast(done);
-            if (direction == .write and rc == fail(.PIPE)) k.raiseSignal(SIGPIPE);
-            return rc;
+            return failed(k, rc);
         }
         done += @intCast(rc);
         // A short read is what there was; a short write of a stream goes on, as a blocking write does.
-        if (rc < piece.len and (direction == .read or rc == 0)) break;
+        if (rc < piece.bytes.len and (direction == .read or rc == 0)) break;
         if (direction == .read and isStream(description)) break;
     }
     return @intCast(done);
@@ -254,40 +310,73 @@ pub fn pwritev(k: *Kernel, a: Args) i64 {
 
 const copy_chunk_bytes = 64 * 1024;
 
-/// Copies between two files through a buffer of the VMM; the positions move by what was really written.
-fn copyBetween(k: *Kernel, from: *Description, to: *Description, offset_address: u64, length: u64) i64 {
-    var buffer: [copy_chunk_bytes]u8 = undefined;
-    var offset: Position = null;
-    if (offset_address != 0) offset = positionOf(k.memory.readValue(u64, offset_address) catch return fail(.FAULT)) orelse return fail(.INVAL);
+/// Where a copy reads or writes: at the file's own position, or at one in guest memory, which moves instead.
+const End = struct {
+    description: *Description,
+    offset_address: u64 = 0,
+    offset: Position = null,
+
+    /// Reads the position from guest memory, if there is one; 0 or a negative errno.
+    fn load(self: *End, k: *Kernel) i64 {
+        if (self.offset_address == 0) return 0;
+        const offset = k.memory.readValue(u64, self.offset_address) catch return fail(.FAULT);
+        self.offset = positionOf(offset) orelse return fail(.INVAL);
+        return 0;
+    }
+
+    fn at(self: *const End, done: u64) Position {
+        return if (self.offset) |start| start + done else null;
+    }
+
+    fn store(self: *const End, k: *Kernel, done: u64) i64 {
+        if (self.offset) |start| k.memory.writeValue(self.offset_address, start + done) catch return fail(.FAULT);
+        return 0;
+    }
+};
+
+/// Copies between two files through a buffer of the VMM; positions move by what was really written.
+fn copyBetween(k: *Kernel, from: *End, to: *End, length: u64) i64 {
+    for ([_]*End{ from, to }) |end| {
+        const rc = end.load(k);
+        if (rc < 0) return rc;
+    }
     var done: u64 = 0;
-    const wanted = @min(length, limits.transfer_max_bytes);
-    while (done < wanted) {
-        const part = buffer[0..@intCast(@min(wanted - done, buffer.len))];
-        const got = readPiece(k, from, part, if (offset) |start| start + done else null);
-        if (got < 0) return if (done > 0) @intCast(done) else got;
-        if (got == 0) break;
+    const rc = copyAll(k, from, to, @min(length, limits.transfer_max_bytes), &done);
+    if (done == 0) return rc;
+    for ([_]*End{ from, to }) |end| {
+        const stored = end.store(k, done);
+        if (stored < 0) return stored;
+    }
+    return @intCast(done);
+}
+
+/// Copies until `wanted` bytes are done or one side gives or takes no more; 0 or the negative errno that ended it.
+fn copyAll(k: *Kernel, from: *const End, to: *const End, wanted: u64, done: *u64) i64 {
+    var buffer: [copy_chunk_bytes]u8 = undefined;
+    while (done.* < wanted) {
+        const part = buffer[0..@intCast(@min(wanted - done.*, buffer.len))];
+        const got = readPiece(k, from.description, part, from.at(done.*));
+        if (got <= 0) return got;
         var written: usize = 0;
         while (written < got) {
-            const rc = writePiece(k, to, part[written..@intCast(got)], null);
+            const rc = writePiece(k, to.description, part[written..@intCast(got)], to.at(done.*));
             if (rc <= 0) {
-                if (rc == fail(.PIPE)) k.raiseSignal(SIGPIPE);
-                unread(from, @as(u64, @intCast(got)) - written, offset == null);
-                done += written;
-                return if (done > 0) @intCast(done) else rc;
+                if (done.* == 0) _ = failed(k, rc);
+                unread(from.description, @as(u64, @intCast(got)) - written, from.offset == null);
+                return rc;
             }
             written += @intCast(rc);
+            done.* += @intCast(rc);
         }
-        done += written;
     }
-    if (offset) |start| k.memory.writeValue(offset_address, start + done) catch return fail(.FAULT);
-    return @intCast(done);
+    return 0;
 }
 
 /// Moves a file's own position back over bytes that could not be passed on.
 fn unread(from: *Description, count: u64, own_position: bool) void {
     if (!own_position) return;
     switch (from.kind) {
-        inline .host_file, .private_file, .text, .program => |*file| file.at -= count,
+        inline .host_file, .private_file, .text => |*file| file.at -= count,
         else => {},
     }
 }
@@ -296,29 +385,61 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
     const to = writable(k, a[0]) orelse return fail(.BADF);
     const from = readable(k, a[1]) orelse return fail(.BADF);
     switch (from.kind) {
-        .host_file, .private_file, .text, .program => {},
+        .host_file, .private_file, .text => {},
         else => return fail(.INVAL),
     }
     if (to.status_flags & table.O_APPEND != 0) return fail(.INVAL);
-    return copyBetween(k, from, to, a[2], a[3]);
+    var source: End = .{ .description = from, .offset_address = a[2] };
+    var target: End = .{ .description = to };
+    return copyBetween(k, &source, &target, a[3]);
 }
 
+fn isSameFile(one: *const Description, other: *const Description) bool {
+    return switch (one.kind) {
+        .host_file => |file| other.kind == .host_file and other.kind.host_file.file == file.file,
+        .private_file => |file| other.kind == .private_file and other.kind.private_file.node == file.node,
+        else => false,
+    };
+}
+
+pub fn copyFileRange(k: *Kernel, a: Args) i64 {
+    const from = readable(k, a[0]) orelse return fail(.BADF);
+    const to = writable(k, a[2]) orelse return fail(.BADF);
+    if (a[5] != 0) return fail(.INVAL);
+    switch (from.kind) {
+        .host_file, .private_file => {},
+        .host_directory, .synthetic_directory, .private_directory => return fail(.ISDIR),
+        else => return fail(.INVAL),
+    }
+    if (to.kind != .host_file and to.kind != .private_file) return fail(.INVAL);
+    if (to.status_flags & table.O_APPEND != 0) return fail(.BADF);
+    // Ranges of one file may overlap, which a program then copies by itself.
+    if (isSameFile(from, to)) return fail(.INVAL);
+    var source: End = .{ .description = from, .offset_address = a[1] };
+    var target: End = .{ .description = to, .offset_address = a[3] };
+    return copyBetween(k, &source, &target, a[4]);
+}
+
+/// SEEK_HOLE, the last that there is.
+const whence_max = 4;
+
 pub fn lseek(k: *Kernel, a: Args) i64 {
-    const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
+    const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
     const offset: i64 = @bitCast(a[1]);
+    if (a[2] > whence_max) return fail(.INVAL);
     switch (description.kind) {
         .host_file => |*file| {
             if (a[2] == linux.SEEK.SET or a[2] == linux.SEEK.CUR) return seekIn(&file.at, 0, offset, a[2]);
             k.hostCall();
-            const rc = negative(linux.lseek(file.file.fd, offset, @intCast(a[2] & 0xff)));
+            const rc = negative(linux.lseek(file.file.fd, offset, @intCast(a[2])));
             if (rc >= 0) file.at = @intCast(rc);
             return rc;
         },
         .host_directory => |directory| {
             k.hostCall();
-            return negative(linux.lseek(directory.fd, offset, @intCast(a[2] & 0xff)));
+            return negative(linux.lseek(directory.fd, offset, @intCast(a[2])));
         },
-        inline .text, .program => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
+        .text => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
         .synthetic_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
         .private_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
         .private_file => |*file| {
@@ -328,7 +449,7 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
         .device => return 0,
         .host_stream => |stream| {
             k.hostCall();
-            return negative(linux.lseek(stream.fd, offset, @intCast(a[2] & 0xff)));
+            return negative(linux.lseek(stream.fd, offset, @intCast(a[2])));
         },
         .output, .pipe_read, .pipe_write => return fail(.SPIPE),
     }
@@ -347,27 +468,54 @@ fn seekIn(at: *u64, size: u64, offset: i64, whence: u64) i64 {
     return target;
 }
 
-/// Reads a file for a private mapping of it.
-pub fn readForMapping(k: *Kernel, fd: i32, offset: u64, out: []u8) i64 {
-    const description = k.files.get(fd) orelse return fail(.BADF);
-    const position = positionOf(offset) orelse return fail(.OVERFLOW);
+/// The file of a mapping to be made, with a reference for the caller; null and a negative errno when it may not be mapped
+/// so. Texts that the VMM makes up get a file of their own.
+pub fn fileForMapping(k: *Kernel, fd: i32, protection: u64, shared: bool, errno: *i64) ?*HostFile {
+    const found = mappable(k, fd, protection, shared) catch |failure| {
+        errno.* = fail(switch (failure) {
+            error.NotOpen => .BADF,
+            error.Denied => .ACCES,
+            error.NotMappable => .NODEV,
+            error.OutOfMemory, error.HostFailure => .NOMEM,
+        });
+        return null;
+    };
+    return found;
+}
+
+const MappingError = error{ NotOpen, Denied, NotMappable, OutOfMemory, HostFailure };
+
+fn mappable(k: *Kernel, fd: i32, protection: u64, shared: bool) MappingError!*HostFile {
+    const description = k.files.opened(fd) orelse return error.NotOpen;
+    if (!description.mayRead()) return error.Denied;
+    const writes = protection & 2 != 0;
+    if (shared and writes and !description.mayWrite()) return error.Denied;
     return switch (description.kind) {
-        .host_file, .private_file, .text, .program => readPiece(k, description, out, position),
-        .device => |device| if (device == .zero) 0 else fail(.NODEV),
-        else => fail(.NODEV),
+        .host_file => |file| file.file.retain(),
+        .private_file => |file| private_mapped.fileToMap(k, file.node, description.path, shared) catch |failure| return switch (failure) {
+            error.OutOfMemory => error.OutOfMemory,
+            error.NoSpace => error.HostFailure,
+        },
+        .text => |text| blk: {
+            k.hostCall();
+            const memfd: i32 = @intCast(try host.check(linux.memfd_create("pristine-text", linux.MFD.CLOEXEC)));
+            const file = try HostFile.create(k.files.allocator, memfd, description.path);
+            errdefer file.release(k.files.allocator);
+            if (linux.pwrite(memfd, text.bytes.ptr, text.bytes.len, 0) != text.bytes.len) return error.HostFailure;
+            break :blk file;
+        },
+        else => error.NotMappable,
     };
 }
 
-/// Whether a file may be mapped so: 0 or a negative errno. A shared writable mapping would have to write back.
-pub fn checkMapping(k: *Kernel, fd: i32, protection: u64, flags: u64) i64 {
-    const description = k.files.get(fd) orelse return fail(.BADF);
-    if (!description.mayRead()) return fail(.ACCES);
-    const shared = flags & 3 == 1;
-    const writes = protection & 2 != 0;
-    if (shared and writes) return if (description.mayWrite()) fail(.NODEV) else fail(.ACCES);
-    return switch (description.kind) {
-        .host_file, .private_file, .text, .program => 0,
-        .device => |device| if (device == .zero) 0 else fail(.NODEV),
-        else => fail(.NODEV),
-    };
+/// Whether a descriptor is /dev/zero, a mapping of which is anonymous memory.
+pub fn isZeroDevice(k: *Kernel, fd: i32) bool {
+    const description = k.files.opened(fd) orelse return false;
+    return description.kind == .device and description.kind.device == .zero;
+}
+
+/// Whether a shared mapping of the descriptor's file may be written.
+pub fn mayWriteThrough(k: *Kernel, fd: i32) bool {
+    const description = k.files.opened(fd) orelse return false;
+    return description.mayWrite();
 }

@@ -9,6 +9,7 @@ const paths = @import("../../paths.zig");
 const names = @import("../names.zig");
 const open_module = @import("open.zig");
 const table = @import("../table.zig");
+const transfer = @import("../transfer.zig");
 const tree_module = @import("tree.zig");
 const Kernel = kernel_module.Kernel;
 const Target = names.Target;
@@ -150,6 +151,22 @@ pub fn makeDirectory(k: *Kernel, target: *const Target, mode: u64) i64 {
     return 0;
 }
 
+pub fn makeFile(k: *Kernel, target: *const Target, mode: u64) i64 {
+    var change: Change = .{ .k = k };
+    _ = change.make(target, .file, mode & 0o7777 & ~@as(u64, k.umask)) catch return change.errno;
+    return 0;
+}
+
+/// The name by which /proc/self/fd shows an open node: one that it has, else the one it was opened by.
+pub fn pathOfOpened(k: *Kernel, index: u32, opened_by: []const u8, buffer: *[paths.path_max]u8) []const u8 {
+    const tree = k.files.private;
+    if (tree.at(index).links == 0) return std.fmt.bufPrint(buffer, "{s} (deleted)", .{opened_by}) catch opened_by;
+    const space = names.namespaceOf(k);
+    const where = mounts.find(&space, opened_by) catch .host;
+    if (where == .node and where.node == index) return opened_by;
+    return tree.anyPathOf(index, buffer) orelse opened_by;
+}
+
 pub fn makeLink(k: *Kernel, target: *const Target, text: []const u8) i64 {
     var change: Change = .{ .k = k };
     if (target.place.must_be_directory and target.private != .node) return fail(.NOENT);
@@ -223,5 +240,7 @@ pub fn truncate(k: *Kernel, target: *const Target, size: u64) i64 {
     if (node.kind == .directory) return fail(.ISDIR);
     if (target.place.must_be_directory) return fail(.NOTDIR);
     if (!mounts.allows(node, userOf(k), 2)) return fail(.ACCES);
+    const refused = transfer.checkSize(k, size);
+    if (refused != 0) return refused;
     return open_module.resize(k, index, size);
 }

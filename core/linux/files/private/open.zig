@@ -3,8 +3,11 @@ const std = @import("std");
 const linux = std.os.linux;
 const content_module = @import("content.zig");
 const kernel_module = @import("../../kernel.zig");
+const mapped = @import("mapped.zig");
 const mounts = @import("mounts.zig");
 const names = @import("../names.zig");
+const opening = @import("../opening.zig");
+const paths = @import("../../paths.zig");
 const table = @import("../table.zig");
 const tree_module = @import("tree.zig");
 const Kernel = kernel_module.Kernel;
@@ -12,13 +15,13 @@ const OpenNode = table.OpenNode;
 const Time = tree_module.Time;
 const fail = kernel_module.fail;
 
-const O_CREAT = 0o100;
-const O_EXCL = 0o200;
-const O_TRUNC = 0o1000;
-const O_DIRECTORY = 0o200000;
-const O_NOFOLLOW = 0o400000;
-const O_CLOEXEC = 0o2000000;
-const O_TMPFILE = 0o20000000;
+const O_CREAT = opening.O_CREAT;
+const O_EXCL = opening.O_EXCL;
+const O_TRUNC = opening.O_TRUNC;
+const O_DIRECTORY = opening.O_DIRECTORY;
+const O_NOFOLLOW = opening.O_NOFOLLOW;
+const O_CLOEXEC = opening.O_CLOEXEC;
+const O_TMPFILE = opening.O_TMPFILE;
 
 pub fn now(k: *Kernel) Time {
     const nanoseconds = k.clock.realtimeNs();
@@ -34,25 +37,44 @@ pub fn errnoOf(failure: tree_module.Error) i64 {
 }
 
 /// Opens or creates what a path leads to.
-pub fn open(k: *Kernel, lookup: *names.Lookup, target: *const names.Target, where: mounts.Where, flags: u64, mode: u64) names.OpenError!*table.Description {
-    const bits = mode & 0o7777 & ~@as(u64, k.umask);
-    const index = switch (where) {
+pub fn open(k: *Kernel, lookup: *names.Lookup, target: *const names.Target, flags: u64, mode: u64) opening.OpenError!*table.Description {
+    const named: Named = .{ .path = target.place.path(), .must_be_directory = target.place.must_be_directory };
+    switch (target.private) {
         .host => unreachable,
-        .node => |index| blk: {
-            if (flags & O_TMPFILE != 0) break :blk try temporary(k, lookup, index, flags, bits);
-            try examine(k, lookup, target, index, flags);
-            break :blk index;
-        },
-        .absent => |directory| blk: {
+        .node => |index| return openNode(k, lookup, index, named, flags, mode),
+        .absent => |directory| {
             if (flags & O_CREAT == 0 or flags & O_TMPFILE != 0) return lookup.failWith(fail(.NOENT));
             if (!mounts.allows(k.files.private.at(directory), userOf(k), 3)) return error.Denied;
-            break :blk create(k, directory, target.place.name(), @intCast(bits)) catch |failure| return lookup.failWith(errnoOf(failure));
+            const index = create(k, directory, target.place.name(), bitsOf(k, mode)) catch |failure| return lookup.failWith(errnoOf(failure));
+            return describe(k, index, named.path, flags);
         },
-    };
-    const status_flags: u32 = @truncate(flags & ~@as(u64, O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOFOLLOW));
+    }
+}
+
+/// How a node was found.
+pub const Named = struct { path: []const u8, must_be_directory: bool = false };
+
+/// Opens what is there, or makes a file without a name in it.
+pub fn openNode(k: *Kernel, lookup: *names.Lookup, index: u32, named: Named, flags: u64, mode: u64) opening.OpenError!*table.Description {
+    if (flags & O_TMPFILE != 0) {
+        const made = try temporary(k, lookup, index, flags, bitsOf(k, mode));
+        var buffer: [paths.path_max]u8 = undefined;
+        const path = std.fmt.bufPrint(&buffer, "{s}/#{d}", .{ named.path, k.files.private.at(made).inode }) catch named.path;
+        return describe(k, made, path, flags);
+    }
+    try examine(k, lookup, named, index, flags);
+    return describe(k, index, named.path, flags);
+}
+
+fn bitsOf(k: *const Kernel, mode: u64) u32 {
+    return @intCast(mode & 0o7777 & ~@as(u64, k.umask));
+}
+
+fn describe(k: *Kernel, index: u32, path: []const u8, flags: u64) opening.OpenError!*table.Description {
     errdefer k.files.dropIfUnused(index);
+    const status_flags: u32 = @truncate(flags & ~@as(u64, O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOFOLLOW));
     const kind: table.Kind = if (k.files.private.at(index).kind == .directory) .{ .private_directory = .{ .node = index } } else .{ .private_file = .{ .node = index } };
-    return k.files.create(kind, status_flags, target.place.path());
+    return k.files.create(kind, status_flags, path);
 }
 
 fn create(k: *Kernel, directory: u32, name: []const u8, mode: u32) tree_module.Error!u32 {
@@ -64,25 +86,30 @@ fn create(k: *Kernel, directory: u32, name: []const u8, mode: u32) tree_module.E
 }
 
 /// A file without a name.
-fn temporary(k: *Kernel, lookup: *names.Lookup, directory: u32, flags: u64, mode: u64) names.OpenError!u32 {
+fn temporary(k: *Kernel, lookup: *names.Lookup, directory: u32, flags: u64, mode: u32) opening.OpenError!u32 {
     const node = k.files.private.at(directory);
     if (node.kind != .directory) return error.NotDirectory;
     if (flags & O_DIRECTORY == 0 or flags & 3 == 0 or flags & O_CREAT != 0) return lookup.failWith(fail(.INVAL));
     if (!mounts.allows(node, userOf(k), 3)) return error.Denied;
     const tree = try k.files.ownPrivate();
-    return tree.make(.file, @intCast(mode), userOf(k), now(k)) catch |failure| return lookup.failWith(errnoOf(failure));
+    return tree.make(.file, mode, userOf(k), now(k)) catch |failure| return lookup.failWith(errnoOf(failure));
 }
 
 /// Whether what is there may be opened so; empties it if that is asked.
-fn examine(k: *Kernel, lookup: *names.Lookup, target: *const names.Target, index: u32, flags: u64) names.OpenError!void {
+fn examine(k: *Kernel, lookup: *names.Lookup, named: Named, index: u32, flags: u64) opening.OpenError!void {
     const node = k.files.private.at(index);
+    if (flags & paths.O_PATH != 0) {
+        // It gives no access, so that it needs no right.
+        if (node.kind != .directory and (flags & O_DIRECTORY != 0 or named.must_be_directory)) return error.NotDirectory;
+        return if (node.kind == .link and flags & O_NOFOLLOW == 0) error.Loop;
+    }
     const writes = flags & 3 != 0 or flags & O_TRUNC != 0;
     if (flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL) return error.Exists;
     switch (node.kind) {
         .free => unreachable,
         .link => return if (flags & O_DIRECTORY != 0) error.NotDirectory else error.Loop,
         .directory => if (writes or flags & O_CREAT != 0) return error.IsDirectory,
-        .file => if (flags & O_DIRECTORY != 0 or target.place.must_be_directory) return error.NotDirectory,
+        .file => if (flags & O_DIRECTORY != 0 or named.must_be_directory) return error.NotDirectory,
     }
     const wanted: u3 = (if (flags & 3 != 1) @as(u3, 4) else 0) | (if (writes) @as(u3, 2) else 0);
     if (!mounts.allows(node, userOf(k), wanted)) return error.Denied;
@@ -107,9 +134,11 @@ pub fn write(k: *Kernel, file: *OpenNode, bytes: []const u8, position: ?u64, app
     const tree = k.files.ownPrivate() catch return fail(.NOMEM);
     const node = tree.at(file.node);
     const at = if (append) node.size else position orelse file.at;
-    const size_max = tree.sizeMax(file.node);
+    if (at >= k.fileSizeLimit()) return fail(.FBIG);
+    const wanted = @min(bytes.len, k.fileSizeLimit() - at);
+    const size_max = mapped.sizeMax(k, file.node, at +| wanted);
     if (at >= size_max) return fail(.NOSPC);
-    const count = @min(bytes.len, size_max - at);
+    const count = @min(wanted, size_max - at);
     const content = tree.ownContent(file.node, node.size) catch |failure| return errnoOf(failure);
     k.hostCall();
     const rc: i64 = @bitCast(linux.pwrite(content.fd, bytes.ptr, count, @intCast(at)));
@@ -127,7 +156,7 @@ pub fn resize(k: *Kernel, index: u32, size: u64) i64 {
     if (size > std.math.maxInt(i64)) return fail(.INVAL);
     if (k.files.private.at(index).kind == .directory) return fail(.ISDIR);
     const tree = k.files.ownPrivate() catch return fail(.NOMEM);
-    if (size > tree.sizeMax(index)) return fail(.NOSPC);
+    if (size > mapped.sizeMax(k, index, size)) return fail(.NOSPC);
     if (size != tree.at(index).size) k.hostCall();
     tree.resize(index, size) catch |failure| return errnoOf(failure);
     const node = tree.at(index);
@@ -145,7 +174,7 @@ pub fn allocate(k: *Kernel, file: *const OpenNode, mode: u64, offset: u64, lengt
     if (mode != 0 and mode != FALLOC_PUNCH_HOLE_KEEP_SIZE) return fail(.OPNOTSUPP);
     const tree = k.files.ownPrivate() catch return fail(.NOMEM);
     const node = tree.at(file.node);
-    if (mode == 0 and offset + length > tree.sizeMax(file.node)) return fail(.NOSPC);
+    if (mode == 0 and offset + length > mapped.sizeMax(k, file.node, offset + length)) return fail(.NOSPC);
     if (mode != 0 and node.content == null) return 0;
     const content = tree.ownContent(file.node, node.size) catch |failure| return errnoOf(failure);
     k.hostCall();
@@ -166,14 +195,4 @@ pub fn seekContent(k: *Kernel, file: *OpenNode, offset: i64, whence: u64) i64 {
     const rc: i64 = @bitCast(linux.lseek(node.content.?.fd, offset, @intCast(whence)));
     if (rc >= 0) file.at = @intCast(rc);
     return rc;
-}
-
-/// The host descriptor to map for an open private file; null when the file is empty. It stays the tree's, and a mapping of
-/// it outlives it. For a shared mapping the content becomes the machine's own, and every image made from then on gets a
-/// copy, since the guest can change it through the mapping without a call.
-pub fn mappingDescriptor(k: *Kernel, description: *const table.Description, shared: bool) tree_module.Error!?i32 {
-    const index = description.kind.private_file.node;
-    if (!shared) return if (k.files.private.at(index).content) |content| content.fd else null;
-    const content = try (try k.files.ownPrivate()).mapShared(index) orelse return null;
-    return content.fd;
 }

@@ -48,7 +48,7 @@ pub const Node = struct {
     changed: Time = .{},
     /// A directory's parent; of a free node the next free one.
     parent: u32 = none,
-    /// A file's bytes; null only if its size is 0.
+    /// A file's bytes; null if its size is 0, unless it was mapped.
     content: ?*Content = null,
     size: u64 = 0,
     /// Where a link leads.
@@ -214,6 +214,21 @@ pub const Tree = struct {
         return buffer[start..];
     }
 
+    /// A path of any node that has a name.
+    pub fn anyPathOf(self: *const Tree, index: u32, buffer: *[limits.path_max_bytes]u8) ?[]const u8 {
+        if (self.at(index).kind == .directory) return self.pathOf(index, buffer);
+        for (self.nodes.items, 0..) |*node, directory| for (node.entries.items) |entry| {
+            if (entry.node != index) continue;
+            const path = self.pathOf(@intCast(directory), buffer) orelse continue;
+            std.mem.copyForwards(u8, buffer[0..path.len], path);
+            if (path.len + 1 + entry.name.len > buffer.len) continue;
+            buffer[path.len] = '/';
+            @memcpy(buffer[path.len + 1 ..][0..entry.name.len], entry.name);
+            return buffer[0 .. path.len + 1 + entry.name.len];
+        };
+        return null;
+    }
+
     /// Whether `directory` is `ancestor` or lies beneath it.
     pub fn isBeneath(self: *const Tree, directory: u32, ancestor: u32) bool {
         var index = directory;
@@ -360,18 +375,17 @@ pub const Tree = struct {
             self.contents += 1;
             return node.content.?;
         };
-        if (!old.isShared() or planted.is(.private_content_shared)) return old;
+        // What a shared mapping shows is this tree's alone, whoever else in its machine refers to it.
+        if (old.mapped or !old.isShared() or planted.is(.private_content_shared)) return old;
         const copy = try old.copy(self.allocator, keep);
         old.release(self.allocator);
         node.content = copy;
         return copy;
     }
 
-    /// A file's content for a shared mapping; null if it is empty.
-    pub fn mapShared(self: *Tree, index: u32) Error!?*Content {
-        const node = self.at(index);
-        if (node.content == null) return null;
-        const content = try self.ownContent(index, node.size);
+    /// A file's content for a shared mapping.
+    pub fn mapShared(self: *Tree, index: u32) Error!*Content {
+        const content = try self.ownContent(index, self.at(index).size);
         content.mapped = true;
         self.mapped = true;
         return content;
@@ -470,7 +484,7 @@ test "an image has what a shared mapping shows at that instant, and goes on with
     const file = try tree.make(.file, 0o644, .{ .uid = 1, .gid = 1 }, .{});
     try tree.link(2, "shared", file, .{});
     try tree.resize(file, 3);
-    const content = (try tree.mapShared(file)).?;
+    const content = try tree.mapShared(file);
     try testing.expectEqual(3, linux.pwrite(content.fd, "abc", 3, 0));
     const image = try tree.freeze();
     defer image.release();

@@ -1,0 +1,228 @@
+/* Mappings of files: what a program sees of them, natively and in a machine. Prints a line for each thing tried; its
+ * functions do the same as requests to a fork. argv[1] is a folder it may write. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PAGE = 4096, PAGES = 40 };
+
+static char path[512];
+static sigjmp_buf back;
+static volatile int last_signal, last_code;
+static volatile unsigned long last_address;
+
+static void caught(int signal, siginfo_t *info, void *context) {
+    (void)context;
+    last_signal = signal;
+    last_code = info->si_code;
+    last_address = (unsigned long)info->si_addr;
+    siglongjmp(back, 1);
+}
+
+static void catch_faults(void) {
+    struct sigaction action = {.sa_sigaction = caught, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    sigaction(SIGBUS, &action, NULL);
+    sigaction(SIGSEGV, &action, NULL);
+}
+
+/* What an access comes to: "ok", or the signal with its code and the page of its address from `base`. */
+static void touch(const char *what, volatile char *at, int writing, char *base) {
+    if (sigsetjmp(back, 1) == 0) {
+        if (writing) *at = 'w';
+        printf("%s: ok %d\n", what, *at);
+    } else {
+        printf("%s: signal %d code %d page %ld\n", what, last_signal, last_code, ((long)last_address - (long)base) / PAGE);
+    }
+}
+
+static unsigned long sum(const char *bytes, long length) {
+    unsigned long total = 5381;
+    for (long i = 0; i < length; i++) total = total * 33 + (unsigned char)bytes[i];
+    return total;
+}
+
+/* A file of PAGES pages and 100 bytes, each page of another letter. */
+static void fill(void) {
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0644);
+    char page[PAGE];
+    for (int i = 0; i < PAGES; i++) {
+        memset(page, 'a' + i % 26, PAGE);
+        if (write(fd, page, PAGE) != PAGE) perror("write");
+    }
+    if (write(fd, "tail", 4) != 4 || ftruncate(fd, PAGES * PAGE + 100) != 0) perror("tail");
+    close(fd);
+}
+
+static unsigned long file_sum(void) {
+    static char bytes[(PAGES + 2) * PAGE];
+    int fd = open(path, O_RDONLY);
+    long length = read(fd, bytes, sizeof bytes);
+    close(fd);
+    return sum(bytes, length);
+}
+
+static void private_mappings(void) {
+    int fd = open(path, O_RDONLY);
+    char *map = mmap(NULL, (PAGES + 2) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    close(fd);
+    printf("private: %lu\n", sum(map, PAGES * PAGE + 100));
+    printf("behind the end of the file in its last page: %d\n", map[PAGES * PAGE + 200]);
+    touch("behind its last page", map + (PAGES + 1) * PAGE, 0, map);
+    memset(map + 3 * PAGE, 'X', 2 * PAGE);
+    printf("written: %lu, the file: %lu\n", sum(map, PAGES * PAGE), file_sum());
+    mprotect(map + 3 * PAGE, PAGE, PROT_READ);
+    printf("kept over mprotect: %c\n", map[3 * PAGE]);
+    touch("read-only", map + 3 * PAGE, 1, map);
+    mprotect(map + 3 * PAGE, PAGE, PROT_READ | PROT_WRITE);
+    printf("discarded: %d\n", madvise(map + 3 * PAGE, PAGE, MADV_DONTNEED));
+    printf("the file again: %c, still written: %c\n", map[3 * PAGE], map[4 * PAGE]);
+    char *moved = mremap(map, 8 * PAGE, 16 * PAGE, MREMAP_MAYMOVE);
+    printf("moved and grown: %c %c %c\n", moved[3 * PAGE], moved[4 * PAGE], moved[12 * PAGE]);
+    munmap(moved + PAGE, PAGE);
+    touch("a hole", moved + PAGE, 0, moved);
+    munmap(moved, 16 * PAGE);
+    munmap(map + 8 * PAGE, (PAGES - 6) * PAGE);
+}
+
+static void system_calls_on_mappings(void) {
+    int fd = open(path, O_RDWR);
+    char *map = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, PAGE);
+    int ends[2];
+    if (pipe(ends) != 0) perror("pipe");
+    printf("written from a mapping: %zd\n", write(ends[1], map + PAGE - 3, 6));
+    printf("read into a mapping: %zd, %.8s\n", read(ends[0], map + 2 * PAGE - 3, 6), map + 2 * PAGE - 4);
+    printf("a file into a mapping: %zd %c\n", pread(fd, map, 2 * PAGE, 10 * PAGE), map[PAGE]);
+    printf("a mapping into a file: %zd\n", pwrite(fd, map + PAGE - 2, 4, 30 * PAGE));
+    struct stat facts;
+    printf("a structure into a mapping: %d %d\n", fstat(fd, (struct stat *)(map + 3 * PAGE)), fstat(fd, &facts));
+    printf("the same: %d\n", memcmp(map + 3 * PAGE, &facts, 56));
+    strcpy(map + PAGE - 3, "/dev/null");
+    printf("a path in a mapping: %d\n", open(map + PAGE - 3, O_RDONLY) >= 0);
+    close(ends[0]);
+    close(ends[1]);
+    munmap(map, 4 * PAGE);
+    close(fd);
+}
+
+static void shared_mappings(void) {
+    int fd = open(path, O_RDWR);
+    char *one = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    char *two = mmap(NULL, PAGES * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+    memcpy(one + 5 * PAGE, "shared", 6);
+    char bytes[8] = {0};
+    if (pread(fd, bytes, 6, 5 * PAGE) != 6) perror("pread");
+    printf("shared: the file has %s, the other mapping %.6s\n", bytes, two + 5 * PAGE);
+    if (pwrite(fd, "SHARED", 6, 6 * PAGE) != 6) perror("pwrite");
+    printf("written to the file: %.6s\n", one + 6 * PAGE);
+    touch("a shared read-only mapping", two + PAGE, 1, two);
+    printf("synced: %d\n", msync(one, PAGES * PAGE, MS_SYNC));
+    int reading = open(path, O_RDONLY);
+    char *refused = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, reading, 0);
+    printf("shared writable from a file open for reading: %d %s\n", refused == MAP_FAILED, strerror(errno));
+    char *readable = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, reading, 0);
+    printf("made writable later: %d %s\n", mprotect(readable, PAGE, PROT_READ | PROT_WRITE), strerror(errno));
+    close(reading);
+    char *kept = mmap(NULL, 4 * PAGE, PROT_READ, MAP_PRIVATE, fd, 36 * PAGE);
+    printf("before it is cut: %c\n", kept[2 * PAGE]);
+    if (ftruncate(fd, 20 * PAGE + 10) != 0) perror("ftruncate");
+    touch("cut short, before the end", one + 20 * PAGE, 0, one);
+    touch("cut short, a page behind", one + 30 * PAGE, 0, one);
+    touch("cut short, written", one + 31 * PAGE, 1, one);
+    touch("cut short, private", kept + PAGE, 0, kept);
+    printf("a system call there: %zd", write(1, one + 32 * PAGE, 1));
+    printf(" %s\n", strerror(errno));
+    if (ftruncate(fd, PAGES * PAGE) != 0) perror("ftruncate");
+    touch("grown again", one + 30 * PAGE, 0, one);
+    munmap(one, PAGES * PAGE);
+    munmap(two, PAGES * PAGE);
+    munmap(kept, 4 * PAGE);
+    close(fd);
+}
+
+static void other_mappings(void) {
+    int zero = open("/dev/zero", O_RDWR);
+    char *map = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, zero, 0);
+    map[PAGE] = 1;
+    printf("/dev/zero: %d %d\n", map[0], map[PAGE]);
+    int fd = open(path, O_RDONLY);
+    printf("an offset in a page: %d %s\n", mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 100) == MAP_FAILED, strerror(errno));
+    int writing = open(path, O_WRONLY);
+    printf("a file open for writing only: %d %s\n", mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, writing, 0) == MAP_FAILED, strerror(errno));
+    int ends[2];
+    if (pipe(ends) != 0) perror("pipe");
+    printf("a pipe: %d %s\n", mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, ends[0], 0) == MAP_FAILED, strerror(errno));
+    char *low = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_32BIT, fd, 0);
+    printf("below 2 GiB: %d %c\n", (unsigned long)low < 1ul << 31, *low);
+    char *code = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE, fd, 0);
+    memcpy(code, "\xb8\x2a\x00\x00\x00\xc3", 6);
+    printf("code in a mapping: %d\n", ((int (*)(void))(void *)code)());
+    void *reserved = mmap(NULL, 48ul << 30, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *more = mmap(NULL, 1ul << 40, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *lazy = mmap(NULL, 8ul << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    lazy[5ul << 30] = 1;
+    printf("48 GiB, 1 TiB, 8 GiB: %d %d %d\n", reserved != MAP_FAILED, more != MAP_FAILED, lazy[5ul << 30]);
+    munmap(reserved, 48ul << 30);
+    munmap(more, 1ul << 40);
+    munmap(lazy, 8ul << 30);
+}
+
+/* For requests: maps the file privately and shared, writes to the private one, and answers what it saw. */
+unsigned long map_request(long which) {
+    int fd = open(path, O_RDWR);
+    if (fd < 0) return 0;
+    char *private = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    unsigned long result = sum(private, PAGES * PAGE);
+    memset(private + (which % PAGES) * PAGE, (int)which, PAGE);
+    if (which % 3 == 0) {
+        char *shared = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        result ^= sum(shared, PAGES * PAGE) << 1;
+        shared[0] = shared[0];
+        if (which % 2 == 0) munmap(shared, PAGES * PAGE);
+    }
+    if (which % 5 == 0) munmap(private + PAGE, 7 * PAGE);
+    return result;
+}
+
+static char *kept_private, *kept_shared;
+
+/* For requests: what the mappings made before freezing show. */
+unsigned long kept_request(long which) {
+    unsigned long result = sum(kept_private, PAGES * PAGE);
+    kept_private[(which % PAGES) * PAGE] = '!';
+    if (which % 4 == 0) madvise(kept_private, PAGES * PAGE, MADV_DONTNEED);
+    if (which % 4 == 1) munmap(kept_private + 2 * PAGE, PAGE);
+    if (which % 4 == 2) mprotect(kept_private, 9 * PAGE, PROT_READ);
+    return result;
+}
+
+unsigned long shared_request(long which) {
+    if (which >= 0) kept_shared[39 * PAGE] = (char)which;
+    return (unsigned char)kept_shared[39 * PAGE];
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) return 2;
+    snprintf(path, sizeof path, "%s/mapped", argv[1]);
+    catch_faults();
+    fill();
+    private_mappings();
+    system_calls_on_mappings();
+    shared_mappings();
+    other_mappings();
+    fill();
+    int fd = open(path, O_RDWR);
+    kept_private = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    kept_shared = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    kept_private[0] = '#';
+    printf("kept: %lu %c\n", sum(kept_private, PAGES * PAGE), kept_shared[39 * PAGE]);
+    fflush(stdout);
+    return 0;
+}

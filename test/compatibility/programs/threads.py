@@ -1,0 +1,6 @@
+import threading
+done = []
+worker = threading.Thread(target=lambda: done.append(1))
+worker.start()
+worker.join()
+print(done)

@@ -1,0 +1,13 @@
+use strict; use warnings;
+use Digest::SHA qw(sha256_hex); use List::Util qw(sum reduce shuffle); use POSIX qw(floor strftime); use File::Find; use Data::Dumper; use Time::HiRes qw(sleep time);
+$Data::Dumper::Sortkeys = 1;
+open my $in, '<', 'text' or die; my %count; while (<$in>) { $count{$1}++ if /(\d)\s/ } close $in;
+print join(' ', map { "$_=$count{$_}" } sort keys %count), "\n";
+print sha256_hex(join ',', 1 .. 1000), ' ', sum(1 .. 100), ' ', floor(-2.5), ' ', strftime('%F', gmtime 0), "\n";
+find({ wanted => sub { print "$File::Find::name\n" if -f }, no_chdir => 1, preprocess => sub { sort @_ } }, 'folder');
+print Dumper({ a => [1, 2], b => { c => undef } });
+local $SIG{ALRM} = sub { print "alarm\n" }; alarm 1; select undef, undef, undef, 3;
+my $text = "x" x 10; substr($text, 2, 3) = "abc"; print "$text ", sprintf('%08.3f|%-5s|%x', 3.14159, 'ab', 255), "\n";
+eval { die { code => 5 } }; print "caught $@->{code}\n";
+open my $out, '>', \my $buffer; print $out "in memory"; print "$buffer\n";
+warn "to standard error\n"; $! = 2; print "$!\n"; exit 9;

@@ -1,0 +1,4 @@
+#!/usr/bin/mawk -f
+BEGIN { FS = "," }
+{ sum += $2 }
+END { print sum }

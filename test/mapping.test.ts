@@ -1,0 +1,160 @@
+/** Mapped files: what a program sees of them, in a machine as natively, and in forks of it. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Machine, type Snapshot } from "../src/index.ts";
+import { difference } from "../src/testing.ts";
+
+const program = join(import.meta.dir, "../zig-out/guests/mapping");
+const rounds = Math.max(10, Math.round(200 * Number(process.env.TEST_SCALE ?? 1)));
+let root = "";
+
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), "pristine-mapping-"));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+function folder(): string {
+  return mkdtempSync(join(root, "run-"));
+}
+
+async function booted(dir: string): Promise<{ vm: Machine; text: string }> {
+  const vm = await Machine.boot(program, { args: [dir], permissions: { read: [dir], write: [dir] }, timeout: 60_000 });
+  const [stop, text] = await Promise.all([vm.run(), new Response(vm.stdout).text()]);
+  expect(stop).toMatchObject({ reason: "exit", exitCode: 0 });
+  return { vm: vm as Machine, text };
+}
+
+const natively = (dir: string) => Bun.spawnSync([program, dir], { stdout: "pipe" }).stdout.toString();
+
+test("a program sees of mapped files what it sees natively, faults and system calls included", async () => {
+  const { vm, text } = await booted(folder());
+  vm.close();
+  expect(text).toBe(natively(folder()));
+});
+
+describe("forks", () => {
+  let dir = "";
+  let image: Snapshot;
+  let before: Buffer;
+
+  beforeAll(async () => {
+    dir = folder();
+    const { vm } = await booted(dir);
+    image = vm.freeze();
+    vm.close();
+    before = readFileSync(join(dir, "mapped"));
+  });
+  afterAll(() => image.close());
+
+  const request = (name: "map_request" | "kept_request", mode: "rewrite" | "full" | "auto") => {
+    using fork = image.fork();
+    using untouched = image.fork();
+    const call = fork.fn(name, { args: ["i64"], returns: "u64" });
+    const first = call(0);
+    fork.reset({ mode });
+    for (let which = 0; which < rounds; which++) {
+      const result = call(which);
+      // A shared mapping's sum is in the result of every third.
+      if (name === "kept_request" || which % 3 !== 0) expect(result).toBe(name === "kept_request" ? first : call_plain);
+      fork.reset({ mode });
+      if (which % 20 === 0) expect(difference(fork, untouched)).toEqual([]);
+    }
+    expect(difference(fork, untouched)).toEqual([]);
+    expect(readFileSync(join(dir, "mapped")).equals(before)).toBe(true);
+  };
+  let call_plain = 0n;
+
+  test.each(["rewrite", "full", "auto"] as const)("a request that maps files leaves nothing behind (%s)", (mode) => {
+    using plain = image.fork();
+    call_plain = plain.fn("map_request", { args: ["i64"], returns: "u64" })(1);
+    request("map_request", mode);
+  });
+
+  test.each(["rewrite", "full", "auto"] as const)("a private mapping that was frozen is the same in every request (%s)", (mode) =>
+    request("kept_request", mode),
+  );
+
+  test("a shared mapping that was frozen is shared with the file, by every fork and over resets", () => {
+    using one = image.fork();
+    using two = image.fork();
+    const write = one.fn("shared_request", { args: ["i64"], returns: "u64_fast" });
+    const read = two.fn("shared_request", { args: ["i64"], returns: "u64_fast" });
+    write(90);
+    expect(read(-1)).toBe(90);
+    one.reset();
+    two.reset({ mode: "full" });
+    expect(write(-1)).toBe(90);
+    expect(read(-1)).toBe(90);
+    expect(readFileSync(join(dir, "mapped"))[39 * 4096]).toBe(90);
+    write(before[39 * 4096] as number);
+  });
+});
+
+test("what is frozen does not depend on its files, whatever becomes of them", async () => {
+  const dir = folder();
+  const file = join(dir, "mapped");
+  const { vm } = await booted(dir);
+  using image = vm.freeze();
+  vm.close();
+  using fork = image.fork();
+  const kept = fork.fn("kept_request", { args: ["i64"], returns: "u64" });
+  const expected = kept(1);
+  fork.reset();
+  truncateSync(file, 10);
+  expect(kept(3)).toBe(expected);
+  fork.reset();
+  writeFileSync(file, "something else");
+  unlinkSync(file);
+  expect(kept(3)).toBe(expected);
+});
+
+test("a file cut short under a program's own code is a signal of the guest, never of the host", async () => {
+  const copy = join(folder(), "program");
+  writeFileSync(copy, readFileSync(program), { mode: 0o755 });
+  const dir = folder();
+  await using vm = await Machine.boot(copy, { args: [dir], permissions: { read: [dir], write: [dir] } });
+  truncateSync(copy, 4096);
+  const stop = await vm.run();
+  expect(stop).toMatchObject({ reason: "signal", signalCode: "SIGBUS" });
+  // Its memory can still be looked at.
+  expect(() => vm.memory.read(vm.symbol("map_request"), 16)).toThrow();
+});
+
+test("views of private mappings keep their bytes when the file is cut; shared mappings give none", async () => {
+  const dir = folder();
+  const { vm } = await booted(dir);
+  const pointer = vm.symbol("kept_private");
+  const address = Number(new DataView(vm.memory.read(pointer, 8).buffer).getBigUint64(0, true));
+  const view = vm.memory.view(address + 8192, 4096);
+  expect(view[0]).toBe("c".charCodeAt(0));
+  truncateSync(join(dir, "mapped"), 0);
+  expect(view[0]).toBe("c".charCodeAt(0));
+  view[0] = 65;
+  expect(vm.memory.read(address + 8192, 1)[0]).toBe(65);
+  const shared = Number(new DataView(vm.memory.read(vm.symbol("kept_shared"), 8).buffer).getBigUint64(0, true));
+  expect(() => vm.memory.view(shared, 4096)).toThrow();
+  vm.close();
+});
+
+test("machines with mapped files leave no descriptor and no mapping behind", async () => {
+  const counts = () => [
+    readdirSync("/proc/self/fd").length,
+    readFileSync("/proc/self/maps", "utf8")
+      .split("\n")
+      .filter((line) => line.includes("/mapped")).length,
+  ];
+  const dir = folder();
+  (await booted(dir)).vm.close();
+  const start = counts();
+  for (let round = 0; round < 10; round++) {
+    const { vm } = await booted(dir);
+    using image = vm.freeze();
+    using fork = image.fork();
+    fork.call("map_request", 3);
+    vm.close();
+  }
+  expect(counts()).toEqual(start);
+  expect(existsSync(join(dir, "mapped"))).toBe(true);
+}, 120_000);
