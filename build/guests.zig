@@ -26,6 +26,7 @@ const samples = [_]Sample{
     .{ .name = "exit", .source = "exit.c" },
     .{ .name = "upper", .source = "upper.c" },
     .{ .name = "files", .source = "files.c" },
+    .{ .name = "private", .source = "private.c" },
     .{ .name = "clock", .source = "clock.c" },
     .{ .name = "sleeps", .source = "sleeps.c" },
     .{ .name = "stack", .source = "stack.c" },

@@ -26,6 +26,7 @@ pub fn write(out: *Writer, a: *Machine, b: *Machine) Error!void {
     try fields(kernel_module.Kernel, "kernel", out, &a.kernel, &b.kernel);
     if (a.kernel.cpuCycles() != b.kernel.cpuCycles()) try out.print("kernel: CPU time {d} and {d}\n", .{ a.kernel.cpuCycles(), b.kernel.cpuCycles() });
     if (!frozen_files.same(&a.kernel.files, &b.kernel.files)) try out.writeAll("files: open files or the working directory differ\n");
+    if (!a.kernel.files.private.equals(b.kernel.files.private)) try out.writeAll("files: private files differ\n");
     if (!std.meta.eql(a.currentSegments(), b.currentSegments())) try out.print("segments: {any} and {any}\n", .{ a.currentSegments(), b.currentSegments() });
     try vectorState(out, a, b);
     try mappings(out, &a.space, &b.space);

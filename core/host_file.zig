@@ -4,6 +4,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const host = @import("host.zig");
+const Content = @import("linux/files/private/content.zig").Content;
 
 /// Where each open file stands is in its own description, never in the host's.
 pub const HostFile = struct {
@@ -11,6 +12,8 @@ pub const HostFile = struct {
     references: std.atomic.Value(u32) = .init(1),
     /// The guest's name of it, for /proc/self/maps.
     path: []const u8 = "",
+    /// What the descriptor is of, if it is a private file's; then it is the content's own.
+    content: ?*Content = null,
 
     /// Takes the descriptor over, on failure too.
     pub fn create(allocator: std.mem.Allocator, fd: i32, path: []const u8) error{OutOfMemory}!*HostFile {
@@ -21,6 +24,14 @@ pub const HostFile = struct {
         return self;
     }
 
+    /// A private file's, which is held as long as this is.
+    pub fn ofContent(allocator: std.mem.Allocator, content: *Content, path: []const u8) error{OutOfMemory}!*HostFile {
+        const self = try allocator.create(HostFile);
+        errdefer allocator.destroy(self);
+        self.* = .{ .fd = content.fd, .path = try allocator.dupe(u8, path), .content = content.retain() };
+        return self;
+    }
+
     pub fn retain(self: *HostFile) *HostFile {
         _ = self.references.fetchAdd(1, .monotonic);
         return self;
@@ -28,7 +39,7 @@ pub const HostFile = struct {
 
     pub fn release(self: *HostFile, allocator: std.mem.Allocator) void {
         if (self.references.fetchSub(1, .acq_rel) > 1) return;
-        host.close(self.fd);
+        if (self.content) |content| content.release(allocator) else host.close(self.fd);
         allocator.free(self.path);
         allocator.destroy(self);
     }

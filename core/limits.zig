@@ -65,6 +65,11 @@ pub const path_max_bytes = 4096;
 pub const descriptors_max = 4096;
 /// Pipes of one guest; each has a buffer of 64 KiB on the host.
 pub const pipes_max = 256;
+/// Private files of one machine: bytes of content in whole pages, nodes (which a fork copies when it first changes one of
+/// them), and files with content, each of which is a host descriptor.
+pub const private_bytes_max = 64 * MiB;
+pub const private_nodes_max = 16 * 1024;
+pub const private_descriptors_max = 1024;
 /// Real-time signals of one guest that wait in order, whatever it sets RLIMIT_SIGPENDING to; POSIX asks for 32.
 pub const signals_queued_max = 64;
 /// POSIX timers of one guest.

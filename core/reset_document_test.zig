@@ -2,6 +2,7 @@
 const std = @import("std");
 const document = @embedFile("reset_document");
 const files = @import("linux/files/table.zig");
+const private_tree = @import("linux/files/private/tree.zig");
 const reset_fields = @import("reset_fields.zig");
 const address_space = @import("memory/address_space.zig");
 const Kernel = @import("linux/kernel.zig").Kernel;
@@ -15,6 +16,9 @@ const structures = .{
     .{ "FileTable", files.FileTable },
     .{ "Description", files.Description },
     .{ "Kind", files.Kind },
+    .{ "Tree", private_tree.Tree },
+    .{ "Node", private_tree.Node },
+    .{ "Content", private_tree.Content },
     .{ "Pipe", @import("linux/files/pipe.zig").Pipe },
     .{ "AddressSpace", address_space.AddressSpace },
     .{ "Window", address_space.Window },

@@ -9,6 +9,7 @@ test {
     _ = @import("elf_fuzz.zig");
     _ = @import("errors.zig");
     _ = @import("linux/files/pipe.zig");
+    _ = @import("linux/files/private/tree.zig");
     _ = @import("linux/fuzz/calls.zig");
     _ = @import("linux/fuzz/paths.zig");
     _ = @import("linux/permissions.zig");

@@ -128,7 +128,7 @@ fn enter(kernel: *kernel_module.Kernel, cwd: []const u8, record: *errors.Record)
     space.resolve("/", path, true, &place) catch return badDirectory(cwd, record);
     if (space.syntheticNode(place.path())) |node| {
         if (node.content != .directory) return badDirectory(cwd, record);
-    } else {
+    } else if (!space.isPrivateDirectory(place.path())) {
         var at: paths.HostPlace = undefined;
         space.hostPlace(place.path(), &at) catch return badDirectory(cwd, record);
         const fd = at.open(paths.O_PATH, 0);

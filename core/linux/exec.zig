@@ -14,6 +14,9 @@ const limits = @import("../limits.zig");
 const loader = @import("../loader.zig");
 const paths = @import("paths.zig");
 const Program = @import("../program.zig").Program;
+const private_mapped = @import("files/private/mapped.zig");
+const private_mounts = @import("files/private/mounts.zig");
+const private_open = @import("files/private/open.zig");
 const script = @import("../script.zig");
 const transfer = @import("files/transfer.zig");
 const Args = kernel_module.Args;
@@ -119,6 +122,11 @@ const Preparation = struct {
             if (node.content == .descriptor) return self.openDescriptor(k.files.namespace().descriptorAt(target.place.path()).?);
             return self.failWith(fail(.ACCES));
         }
+        switch (target.private) {
+            .host => {},
+            .absent => return self.failWith(fail(.NOENT)),
+            .node => |index| return self.openPrivate(index, target.place.path()),
+        }
         lookup.demand(&target, .read) catch return self.failWith(lookup.errno);
         k.hostCall();
         const rc = target.at.open(nonblock | paths.O_NOFOLLOW, 0);
@@ -134,8 +142,21 @@ const Preparation = struct {
 
     const nonblock = 0o4000;
 
+    fn openPrivate(self: *Preparation, index: u32, path: []const u8) Error!*HostFile {
+        const k = self.k;
+        const node = k.files.private.at(index);
+        const execute = 1;
+        if (node.kind != .file or !private_mounts.allows(node, private_open.userOf(k), execute)) return self.failWith(fail(.ACCES));
+        const file = private_mapped.fileToRun(k, index, path) catch |failure| return switch (failure) {
+            error.OutOfMemory => error.OutOfMemory,
+            error.NoSpace => self.failWith(fail(.NOMEM)),
+        };
+        return file orelse self.failWith(fail(.NOEXEC));
+    }
+
     fn openDescriptor(self: *Preparation, number: i32) Error!*HostFile {
         const description = self.k.files.get(number) orelse return self.failWith(fail(.BADF));
+        if (description.kind == .private_file) return self.openPrivate(description.kind.private_file.node, description.path);
         if (description.kind != .host_file) return self.failWith(fail(.ACCES));
         // A place is opened now, and may be run if its path may.
         if (description.isPathOnly()) return self.open(AT_FDCWD, description.path, true);

@@ -12,6 +12,8 @@ const host = @import("../host.zig");
 const kernel_module = @import("kernel.zig");
 const limits = @import("../limits.zig");
 const permissions_module = @import("permissions.zig");
+const private_mounts = @import("files/private/mounts.zig");
+const private_tree = @import("files/private/tree.zig");
 const synthetic = @import("synthetic.zig");
 const FileTable = @import("files/table.zig").FileTable;
 const Permissions = permissions_module.Permissions;
@@ -138,6 +140,12 @@ pub const Namespace = struct {
     mounts: []const Mount,
     permissions: *const Permissions,
     hook: DeniedHook = .{},
+    /// The machine's own files, and who asks for them.
+    private: ?*const private_tree.Tree = null,
+    user: private_tree.User = .{ .uid = 0, .gid = 0 },
+
+    /// The last component is a name to make or take away: not followed even with a slash behind it.
+    changes_name: bool = false,
     /// Open files, for /proc/self/fd.
     files: ?*const FileTable = null,
 
@@ -178,10 +186,10 @@ pub const Namespace = struct {
         return error.Denied;
     }
 
-    fn reveals(self: *const Namespace, place: *const HostPlace) bool {
+    pub fn reveals(self: *const Namespace, place: *const HostPlace) bool {
         if (place.mount.volume) return !self.permissions.denies(.read, place.hostPath());
-        if (self.permissions.reveals(place.hostPath())) return true;
-        return self.leadsToVolume(place.hostPath());
+        if (self.permissions.reveals(place.hostPath()) or self.leadsToVolume(place.hostPath())) return true;
+        return place.mount == &self.mounts[0] and self.leadsToPrivate(place.hostPath());
     }
 
     /// Whether what lies at `from` may be moved or linked to `to`: nothing may become readable or writable by its new
@@ -201,6 +209,16 @@ pub const Namespace = struct {
     fn leadsToVolume(self: *const Namespace, path: []const u8) bool {
         for (self.mounts[1..]) |mount| if (permissions_module.isBeneath(mount.guest, path)) return true;
         return false;
+    }
+
+    /// Whether a private mount point is there or beneath, which is to be found whatever is granted.
+    pub fn leadsToPrivate(self: *const Namespace, path: []const u8) bool {
+        return self.private != null and private_mounts.leadsToMountPoint(path);
+    }
+
+    pub fn isPrivateDirectory(self: *const Namespace, path: []const u8) bool {
+        const where = private_mounts.find(self, path) catch return false;
+        return where == .node and self.private.?.at(where.node).kind == .directory;
     }
 
     /// Whether a guest path is answered by the synthetic tree.
@@ -286,7 +304,7 @@ const Walk = struct {
                 continue;
             }
             try self.place.push(name);
-            const followed = try self.step(last, follow_last or slash_behind);
+            const followed = try self.step(last, follow_last or slash_behind and !self.namespace.changes_name);
             if (last and !followed) {
                 self.place.must_be_directory = slash_behind;
                 return;
@@ -306,6 +324,14 @@ const Walk = struct {
             };
             if (node.content != .directory and !last) return error.NotDirectory;
             return false;
+        }
+        switch (try private_mounts.find(self.namespace, path)) {
+            .host => {},
+            .absent => {
+                private_mounts.tellHidden(self.namespace, path);
+                return if (last) false else error.NotFound;
+            },
+            .node => |index| return self.privateStep(index, last, follow),
         }
         var at: HostPlace = undefined;
         try self.namespace.hostPlace(path, &at);
@@ -340,6 +366,13 @@ const Walk = struct {
         return false;
     }
 
+    fn privateStep(self: *Walk, index: u32, last: bool, follow: bool) Error!bool {
+        const node = self.namespace.private.?.at(index);
+        if (node.kind == .link and (!last or follow)) return self.followLink(node.target);
+        if (node.kind != .directory and !last) return error.NotDirectory;
+        return false;
+    }
+
     /// Refuses the whole path that was asked for, although one of its folders is enough to do so.
     fn refuse(self: *Walk, at: *const HostPlace) Error {
         var whole = at.*;
@@ -364,6 +397,10 @@ const Walk = struct {
         return switch (self.namespace.files.?.get(number).?.kind) {
             .host_directory => |directory| self.followLink(directory.path),
             .synthetic_directory => |directory| self.followLink(directory.path),
+            .private_directory => |directory| {
+                var buffer: [path_max]u8 = undefined;
+                return self.followLink(self.namespace.private.?.pathOf(directory.node, &buffer) orelse return error.NotFound);
+            },
             else => error.NotDirectory,
         };
     }
@@ -372,7 +409,7 @@ const Walk = struct {
         if (!revealed) return self.refuse(at);
         const code: linux.E = @enumFromInt(-rc);
         return switch (code) {
-            .NOENT => if (last) false else error.NotFound,
+            .NOENT => if (last or self.namespace.leadsToPrivate(self.place.path())) false else error.NotFound,
             .NOTDIR => error.NotDirectory,
             .LOOP => error.Loop,
             .NAMETOOLONG => error.NameTooLong,

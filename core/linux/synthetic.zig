@@ -4,6 +4,7 @@
 const std = @import("std");
 const HostFile = @import("../host_file.zig").HostFile;
 const limits = @import("../limits.zig");
+const private_tree = @import("files/private/tree.zig");
 const Kernel = @import("kernel.zig").Kernel;
 const Writer = std.Io.Writer;
 
@@ -64,7 +65,7 @@ pub const nodes = [_]Node{
     text("/proc/filesystems", "nodev\tproc\nnodev\ttmpfs\n\text4\n"),
     text("/proc/loadavg", "0.00 0.00 0.00 1/1 1000\n"),
     made("/proc/meminfo", &meminfo),
-    text("/proc/mounts", "pristine / ext4 ro 0 0\nproc /proc proc rw 0 0\n"),
+    made("/proc/mounts", &mounts),
     directory("/proc/self", true),
     text("/proc/self/cgroup", "0::/\n"),
     made("/proc/self/cmdline", &cmdline),
@@ -141,6 +142,14 @@ pub fn nameIn(node: *const Node, folder: []const u8) ?[]const u8 {
     if (node.path.len <= folder.len + 1 or !std.mem.startsWith(u8, node.path, folder) or node.path[folder.len] != '/') return null;
     const name = node.path[folder.len + 1 ..];
     return if (std.mem.indexOfScalar(u8, name, '/') == null) name else null;
+}
+
+fn mounts(k: *Kernel, out: *Writer) Writer.Error!void {
+    try out.writeAll("pristine / ext4 ro 0 0\nproc /proc proc rw 0 0\n");
+    const space = k.files.namespace();
+    for (private_tree.mount_points) |point| {
+        if (space.isPrivateDirectory(point)) try out.print("tmpfs {s} tmpfs rw 0 0\n", .{point});
+    }
 }
 
 fn cpuinfo(_: *Kernel, out: *Writer) Writer.Error!void {

@@ -6,7 +6,9 @@ const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
-const FilePiece = @import("file_pieces.zig").FilePiece;
+const file_pieces = @import("file_pieces.zig");
+const FilePiece = file_pieces.FilePiece;
+const FilePieces = file_pieces.FilePieces;
 const frames_module = @import("frames.zig");
 const FrameSpace = frames_module.FrameSpace;
 const Ranges = @import("ranges.zig").Ranges;
@@ -92,7 +94,7 @@ pub const FrameImage = struct {
     /// host's kernel copies, and leaves out what is behind the end of a file that was cut short.
     fn copyFiles(space: *FrameSpace, memfd: i32) Error!void {
         for (space.files.items.items) |piece| {
-            if (piece.shared) continue;
+            if (piece.shared and !isPrivate(piece)) continue;
             const whole = space.bytes(piece.first, piece.last - piece.first);
             if (linux.pwrite(memfd, whole.ptr, whole.len, @intCast(@as(u64, piece.first) * page)) == whole.len) continue;
             for (piece.first..piece.last) |index| {
@@ -103,10 +105,15 @@ pub const FrameImage = struct {
         }
     }
 
+    /// Forks are not to meet in a machine's own file: what is mapped of it is copied for them.
+    fn isPrivate(piece: FilePiece) bool {
+        return piece.file.content != null;
+    }
+
     fn sharedFiles(space: *const FrameSpace) Error![]FilePiece {
         var list: std.ArrayList(FilePiece) = .empty;
         errdefer list.deinit(space.allocator);
-        for (space.files.items.items) |piece| if (piece.shared) list.append(space.allocator, piece) catch return error.OutOfMemory;
+        for (space.files.items.items) |piece| if (piece.shared and !isPrivate(piece)) list.append(space.allocator, piece) catch return error.OutOfMemory;
         const files = list.toOwnedSlice(space.allocator) catch return error.OutOfMemory;
         for (files) |piece| _ = piece.file.retain();
         return files;
@@ -126,7 +133,12 @@ pub const FrameImage = struct {
         }
         space.memory = .{ .image = self };
         errdefer space.memory = .{ .own = self.memfd };
+        // The machine goes on sharing what it has of its own files.
+        var kept: FilePieces = .{ .allocator = space.allocator };
+        defer kept.deinit();
+        for (space.files.items.items) |piece| if (piece.shared and isPrivate(piece)) kept.add(piece) catch return error.OutOfMemory;
         try space.mapImage();
+        for (kept.items.items) |piece| try space.showFile(piece);
         _ = try host.check(linux.ftruncate(self.memfd, @intCast(beyond)));
         _ = try host.check(linux.fcntl(self.memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
     }
@@ -147,6 +159,7 @@ pub const FrameImage = struct {
             if (std.mem.allEqual(u8, bytes, 0)) continue;
             _ = try host.check(linux.pwrite(memfd, bytes.ptr, page, @intCast(@as(u64, frame) * page)));
         }
+        try copyFiles(space, memfd);
         _ = try host.check(linux.fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
         return memfd;
     }

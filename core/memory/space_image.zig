@@ -3,8 +3,10 @@ const std = @import("std");
 const address_space = @import("address_space.zig");
 const page_tables = @import("page_tables.zig");
 const AddressSpace = address_space.AddressSpace;
+const Content = @import("../linux/files/private/content.zig").Content;
 const Error = address_space.Error;
 const Frame = @import("frames.zig").Frame;
+const HostFile = @import("../host_file.zig").HostFile;
 const Vma = @import("vma.zig").Vma;
 const VmaList = @import("vma.zig").VmaList;
 const Window = address_space.Window;
@@ -24,6 +26,7 @@ pub const SpaceImage = struct {
         const allocator = space.allocator;
         const vmas = try space.vmas.copy();
         errdefer VmaList.freeCopy(allocator, vmas);
+        try keepContents(allocator, vmas);
         const first = space.image == null;
         var windows = if (first) space.windows else try copyWindows(space);
         errdefer if (!first) freeWindows(allocator, &windows);
@@ -56,6 +59,38 @@ pub const SpaceImage = struct {
         self.tables.deinit(allocator);
         VmaList.freeCopy(allocator, self.vmas);
         self.* = undefined;
+    }
+
+    /// What a shared mapping may change of a private file is copied for the image, in which all mappings of it are private.
+    fn keepContents(allocator: std.mem.Allocator, vmas: []Vma) Error!void {
+        var copies: std.AutoHashMapUnmanaged(*Content, *HostFile) = .empty;
+        defer {
+            var files = copies.valueIterator();
+            while (files.next()) |file| file.*.release(allocator);
+            copies.deinit(allocator);
+        }
+        for (vmas) |*vma| {
+            const file = vma.file orelse continue;
+            const content = file.content orelse continue;
+            if (!content.mapped) continue;
+            const entry = try copies.getOrPut(allocator, content);
+            if (!entry.found_existing) entry.value_ptr.* = copyOf(allocator, content, file) catch |failure| {
+                _ = copies.remove(content);
+                return failure;
+            };
+            vma.file = entry.value_ptr.*.retain();
+            vma.shared = false;
+            file.release(allocator);
+        }
+    }
+
+    fn copyOf(allocator: std.mem.Allocator, content: *Content, file: *const HostFile) Error!*HostFile {
+        const copy = content.copy(allocator, file.size()) catch |failure| return switch (failure) {
+            error.OutOfMemory => error.OutOfMemory,
+            error.NoSpace => error.HostFailure,
+        };
+        defer copy.release(allocator);
+        return HostFile.ofContent(allocator, copy, file.path);
     }
 
     fn copyWindows(space: *const AddressSpace) Error!Windows {

@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include <asm/prctl.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pristine.h>
@@ -109,6 +110,111 @@ static long files(uint64_t what, uint64_t value)
 	case 10: return open("/", O_RDONLY | O_DIRECTORY);
 	default: return pipe(pipe_ends);
 	}
+}
+
+#define ROOM "/dev/shm/room/"
+/* An open file, and one without a name. */
+enum { PRIVATE_FD = 11, NAMELESS_FD = 12 };
+
+static const char *private_name(uint64_t value)
+{
+	static char names[2][64];
+	static int turn;
+	char *name = names[turn ^= 1];
+	snprintf(name, sizeof names[0], value % 3 == 2 ? ROOM "inner/%d" : ROOM "%d", (int)(value / 3 % 5));
+	return name;
+}
+
+static long private_files(uint64_t what, uint64_t value)
+{
+	char bytes[64];
+	memset(bytes, (int)value | 1, sizeof bytes);
+	switch (what % 15) {
+	case 12: return close(NAMELESS_FD);
+	case 13: return pwrite(NAMELESS_FD, bytes, sizeof bytes, (long)(value & 0xfff));
+	case 0: return pwrite(PRIVATE_FD, bytes, 1 + value % sizeof bytes, (long)(value >> 8 & 0x3fff));
+	case 1: return ftruncate(PRIVATE_FD, (long)(value % 9000));
+	case 2: {
+		int fd = open(private_name(value), O_RDWR | O_CREAT | (value & 64 ? O_TRUNC : O_APPEND), 0600);
+		long result = write(fd, bytes, 1 + value % sizeof bytes);
+		return close(fd) ?: result;
+	}
+	case 3: return unlink(private_name(value));
+	case 4: return rename(private_name(value), private_name(value >> 8));
+	case 5: return value & 1 ? mkdir(ROOM "folder", 0700) : rmdir(ROOM "folder");
+	case 6: return chmod(private_name(value), (mode_t)(value >> 8 & 0777));
+	case 7: {
+		struct timespec times[2] = { { .tv_sec = (long)(value % 1000) }, { .tv_sec = (long)(value % 2000) } };
+		return utimensat(AT_FDCWD, private_name(value), times, 0);
+	}
+	case 8: return read(PRIVATE_FD, bytes, 1 + value % sizeof bytes);
+	case 9: return open(private_name(value), O_RDWR);
+	case 10: return symlink("elsewhere", private_name(value));
+	case 11: return link(private_name(value), private_name(value >> 8));
+	default: return close(PRIVATE_FD);
+	}
+}
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		hash = (hash ^ ((const unsigned char *)bytes)[i]) * 1099511628211ul;
+	return hash;
+}
+
+static uint64_t mix_folder(uint64_t hash, const char *path)
+{
+	char inner[300], bytes[512];
+	DIR *directory = opendir(path);
+	for (struct dirent *entry; directory && (entry = readdir(directory));) {
+		struct stat facts;
+		snprintf(inner, sizeof inner, "%s%s", path, entry->d_name);
+		hash = mix(hash, entry->d_name, strlen(entry->d_name));
+		if (entry->d_name[0] == '.' || lstat(inner, &facts))
+			continue;
+		hash = mix(hash, &facts, sizeof facts);
+		int fd = open(inner, O_RDONLY | O_NOFOLLOW);
+		for (ssize_t count; (count = read(fd, bytes, sizeof bytes)) > 0;)
+			hash = mix(hash, bytes, (size_t)count);
+		close(fd);
+	}
+	if (directory)
+		closedir(directory);
+	return hash;
+}
+
+/* All that can be seen of the private files, and the open one's bytes. */
+EXPORT long private_sum(void)
+{
+	char bytes[512];
+	uint64_t hash = mix_folder(mix_folder(14695981039346656037ul, ROOM), ROOM "inner/");
+	for (int fd = PRIVATE_FD; fd <= NAMELESS_FD; fd++) {
+		/* Something else, without an end, may have its number. */
+		for (long at = 0, count; at < 65536 && (count = pread(fd, bytes, sizeof bytes, at)) > 0; at += count)
+			hash = mix(hash, bytes, (size_t)count);
+	}
+	return (long)hash;
+}
+
+static void prepare_private(void)
+{
+	static char bytes[6000];
+	mkdir(ROOM, 0700);
+	mkdir(ROOM "inner", 0700);
+	for (uint64_t i = 0; i < 9; i += 2) {
+		memset(bytes, (int)('a' + i), sizeof bytes);
+		int fd = open(private_name(i), O_RDWR | O_CREAT, 0600);
+		if (write(fd, bytes, 100 + i * 700) < 0)
+			_exit(1);
+		if (i == 0)
+			dup2(fd, PRIVATE_FD);
+		close(fd);
+	}
+	lseek(PRIVATE_FD, 10, SEEK_SET);
+	int fd = open(ROOM, O_RDWR | O_TMPFILE, 0600);
+	if (write(fd, bytes, 900) != 900 || dup2(fd, NAMELESS_FD) < 0)
+		_exit(1);
+	close(fd);
 }
 
 static long signals(uint64_t what, uint64_t value)
@@ -232,6 +338,7 @@ EXPORT long change(uint32_t kind, uint64_t a, uint64_t b, uint64_t c)
 		return (long)moved;
 	}
 	case 20: return madvise((void *)address, (1 + b % 8) * PAGE, c & 1 ? MADV_WIPEONFORK : MADV_KEEPONFORK);
+	case 23: return private_files(a, b);
 	case 21: return syscall(SYS_arch_prctl, ARCH_SET_FS, b & 0x7ffffffff000);
 	default: return -ENOSYS;
 	}
@@ -333,6 +440,7 @@ int main(void)
 		return 1;
 	for (uint32_t i = 0; i < 4200; i += 2)
 		*(volatile uint64_t *)(big + i * PAGE) = i;
+	prepare_private();
 	pristine_ready();
 	return 0;
 }

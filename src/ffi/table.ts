@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 31515795;
+export const ABI_VERSION = 2178736252;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -161,15 +161,18 @@ export const PlantedFault = {
   timer_kept: 30,
   alternate_stack_kept: 31,
   directory_kept: 32,
-  scheduling_kept: 33,
-  umask_kept: 34,
-  limit_kept: 35,
-  name_kept: 36,
-  thread_address_kept: 37,
-  call_area_kept: 38,
-  arena_kept: 39,
-  generation_kept: 40,
-  wiped_page_kept: 41,
+  private_file_kept: 33,
+  private_content_kept: 34,
+  private_content_shared: 35,
+  scheduling_kept: 36,
+  umask_kept: 37,
+  limit_kept: 38,
+  name_kept: 39,
+  thread_address_kept: 40,
+  call_area_kept: 41,
+  arena_kept: 42,
+  generation_kept: 43,
+  wiped_page_kept: 44,
 } as const;
 
 /** Index n is status -(n + 1). */

@@ -34,7 +34,7 @@ export interface Request {
 }
 
 // Kinds that end a request are rare, or most requests would be short.
-const harmless = [0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 9, 10, 10, 11, 12, 12, 13, 14, 15, 19, 20];
+const harmless = [0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 9, 10, 10, 11, 12, 12, 13, 14, 15, 19, 20, 23, 23];
 const ending = [16, 17, 18, 21];
 
 const change = (kinds: number[]) =>
@@ -69,6 +69,7 @@ function bind(fork: Fork) {
     look: { args: ["ptr", "ptr", "u32"] },
     runs: { args: ["ptr"], returns: "i32" },
     vectors: { args: ["ptr"] },
+    private_sum: { returns: "i64" },
   });
 }
 
@@ -79,6 +80,8 @@ export class Subject implements Disposable {
   readonly untouched: Fork;
   #call: ReturnType<typeof bind>;
   #lastGeneration = 0;
+  /** What the image's private files come to. */
+  readonly #private: string;
   /** Far pages of the request before, as `index:page`. */
   #farBefore: string[] = [];
   /** What a request saw that it should not have. */
@@ -89,6 +92,8 @@ export class Subject implements Disposable {
     this.fork = image.fork({ timeout: loopMs });
     this.untouched = image.fork();
     this.#call = bind(this.fork);
+    using fresh = image.fork();
+    this.#private = privateFiles(bind(fresh));
   }
 
   static async create(): Promise<Subject> {
@@ -179,6 +184,8 @@ export class Subject implements Disposable {
     for (const [index, text] of expected.entries()) {
       if (seen[index] !== text) wrong.push(`from inside: ${seen[index]} instead of ${text}`);
     }
+    // A fork that wrote to the image itself would have changed it for both.
+    if (expected.at(-1) !== this.#private) wrong.push("the image's private files have changed");
     this.fork.reset();
     return wrong;
   }
@@ -220,6 +227,10 @@ function pagesOf(request: Request): number[] {
   return [...pages];
 }
 
+function privateFiles(call: ReturnType<typeof bind>): string {
+  return `private files ${BigInt.asUintN(64, call.private_sum()).toString(16)}`;
+}
+
 function lookInside(fork: Fork, call: ReturnType<typeof bind>, request: Request): string[] {
   const lines: string[] = [];
   const area = fork.memory.allocate(8192, { align: 64 });
@@ -234,5 +245,6 @@ function lookInside(fork: Fork, call: ReturnType<typeof bind>, request: Request)
     lines.push(`${address.toString(16)}: ${(answers[index] as bigint).toString(16)}`);
   });
   for (const index of [600, 10]) lines.push(`runs ${index}: ${call.runs(playground + index * page)}`);
+  lines.push(privateFiles(call));
   return lines;
 }

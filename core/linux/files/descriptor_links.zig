@@ -6,27 +6,34 @@ const host = @import("../../host.zig");
 const HostFile = @import("../../host_file.zig").HostFile;
 const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
+const opening = @import("opening.zig");
 const paths = @import("../paths.zig");
+const private_names = @import("private/names.zig");
+const private_open = @import("private/open.zig");
 const table = @import("table.zig");
 const Kernel = kernel_module.Kernel;
 const Lookup = names.Lookup;
-const OpenError = names.OpenError;
+const OpenError = opening.OpenError;
 const Target = names.Target;
 const fail = kernel_module.fail;
 
 const AT_FDCWD = -100;
-const O_CREAT = names.O_CREAT;
-const O_EXCL = names.O_EXCL;
-const O_TRUNC = names.O_TRUNC;
-const O_DIRECTORY = names.O_DIRECTORY;
-const O_NOFOLLOW = names.O_NOFOLLOW;
-const O_CLOEXEC = names.O_CLOEXEC;
+const O_CREAT = opening.O_CREAT;
+const O_EXCL = opening.O_EXCL;
+const O_TRUNC = opening.O_TRUNC;
+const O_DIRECTORY = opening.O_DIRECTORY;
+const O_NOFOLLOW = opening.O_NOFOLLOW;
+const O_CLOEXEC = opening.O_CLOEXEC;
 
 /// A file or folder is opened anew, with the rights of the path by which the guest has opened it; anything
 /// else is the same open file once more, which keeps the access it has.
-pub fn open(k: *Kernel, lookup: *Lookup, open_file: *table.Description, flags: u64) OpenError!*table.Description {
+pub fn open(k: *Kernel, lookup: *Lookup, open_file: *table.Description, flags: u64, mode: u64) OpenError!*table.Description {
     if (flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL) return error.Exists;
     if (flags & O_NOFOLLOW != 0) return error.Loop;
+    switch (open_file.kind) {
+        .private_file, .private_directory => |node| return private_open.openNode(k, lookup, node.node, .{ .path = open_file.path }, flags, mode),
+        else => {},
+    }
     const is_directory = open_file.kind == .host_directory or open_file.kind == .synthetic_directory;
     if (flags & O_DIRECTORY != 0 and !is_directory) return error.NotDirectory;
     const reads = flags & (paths.O_PATH | 3) != 1;
@@ -52,14 +59,14 @@ pub fn open(k: *Kernel, lookup: *Lookup, open_file: *table.Description, flags: u
     }
     var buffer: [64:0]u8 = undefined;
     const name = std.fmt.bufPrintZ(&buffer, "/proc/self/fd/{d}", .{host_fd}) catch unreachable;
-    const wanted = if (flags & paths.O_PATH != 0) flags else flags & (names.host_open_flags & ~@as(u64, O_CREAT | O_EXCL)) | table.O_NONBLOCK | 0o400;
+    const wanted = if (flags & paths.O_PATH != 0) flags else flags & (opening.host_open_flags & ~@as(u64, O_CREAT | O_EXCL)) | table.O_NONBLOCK | 0o400;
     k.hostCall();
     const rc: i64 = @bitCast(linux.syscall4(.openat, @bitCast(@as(i64, AT_FDCWD)), @intFromPtr(name.ptr), wanted | O_CLOEXEC, 0));
     if (rc < 0) return lookup.failWith(rc);
     const status_flags: u32 = @truncate(flags & ~@as(u64, O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC));
     if (is_directory) {
         errdefer host.close(@intCast(rc));
-        return names.createDirectory(k, @intCast(rc), open_file.path, status_flags);
+        return opening.createDirectory(k, @intCast(rc), open_file.path, status_flags);
     }
     const file = try HostFile.create(k.files.allocator, @intCast(rc), open_file.path);
     errdefer file.release(k.files.allocator);
@@ -71,6 +78,7 @@ pub fn textOf(k: *Kernel, target: *const Target, buffer: *[paths.path_max]u8) []
     const description = k.files.get(k.files.namespace().descriptorAt(target.place.path()).?).?;
     return switch (description.kind) {
         .host_directory, .host_file, .device, .text, .synthetic_directory => description.path,
+        .private_file, .private_directory => |open_node| private_names.pathOfOpened(k, open_node.node, description.path, buffer),
         .pipe_read, .pipe_write, .output, .host_stream => std.fmt.bufPrint(buffer, "pipe:[{d}]", .{k.files.streamNumber(description)}) catch unreachable,
     };
 }
@@ -78,6 +86,10 @@ pub fn textOf(k: *Kernel, target: *const Target, buffer: *[paths.path_max]u8) []
 /// An O_PATH descriptor of a link is read by an empty path.
 pub fn textOfOpened(lookup: *Lookup, fd: i32, buffer: *[paths.path_max]u8) names.Failed![]const u8 {
     const description = lookup.k.files.get(fd) orelse return lookup.failWith(if (fd == AT_FDCWD) fail(.NOENT) else fail(.BADF));
+    if (description.kind == .private_file and description.isPathOnly()) {
+        const node = lookup.k.files.private.at(description.kind.private_file.node);
+        return if (node.kind == .link) node.target else lookup.failWith(fail(.NOENT));
+    }
     if (description.kind != .host_file or !description.isPathOnly()) return lookup.failWith(fail(.NOENT));
     lookup.k.hostCall();
     const length: i64 = @bitCast(linux.readlinkat(description.kind.host_file.file.fd, "", buffer, buffer.len));

@@ -4,6 +4,8 @@ const linux = std.os.linux;
 const canaries = @import("../canaries.zig");
 const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
+const private_names = @import("private/names.zig");
+const private_open = @import("private/open.zig");
 const table = @import("table.zig");
 const time = @import("../time.zig");
 const transfer = @import("transfer.zig");
@@ -216,6 +218,7 @@ fn waiting(k: *Kernel, description: *const Description, address: u64) i64 {
             const size: i64 = @bitCast(linux.lseek(file.file.fd, 0, linux.SEEK.END));
             count = @intCast(std.math.clamp(size - @as(i64, @intCast(file.at)), 0, std.math.maxInt(i32)));
         },
+        .private_file => |file| count = @intCast(@min(k.files.private.at(file.node).size -| file.at, std.math.maxInt(i32))),
         else => return fail(.NOTTY),
     }
     k.memory.writeValue(address, count) catch return fail(.FAULT);
@@ -240,7 +243,7 @@ pub fn fsync(k: *Kernel, a: Args) i64 {
             k.hostCall();
             return @bitCast(linux.fsync(file.file.fd));
         },
-        .host_directory, .text, .synthetic_directory => return 0,
+        .host_directory, .text, .synthetic_directory, .private_file, .private_directory => return 0,
         else => return fail(.INVAL),
     }
 }
@@ -251,6 +254,10 @@ pub fn sync(_: *Kernel, _: Args) i64 {
 
 pub fn ftruncate(k: *Kernel, a: Args) i64 {
     const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
+    if (description.kind == .private_file and description.mayWrite()) {
+        const refused = transfer.checkSize(k, a[1]);
+        return if (refused != 0) refused else private_open.resize(k, description.kind.private_file.node, a[1]);
+    }
     if (description.kind != .host_file or !description.mayWrite()) return fail(.INVAL);
     const refused = transfer.checkSize(k, a[1]);
     if (refused != 0) return refused;
@@ -260,6 +267,10 @@ pub fn ftruncate(k: *Kernel, a: Args) i64 {
 
 pub fn fallocate(k: *Kernel, a: Args) i64 {
     const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
+    if (description.kind == .private_file and description.mayWrite()) {
+        const refused = transfer.checkSize(k, a[2] +| a[3]);
+        return if (refused != 0) refused else private_open.allocate(k, &description.kind.private_file, a[1] & 0xffff_ffff, a[2], a[3]);
+    }
     if (description.kind != .host_file or !description.mayWrite()) return fail(.BADF);
     const refused = transfer.checkSize(k, a[2] +| a[3]);
     if (refused != 0) return refused;
@@ -285,6 +296,10 @@ pub fn notSocket(k: *Kernel, a: Args) i64 {
 
 pub fn fchmod(k: *Kernel, a: Args) i64 {
     const description = k.files.opened(descriptorOf(a[0])) orelse return fail(.BADF);
+    switch (description.kind) {
+        .private_file, .private_directory => |open| return private_names.chmod(k, open.node, a[1]),
+        else => {},
+    }
     if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
     k.hostCall();
     return @bitCast(linux.fchmod(description.kind.host_file.file.fd, @intCast(a[1] & table.mode_mask)));

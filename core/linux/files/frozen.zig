@@ -1,7 +1,8 @@
 //! The open files of an image: a copy of a table, for forks to start from and to go back to.
 //!
 //! Host descriptors are shared, since where a guest stands in a file is its own affair (`table.zig`); folders are opened
-//! anew, since the host keeps the place in a listing; pipes and made-up texts are copied.
+//! anew, since the host keeps the place in a listing; pipes and made-up texts are copied. Private files are one tree that
+//! all share until one changes it (`private/tree.zig`).
 const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../../host.zig");
@@ -19,11 +20,21 @@ pub const Outputs = [2]?*Output;
 
 /// A table with the same open files. `dup`ed descriptors stay one open file, both ends of a pipe stay one pipe.
 pub fn copy(from: *const FileTable, outputs: Outputs) Error!FileTable {
-    const allocator = from.allocator;
-    var to: FileTable = .{ .allocator = allocator, .working_directory = try allocator.dupe(u8, from.working_directory), .scope = from.scope.retain() };
+    var to = try emptyCopy(from);
     errdefer to.deinit();
     try copyOpen(from, &to, outputs);
     return to;
+}
+
+fn emptyCopy(from: *const FileTable) Error!FileTable {
+    const allocator = from.allocator;
+    const path = try allocator.dupe(u8, from.working_directory);
+    errdefer allocator.free(path);
+    const private = from.private.freeze() catch |failure| return switch (failure) {
+        error.OutOfMemory => error.OutOfMemory,
+        error.NoSpace => error.HostFailure,
+    };
+    return .{ .allocator = allocator, .working_directory = path, .scope = from.scope.retain(), .private = private };
 }
 
 /// Puts a table back to the state of the one it was copied from.
@@ -33,9 +44,19 @@ pub fn restore(to: *FileTable, from: *const FileTable, outputs: Outputs) Error!v
         to.allocator.free(to.working_directory);
         to.working_directory = path;
     }
+    try restorePrivate(to, from);
     if (sameOpen(to, from, .restoring)) return;
     to.closeAll();
     try copyOpen(from, to, outputs);
+}
+
+/// A tree that nobody has changed is the image's own.
+fn restorePrivate(to: *FileTable, from: *const FileTable) Error!void {
+    if (to.private == from.private or planted.is(.private_file_kept)) return;
+    const old = to.private;
+    defer old.release();
+    to.private = from.private.retain();
+    if (planted.is(.private_content_kept)) (try to.ownPrivate()).takeContents(old);
 }
 
 const Copies = struct {
@@ -74,7 +95,7 @@ fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, ou
         .pipe_read => |pipe| .{ .pipe_read = try copyPipe(pipe, to, copies) },
         .pipe_write => |pipe| .{ .pipe_write = try copyPipe(pipe, to, copies) },
         .output => |output| .{ .output = .{ .stream = output.stream, .to = outputs[output.stream - 1] } },
-        .device => from.kind,
+        .device, .private_file, .private_directory => from.kind,
     };
     return to.create(kind, from.status_flags, from.path);
 }
@@ -155,6 +176,8 @@ fn sameDescription(now: *const Description, then: *const Description, restoring:
         .device => |device| device == then.kind.device,
         .text => |text| (skips_offset or text.at == then.kind.text.at) and std.mem.eql(u8, text.bytes, then.kind.text.bytes),
         .synthetic_directory => |directory| directory.at == then.kind.synthetic_directory.at and std.mem.eql(u8, directory.path, then.kind.synthetic_directory.path),
+        .private_file => |file| file.node == then.kind.private_file.node and (skips_offset or file.at == then.kind.private_file.at),
+        .private_directory => |directory| std.meta.eql(directory, then.kind.private_directory),
         .pipe_read => |pipe| pipe.sameAs(then.kind.pipe_read) or restoring and planted.is(.pipe_bytes_kept),
         .pipe_write => |pipe| pipe.sameAs(then.kind.pipe_write) or restoring and planted.is(.pipe_bytes_kept),
         .host_directory => |directory| place(directory.fd) == place(then.kind.host_directory.fd) and std.mem.eql(u8, directory.path, then.kind.host_directory.path),

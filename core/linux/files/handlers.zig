@@ -3,6 +3,7 @@ const call_module = @import("../call.zig");
 const attributes = @import("attributes.zig");
 const descriptors = @import("descriptors.zig");
 const names = @import("names.zig");
+const opening = @import("opening.zig");
 const special = @import("special.zig");
 const status = @import("status.zig");
 const transfer = @import("transfer.zig");
@@ -15,7 +16,7 @@ pub const mayWriteThrough = transfer.mayWriteThrough;
 pub const rows = [_]call_module.Call{
     row(0, "read", transfer.read, &.{ .descriptor, .bytes_out, .size }),
     row(1, "write", transfer.write, &.{ .descriptor, .bytes_in, .size }),
-    row(2, "open", names.open, &.{ .path, .open_flags, .mode }),
+    row(2, "open", opening.open, &.{ .path, .open_flags, .mode }),
     row(3, "close", descriptors.close, &.{.descriptor}),
     row(4, "stat", status.stat, &.{ .path, .address }),
     row(5, "fstat", status.fstat, &.{ .descriptor, .address }),
@@ -50,7 +51,7 @@ pub const rows = [_]call_module.Call{
     row(82, "rename", names.rename, &.{ .path, .path }),
     row(83, "mkdir", names.mkdir, &.{ .path, .mode }),
     row(84, "rmdir", names.rmdir, &.{.path}),
-    row(85, "creat", names.creat, &.{ .path, .mode }),
+    row(85, "creat", opening.creat, &.{ .path, .mode }),
     row(86, "link", names.link, &.{ .path, .path }),
     row(87, "unlink", names.unlink, &.{.path}),
     row(88, "symlink", names.symlink, &.{ .path, .path }),
@@ -79,7 +80,7 @@ pub const rows = [_]call_module.Call{
     row(199, "fremovexattr", attributes.refuse(.descriptor), &.{ .descriptor, .path }),
     row(217, "getdents64", status.getdents64, &.{ .descriptor, .address, .size }),
     row(221, "fadvise64", descriptors.fadvise64, &.{ .descriptor, .offset, .size, .integer }),
-    row(257, "openat", names.openat, &.{ .directory_descriptor, .path, .open_flags, .mode }),
+    row(257, "openat", opening.openat, &.{ .directory_descriptor, .path, .open_flags, .mode }),
     row(258, "mkdirat", names.mkdirat, &.{ .directory_descriptor, .path, .mode }),
     row(259, "mknodat", special.mknodat, &.{ .directory_descriptor, .path, .mode, .hex }),
     row(260, "fchownat", names.chownat, &.{ .directory_descriptor, .path, .integer, .integer, .hex }),

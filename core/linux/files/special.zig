@@ -3,6 +3,7 @@ const linux = @import("std").os.linux;
 const host = @import("../../host.zig");
 const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
+const private_names = @import("private/names.zig");
 const transfer = @import("transfer.zig");
 const Args = kernel_module.Args;
 const Kernel = kernel_module.Kernel;
@@ -24,14 +25,16 @@ pub fn mknodat(k: *Kernel, a: Args) i64 {
         linux.S.IFDIR => return fail(.PERM),
         else => return fail(.INVAL),
     };
-    var lookup: names.Lookup = .{ .k = k };
+    var lookup: names.Lookup = .{ .k = k, .changes_name = true };
     var target: names.Target = .{};
     lookup.argument(transfer.descriptorOf(a[0]), a[1], false, &target) catch return lookup.errno;
     if (target.node != null) return fail(.EXIST);
     if (target.place.must_be_directory) return fail(.NOENT);
+    // As on a file system without FIFOs.
+    if (target.private != .host) return if (kind == linux.S.IFREG) private_names.makeFile(k, &target, mode) else fail(.PERM);
     const folder = lookup.parent(&target) catch return lookup.errno;
     defer host.close(folder);
-    var buffer: [256:0]u8 = undefined;
+    var buffer: [names.name_room]u8 = undefined;
     k.hostCall();
     return @bitCast(linux.mknodat(folder, names.nameZ(&target, &buffer), kind | (mode & permission_bits & ~k.umask), 0));
 }

@@ -8,6 +8,8 @@ const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
 const paths = @import("../paths.zig");
 const permissions_module = @import("../permissions.zig");
+const private_status = @import("private/status.zig");
+const private_tree = @import("private/tree.zig");
 const synthetic = @import("../synthetic.zig");
 const table = @import("table.zig");
 const transfer = @import("transfer.zig");
@@ -136,6 +138,7 @@ fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Fact
         .device => |device| facts.* = ofDevice(k, device),
         .text => |text| facts.* = madeUp(k, linux.S.IFREG | 0o444, text.bytes.len, inodeOf(description.path), .{ 0, 0 }),
         .synthetic_directory => |directory| facts.* = madeUp(k, linux.S.IFDIR | 0o555, 0, inodeOf(directory.path), .{ 0, 0 }),
+        .private_file, .private_directory => |open| facts.* = private_status.facts(k, open.node),
     }
     return 0;
 }
@@ -162,6 +165,14 @@ pub fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Fact
         const rc = ofNode(k, node, follow, facts);
         if (rc == 0 and target.place.must_be_directory and facts.mode & linux.S.IFMT != linux.S.IFDIR) return fail(.NOTDIR);
         return rc;
+    }
+    switch (target.private) {
+        .host => {},
+        .absent => return fail(.NOENT),
+        .node => |index| {
+            facts.* = private_status.facts(k, index);
+            return if (target.place.must_be_directory and facts.mode & linux.S.IFMT != linux.S.IFDIR) fail(.NOTDIR) else 0;
+        },
     }
     k.hostCall();
     const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
@@ -224,13 +235,19 @@ fn accessAt(k: *Kernel, folder: u64, path: u64, mode: u64, flags: u64) i64 {
     var buffer: [paths.path_max]u8 = undefined;
     const name = if (path == 0) "" else lookup.readPath(path, &buffer) catch return lookup.errno;
     const opened: ?*table.Description = if (name.len == 0) k.files.get(transfer.descriptorOf(folder)) else null;
+    if (opened) |description| switch (description.kind) {
+        .private_file, .private_directory => |open| return private_status.access(k, open.node, mode),
+        else => {},
+    };
     const from = if (opened) |description| description.path else if (name.len == 0) "." else name;
     if (from.len == 0) return if (mode & 1 != 0) fail(.ACCES) else 0;
     lookup.resolve(if (opened == null) transfer.descriptorOf(folder) else AT_FDCWD, from, flags & AT_SYMLINK_NOFOLLOW == 0, &target) catch return lookup.errno;
+    if (flags & AT_SYMLINK_NOFOLLOW == 0) lookup.throughPrivateDescriptor(&target);
     if (target.node != null) {
         const bits: u64 = facts.mode & 7;
         return if (mode & ~bits != 0) fail(.ACCES) else 0;
     }
+    if (target.private == .node) return private_status.access(k, target.private.node, mode);
     if (mode & W_OK != 0) lookup.demand(&target, .write) catch return lookup.errno;
     k.hostCall();
     const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
@@ -274,13 +291,37 @@ pub fn getdents64(k: *Kernel, a: Args) i64 {
             k.memory.write(a[1], room[0..@intCast(count)]) catch return fail(.FAULT);
             return count;
         },
+        .private_directory => |*directory| {
+            const count = private_status.list(k, directory, room);
+            if (count <= 0) return count;
+            k.memory.write(a[1], room[0..@intCast(count)]) catch return fail(.FAULT);
+            return count;
+        },
         else => return fail(.NOTDIR),
     }
 }
 
+/// One entry as the host's getdents64 gives it.
+pub const HostEntry = struct {
+    name: []const u8,
+    inode: u64,
+    kind: u8,
+    length: u16,
+
+    pub fn read(bytes: []const u8) HostEntry {
+        const length = std.mem.readInt(u16, bytes[16..18], .little);
+        return .{
+            .name = std.mem.sliceTo(bytes[entry_header_bytes..length], 0),
+            .inode = std.mem.readInt(u64, bytes[0..8], .little),
+            .kind = bytes[18],
+            .length = length,
+        };
+    }
+};
+
 /// The host's entries; in a folder that only leads to something granted, those that are or lead to it.
 fn listHost(k: *Kernel, fd: i32, path: []const u8, out: []u8) i64 {
-    const space = k.files.namespace();
+    const space = names.namespaceOf(k);
     while (true) {
         k.hostCall();
         const count: i64 = @bitCast(linux.getdents64(fd, out.ptr, out.len));
@@ -288,9 +329,9 @@ fn listHost(k: *Kernel, fd: i32, path: []const u8, out: []u8) i64 {
         var kept: usize = 0;
         var at: usize = 0;
         while (at < count) {
-            const length = std.mem.readInt(u16, out[at + 16 ..][0..2], .little);
-            const name = std.mem.sliceTo(out[at + entry_header_bytes .. at + length], 0);
-            if (visible(&space, path, name)) {
+            const entry: HostEntry = .read(out[at..]);
+            const length = entry.length;
+            if (visible(&space, path, entry.name)) {
                 std.mem.copyForwards(u8, out[kept..][0..length], out[at..][0..length]);
                 kept += length;
             }
@@ -300,14 +341,14 @@ fn listHost(k: *Kernel, fd: i32, path: []const u8, out: []u8) i64 {
     }
 }
 
-fn visible(space: *const paths.Namespace, folder: []const u8, name: []const u8) bool {
+pub fn visible(space: *const paths.Namespace, folder: []const u8, name: []const u8) bool {
     if (std.mem.eql(u8, name, ".") or std.mem.eql(u8, name, "..")) return true;
     var buffer: [paths.path_max + 256]u8 = undefined;
     const path = std.fmt.bufPrint(&buffer, "{s}/{s}", .{ if (folder.len == 1) "" else folder, name }) catch return false;
     if (path.len >= paths.path_max) return false;
     var at: paths.HostPlace = undefined;
     space.hostPlace(path, &at) catch return false;
-    return at.mount.volume and !space.permissions.deny_read.covers(at.hostPath()) or space.permissions.reveals(at.hostPath());
+    return at.mount.volume and !space.permissions.deny_read.covers(at.hostPath()) or space.permissions.reveals(at.hostPath()) or space.leadsToPrivate(path);
 }
 
 fn listSynthetic(k: *Kernel, path: []const u8, position: *u64, out: []u8) i64 {
@@ -334,6 +375,14 @@ fn listSynthetic(k: *Kernel, path: []const u8, position: *u64, out: []u8) i64 {
         }
         index += 1;
     }
+    for (private_tree.mount_points) |point| {
+        if (!std.mem.eql(u8, std.fs.path.dirname(point).?, path)) continue;
+        if (index >= position.*) {
+            if (!putEntry(out, &length, std.fs.path.basename(point), inodeOf(point), linux.DT.DIR, index + 1)) return finish(length);
+            position.* = index + 1;
+        }
+        index += 1;
+    }
     return if (std.mem.eql(u8, path, synthetic.descriptors_path)) listDescriptors(k, index, position, out, &length) else @intCast(length);
 }
 
@@ -349,11 +398,11 @@ fn listDescriptors(k: *Kernel, first: u64, position: *u64, out: []u8, length: *u
     return @intCast(length.*);
 }
 
-fn finish(length: usize) i64 {
+pub fn finish(length: usize) i64 {
     return if (length == 0) fail(.INVAL) else @intCast(length);
 }
 
-fn putEntry(out: []u8, length: *usize, name: []const u8, inode: u64, kind: u8, next: u64) bool {
+pub fn putEntry(out: []u8, length: *usize, name: []const u8, inode: u64, kind: u8, next: u64) bool {
     const bytes = std.mem.alignForward(usize, entry_header_bytes + name.len + 1, 8);
     if (length.* + bytes > out.len) return false;
     const entry = out[length.*..][0..bytes];
@@ -369,7 +418,7 @@ fn putEntry(out: []u8, length: *usize, name: []const u8, inode: u64, kind: u8, n
 
 // File systems
 
-const Statfs = extern struct { type: i64, bsize: i64, blocks: u64, bfree: u64, bavail: u64, files: u64, ffree: u64, fsid: [2]i32, namelen: i64, frsize: i64, flags: i64, spare: [4]i64 };
+pub const Statfs = extern struct { type: i64, bsize: i64, blocks: u64, bfree: u64, bavail: u64, files: u64, ffree: u64, fsid: [2]i32, namelen: i64, frsize: i64, flags: i64, spare: [4]i64 };
 comptime {
     assert(@sizeOf(Statfs) == 120);
 }
@@ -386,22 +435,27 @@ fn magicOf(k: *Kernel, path: []const u8) i64 {
     return if (permissions_module.isBeneath(node.path, "/dev")) tmpfs_magic else ext4_magic;
 }
 
-fn writeStatfs(k: *Kernel, address: u64, magic: i64) i64 {
-    // The host's file systems are none of the guest's business: one of a fixed size answers for all.
-    const facts: Statfs = .{ .type = magic, .bsize = 4096, .blocks = 1 << 20, .bfree = 1 << 19, .bavail = 1 << 19, .files = 1 << 20, .ffree = 1 << 19, .fsid = .{ 0, 0 }, .namelen = 255, .frsize = 4096, .flags = 0, .spare = @splat(0) };
-    k.memory.writeValue(address, facts) catch return fail(.FAULT);
+/// The host's file systems are none of the guest's business: one of a fixed size answers for all.
+fn hostFileSystem(magic: i64) Statfs {
+    return .{ .type = magic, .bsize = 4096, .blocks = 1 << 20, .bfree = 1 << 19, .bavail = 1 << 19, .files = 1 << 20, .ffree = 1 << 19, .fsid = .{ 0, 0 }, .namelen = 255, .frsize = 4096, .flags = 0, .spare = @splat(0) };
+}
+
+fn writeStatfs(k: *Kernel, address: u64, found: Statfs) i64 {
+    k.memory.writeValue(address, found) catch return fail(.FAULT);
     return 0;
 }
 pub fn statfs(k: *Kernel, a: Args) i64 {
     var facts: Facts = undefined;
     const rc = find(k, cwd, a[0], 0, &facts);
     if (rc < 0) return rc;
+    if (private_status.isPrivate(&facts)) return writeStatfs(k, a[1], private_status.fileSystem(k));
     var lookup: names.Lookup = .{ .k = k };
     var target: names.Target = .{};
     lookup.argument(AT_FDCWD, a[0], true, &target) catch return lookup.errno;
-    return writeStatfs(k, a[1], magicOf(k, target.place.path()));
+    return writeStatfs(k, a[1], hostFileSystem(magicOf(k, target.place.path())));
 }
 pub fn fstatfs(k: *Kernel, a: Args) i64 {
     const description = k.files.get(transfer.descriptorOf(a[0])) orelse return fail(.BADF);
-    return writeStatfs(k, a[1], magicOf(k, description.path));
+    const is_private = description.kind == .private_file or description.kind == .private_directory;
+    return writeStatfs(k, a[1], if (is_private) private_status.fileSystem(k) else hostFileSystem(magicOf(k, description.path)));
 }

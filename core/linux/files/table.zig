@@ -8,9 +8,12 @@ const HostFile = @import("../../host_file.zig").HostFile;
 const limits = @import("../../limits.zig");
 const paths = @import("../paths.zig");
 const permissions_module = @import("../permissions.zig");
+const private_tree = @import("private/tree.zig");
 const synthetic = @import("../synthetic.zig");
 const Output = @import("../../output.zig").Output;
 const Pipe = @import("pipe.zig").Pipe;
+
+pub const OpenNode = struct { node: u32, at: u64 = 0 };
 
 pub const Kind = union(enum) {
     /// A stream of the embedder's: a terminal, a pipe, a file. Blocking reads wait outside the host call.
@@ -23,6 +26,9 @@ pub const Kind = union(enum) {
     /// The text of a synthetic file, made when it was opened.
     text: struct { bytes: []u8, at: u64 = 0 },
     synthetic_directory: struct { path: []u8, at: u64 = 0 },
+    /// Nodes of the private tree, by number.
+    private_file: OpenNode,
+    private_directory: OpenNode,
     pipe_read: *Pipe,
     pipe_write: *Pipe,
 };
@@ -99,12 +105,16 @@ pub const FileTable = struct {
     /// Pipes there are; each holds memory of the host's.
     pipes: u32 = 0,
     scope: *Scope,
+    /// The machine's own files in /tmp and the like; perhaps shared with images and forks.
+    private: *private_tree.Tree,
 
     /// A table with no open file and the host's root that grants nothing.
     pub fn initEmpty(allocator: std.mem.Allocator) error{ OutOfMemory, HostFailure }!FileTable {
         const scope = try Scope.create(allocator);
         errdefer scope.release(allocator);
-        var self: FileTable = .{ .allocator = allocator, .working_directory = try allocator.dupe(u8, "/"), .scope = scope };
+        const private: *private_tree.Tree = try .create(allocator);
+        errdefer private.release();
+        var self: FileTable = .{ .allocator = allocator, .working_directory = try allocator.dupe(u8, "/"), .scope = scope, .private = private };
         errdefer allocator.free(self.working_directory);
         try self.addMount("/", "/", false, false);
         return self;
@@ -127,16 +137,42 @@ pub const FileTable = struct {
         self.closeAll();
         self.slots.deinit(self.allocator);
         self.allocator.free(self.working_directory);
+        self.private.release();
         self.scope.release(self.allocator);
     }
 
+    /// Closes everything, for a table whose private files are given up too.
     pub fn closeAll(self: *FileTable) void {
-        for (self.slots.items) |slot| if (slot.description) |description| self.release(description);
+        for (self.slots.items) |slot| if (slot.description) |description| {
+            description.references -= 1;
+            if (description.references == 0) self.destroy(description);
+        };
         self.slots.clearRetainingCapacity();
     }
 
+    /// The private tree, to be changed: a copy if somebody shares it.
+    pub fn ownPrivate(self: *FileTable) error{OutOfMemory}!*private_tree.Tree {
+        if (!self.private.isShared()) return self.private;
+        const own = try self.private.clone();
+        self.private.release();
+        self.private = own;
+        // What was closed meanwhile, in a tree that could not be changed.
+        for (own.nodes.items, 0..) |*node, index| if (node.kind != .free) self.dropIfUnused(@intCast(index));
+        return own;
+    }
+
+    /// Gives back a private node that has neither a name nor an open file.
+    pub fn dropIfUnused(self: *FileTable, node: u32) void {
+        if (self.private.at(node).links > 0 or self.private.isShared()) return;
+        for (self.slots.items) |slot| if (slot.description) |description| switch (description.kind) {
+            .private_file, .private_directory => |open| if (open.node == node) return,
+            else => {},
+        };
+        self.private.drop(node);
+    }
+
     pub fn namespace(self: *const FileTable) paths.Namespace {
-        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .files = self };
+        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .private = self.private, .files = self };
     }
 
     pub fn get(self: *const FileTable, fd: i32) ?*Description {
@@ -211,6 +247,15 @@ pub const FileTable = struct {
     pub fn release(self: *FileTable, description: *Description) void {
         description.references -= 1;
         if (description.references > 0) return;
+        const kind = description.kind;
+        self.destroy(description);
+        switch (kind) {
+            .private_file, .private_directory => |open| self.dropIfUnused(open.node),
+            else => {},
+        }
+    }
+
+    fn destroy(self: *FileTable, description: *Description) void {
         switch (description.kind) {
             .host_stream => |stream| stream.release(self.allocator),
             .host_file => |file| file.file.release(self.allocator),
@@ -222,7 +267,7 @@ pub const FileTable = struct {
             .synthetic_directory => |directory| self.allocator.free(directory.path),
             .pipe_read => |pipe| self.pipes -= @intFromBool(pipe.closeReader(self.allocator)),
             .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
-            .output, .device => {},
+            .output, .device, .private_file, .private_directory => {},
         }
         self.allocator.free(description.path);
         self.allocator.destroy(description);

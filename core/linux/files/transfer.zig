@@ -5,6 +5,8 @@ const canaries = @import("../canaries.zig");
 const kernel_module = @import("../kernel.zig");
 const host = @import("../../host.zig");
 const limits = @import("../../limits.zig");
+const private_mapped = @import("private/mapped.zig");
+const private_open = @import("private/open.zig");
 const table = @import("table.zig");
 const Args = kernel_module.Args;
 const Description = table.Description;
@@ -68,7 +70,8 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
             .terminal => return fail(.NXIO),
         },
         .text => |*text| return readText(text.bytes, &text.at, out, position),
-        .host_directory, .synthetic_directory => return fail(.ISDIR),
+        .private_file => |*file| return private_open.read(k, file, out, position),
+        .host_directory, .synthetic_directory, .private_directory => return fail(.ISDIR),
         .pipe_read => |pipe| {
             if (position != null) return fail(.SPIPE);
             while (pipe.fill == 0) {
@@ -129,7 +132,8 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
                 if (k.waitForHost(-1, 0, null) == .interrupted) return fail(.INTR);
             }
         },
-        .text, .pipe_read, .host_directory, .synthetic_directory => return fail(.BADF),
+        .private_file => |*file| return private_open.write(k, file, bytes, position, description.status_flags & table.O_APPEND != 0),
+        .text, .pipe_read, .host_directory, .synthetic_directory, .private_directory => return fail(.BADF),
     }
 }
 
@@ -174,7 +178,7 @@ const bounce_bytes = 4096;
 /// The host's kernel moves these files' bytes itself, so that the guest's memory need not be steady.
 fn isMovedByHost(description: *const Description) bool {
     return switch (description.kind) {
-        .host_file, .host_stream => true,
+        .host_file, .host_stream, .private_file => true,
         else => false,
     };
 }
@@ -373,7 +377,7 @@ fn copyAll(k: *Kernel, from: *const End, to: *const End, wanted: u64, done: *u64
 fn unread(from: *Description, count: u64, own_position: bool) void {
     if (!own_position) return;
     switch (from.kind) {
-        inline .host_file, .text => |*file| file.at -= count,
+        inline .host_file, .private_file, .text => |*file| file.at -= count,
         else => {},
     }
 }
@@ -382,7 +386,7 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
     const to = writable(k, a[0]) orelse return fail(.BADF);
     const from = readable(k, a[1]) orelse return fail(.BADF);
     switch (from.kind) {
-        .host_file, .text => {},
+        .host_file, .private_file, .text => {},
         else => return fail(.INVAL),
     }
     if (to.status_flags & table.O_APPEND != 0) return fail(.INVAL);
@@ -391,19 +395,27 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
     return copyBetween(k, &source, &target, a[3]);
 }
 
+fn isSameFile(one: *const Description, other: *const Description) bool {
+    return switch (one.kind) {
+        .host_file => |file| other.kind == .host_file and other.kind.host_file.file == file.file,
+        .private_file => |file| other.kind == .private_file and other.kind.private_file.node == file.node,
+        else => false,
+    };
+}
+
 pub fn copyFileRange(k: *Kernel, a: Args) i64 {
     const from = readable(k, a[0]) orelse return fail(.BADF);
     const to = writable(k, a[2]) orelse return fail(.BADF);
     if (a[5] != 0) return fail(.INVAL);
     switch (from.kind) {
-        .host_file => {},
-        .host_directory, .synthetic_directory => return fail(.ISDIR),
+        .host_file, .private_file => {},
+        .host_directory, .synthetic_directory, .private_directory => return fail(.ISDIR),
         else => return fail(.INVAL),
     }
-    if (to.kind != .host_file) return fail(.INVAL);
+    if (to.kind != .host_file and to.kind != .private_file) return fail(.INVAL);
     if (to.status_flags & table.O_APPEND != 0) return fail(.BADF);
     // Ranges of one file may overlap, which a program then copies by itself.
-    if (from.kind.host_file.file == to.kind.host_file.file) return fail(.INVAL);
+    if (isSameFile(from, to)) return fail(.INVAL);
     var source: End = .{ .description = from, .offset_address = a[1] };
     var target: End = .{ .description = to, .offset_address = a[3] };
     return copyBetween(k, &source, &target, a[4]);
@@ -430,6 +442,11 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
         },
         .text => |*text| return seekIn(&text.at, text.bytes.len, offset, a[2]),
         .synthetic_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
+        .private_directory => |*directory| return seekIn(&directory.at, 0, offset, a[2]),
+        .private_file => |*file| {
+            if (a[2] > linux.SEEK.END) return private_open.seekContent(k, file, offset, a[2]);
+            return seekIn(&file.at, k.files.private.at(file.node).size, offset, a[2]);
+        },
         .device => return 0,
         .host_stream => |stream| {
             k.hostCall();
@@ -476,6 +493,10 @@ fn mappable(k: *Kernel, fd: i32, protection: u64, shared: bool) MappingError!*Ho
     if (shared and writes and !description.mayWrite()) return error.Denied;
     return switch (description.kind) {
         .host_file => |file| file.file.retain(),
+        .private_file => |file| private_mapped.fileToMap(k, file.node, description.path, shared) catch |failure| return switch (failure) {
+            error.OutOfMemory => error.OutOfMemory,
+            error.NoSpace => error.HostFailure,
+        },
         .text => |text| blk: {
             k.hostCall();
             const memfd: i32 = @intCast(try host.check(linux.memfd_create("pristine-text", linux.MFD.CLOEXEC)));

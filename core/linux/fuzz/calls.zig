@@ -59,7 +59,7 @@ fn furnish(sandbox: *const Sandbox) !void {
 }
 
 const relative_paths = [_][]const u8{ "open", "open/file", "open/sub", "open/sub/inner", "open/sub/created", "open/new", "open/other", "open/deep", "open/deep/frozen", "open/deep/frozen/keep", "open/denied", "open/denied/secret", "open/fifo", "open/up", "open/absolute", "open/absolute/secret", "open/look", "open/look/file", "open/loop", "open/dangling", "look", "look/file", "look/link", "look/new", "closed", "closed/secret", "drop", "drop/secret", "drop/new", "open/../closed/secret", "open/deep2", "open/deep2/frozen/keep", "open/sub/../../look/file", "open/file/", "open/sub/" };
-const fixed_paths = [_][]const u8{ "/", ".", "..", "", "file", "sub", "../closed/secret", "/dev/null", "/dev/zero", "/dev/full", "/dev/stdin", "/dev/fd/3", "/proc/self/maps", "/proc/self/exe", "/proc/self/fd", "/proc/self/fd/3", "/proc/self/fd/4", "/proc/self/fd/5/inner", "/proc/self/root/etc/passwd", "/proc/self/cwd", "/proc/self/environ", "/proc/1/root", "/etc/passwd", "/nowhere/at/all", "///", "a" ** 300, "x/" ** 2047, "\xff\xfe/\x01" };
+const fixed_paths = [_][]const u8{ "/", ".", "..", "", "file", "sub", "../closed/secret", "/dev/null", "/dev/zero", "/dev/full", "/dev/stdin", "/dev/fd/3", "/proc/self/maps", "/proc/self/exe", "/proc/self/fd", "/proc/self/fd/3", "/proc/self/fd/4", "/proc/self/fd/5/inner", "/proc/self/root/etc/passwd", "/proc/self/cwd", "/proc/self/environ", "/proc/1/root", "/etc/passwd", "/nowhere/at/all", "///", "/tmp", "/tmp/a", "/tmp/a/b", "/tmp/b", "/tmp/a/b/..", "/dev/shm/c", "/var/tmp/d/", "a" ** 300, "x/" ** 2047, "\xff\xfe/\x01" };
 
 const Fuzzer = struct {
     machine: *Machine,
@@ -227,7 +227,7 @@ const Fuzzer = struct {
         try invariants.mappings(self.machine, self.quiet);
         try invariants.frames(self.machine, self.quiet);
         const kernel = &self.machine.kernel;
-        const held = try invariants.descriptors(&kernel.files, kernel.program_file, self.quiet) + invariants.mappedFiles(self.machine);
+        const held = try invariants.descriptors(&kernel.files, kernel.program_file, self.quiet) + invariants.mappedFiles(self.machine) + try invariants.privateContents(self.machine, self.quiet);
         const now = invariants.hostDescriptors();
         if (now != self.host_descriptors + held) return violated(self.quiet, "{d} host descriptors, {d} of them for {d} files", .{ now, now -% self.host_descriptors, held });
         if (self.data()) |bytes| if (std.mem.indexOf(u8, bytes, sandbox_module.secret[0..9]) != null) return violated(self.quiet, "a secret was read", .{});

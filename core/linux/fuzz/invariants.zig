@@ -4,6 +4,7 @@ const linux = std.os.linux;
 const host = @import("../../host.zig");
 const layout = @import("../../layout.zig");
 const limits = @import("../../limits.zig");
+const Content = @import("../files/private/content.zig").Content;
 const FileTable = @import("../files/table.zig").FileTable;
 const HostFile = @import("../../host_file.zig").HostFile;
 const Machine = @import("../../machine.zig").Machine;
@@ -132,7 +133,6 @@ fn countPipe(files: *const FileTable, pipe: *const Pipe, index: usize, quiet: bo
     return true;
 }
 
-/// Descriptors that this process has.
 /// How many files are open because they are mapped, and for no other reason.
 pub fn mappedFiles(machine: *const Machine) usize {
     const list = machine.space.vmas.items.items;
@@ -140,7 +140,7 @@ pub fn mappedFiles(machine: *const Machine) usize {
     var held: usize = 0;
     for (list, 0..) |vma, index| {
         const file = vma.file orelse continue;
-        if (file == machine.kernel.program_file or !firstWith(files, file, files.slots.items.len)) continue;
+        if (file.content != null or file == machine.kernel.program_file or !firstWith(files, file, files.slots.items.len)) continue;
         const before = for (list[0..index]) |other| {
             if (other.file == file) break true;
         } else false;
@@ -149,6 +149,50 @@ pub fn mappedFiles(machine: *const Machine) usize {
     return held;
 }
 
+/// Sums of the private tree agree; answers how many contents, each a host descriptor, its files and mappings hold.
+pub fn privateContents(machine: *const Machine, quiet: bool) !usize {
+    const tree = machine.kernel.files.private;
+    var contents: std.AutoHashMapUnmanaged(*const Content, void) = .empty;
+    defer contents.deinit(std.testing.allocator);
+    var bytes: u64 = 0;
+    var used: u32 = 0;
+    for (tree.nodes.items, 0..) |*node, index| {
+        if (node.kind == .free) continue;
+        used += 1;
+        bytes += std.mem.alignForward(u64, node.size, limits.page_size);
+        if (node.links == 0 and !isOpen(&machine.kernel.files, index)) return violated(quiet, "private node {d} has neither a name nor an open file", .{index});
+        const content = node.content orelse {
+            if (node.size > 0 and node.kind == .file) return violated(quiet, "private node {d} has {d} bytes of nothing", .{ index, node.size });
+            continue;
+        };
+        const size = sizeOf(content);
+        if (size != node.size) return violated(quiet, "private node {d} has {d} bytes and says {d}", .{ index, size, node.size });
+        try contents.put(std.testing.allocator, content, {});
+    }
+    if (used != tree.used or contents.count() != tree.contents or bytes != tree.bytes) return violated(quiet, "private files count {d} nodes, {d} contents, {d} bytes and have {d}, {d}, {d}", .{ tree.used, tree.contents, tree.bytes, used, contents.count(), bytes });
+    if (bytes > limits.private_bytes_max) return violated(quiet, "{d} private bytes", .{bytes});
+    for (machine.space.vmas.items.items) |vma| {
+        const file = vma.file orelse continue;
+        if (file.content) |content| try contents.put(std.testing.allocator, content, {});
+    }
+    return contents.count();
+}
+
+fn sizeOf(content: *const Content) u64 {
+    var facts: linux.Statx = undefined;
+    const rc: isize = @bitCast(linux.statx(content.fd, "", linux.AT.EMPTY_PATH, .{ .SIZE = true }, &facts));
+    return if (rc < 0) 0 else facts.size;
+}
+
+fn isOpen(files: *const FileTable, node: usize) bool {
+    for (files.slots.items) |slot| if (slot.description) |description| switch (description.kind) {
+        .private_file, .private_directory => |open| if (open.node == node) return true,
+        else => {},
+    };
+    return false;
+}
+
+/// Descriptors that this process has.
 pub fn hostDescriptors() usize {
     const fd: isize = @bitCast(linux.open("/proc/self/fd", .{ .DIRECTORY = true, .CLOEXEC = true }, 0));
     if (fd < 0) return 0;

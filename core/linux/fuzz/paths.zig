@@ -2,7 +2,8 @@
 //! the guest reaches must be what the model says it may reach, the same file of the host; and what the model says can be
 //! reached is. Then a thread of the host swaps folders and links while the guest resolves: nothing outside is ever read.
 //!
-//! The model knows nothing of the code: it walks a tree in memory, by lists of names.
+//! The model knows nothing of the code: it walks a tree in memory, by lists of names. It has no private folders: the tree is
+//! outside them, and no random path leads into one.
 const std = @import("std");
 const linux = std.os.linux;
 const canaries = @import("../canaries.zig");

@@ -1,7 +1,11 @@
 //! A temporary host folder for fuzzers: part of it is granted, part must never change or be read.
+//!
+//! It is beneath the folder the tests run in, since a guest's /tmp is not the host's.
 const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../../host.zig");
+const permissions = @import("../permissions.zig");
+const private_tree = @import("../files/private/tree.zig");
 
 /// What the guest must never see.
 pub const secret = "\x01SECRET\x02" ** 8;
@@ -9,7 +13,7 @@ pub const secret = "\x01SECRET\x02" ** 8;
 const path_max = 4096;
 
 pub const Sandbox = struct {
-    base_bytes: [128]u8 = undefined,
+    base_bytes: [path_max]u8 = undefined,
     base_length: usize = 0,
 
     var made: u32 = 0;
@@ -17,7 +21,16 @@ pub const Sandbox = struct {
     pub fn create() !Sandbox {
         var self: Sandbox = .{};
         made += 1;
-        const path = try std.fmt.bufPrint(&self.base_bytes, "/tmp/pristine-fuzz-{d}-{d}", .{ linux.getpid(), made });
+        var here: [path_max]u8 = undefined;
+        const length = try host.check(linux.getcwd(&here, here.len));
+        // The answer counts the NUL.
+        const folder = here[0 .. length - 1];
+        for (private_tree.mount_points) |point| if (permissions.isBeneath(folder, point)) return error.SandboxInPrivateFolder;
+        const cache = "/.zig-cache";
+        var name: [path_max]u8 = undefined;
+        const made_cache: isize = @bitCast(linux.mkdir(try std.fmt.bufPrintZ(&name, "{s}" ++ cache, .{folder}), 0o755));
+        if (made_cache < 0 and made_cache != -@as(isize, @intFromEnum(linux.E.EXIST))) return error.HostFailure;
+        const path = try std.fmt.bufPrint(&self.base_bytes, "{s}" ++ cache ++ "/fuzz-{d}-{d}", .{ folder, linux.getpid(), made });
         self.base_length = path.len;
         try self.directory("");
         return self;
