@@ -23,6 +23,7 @@ pub fn write(out: *Writer, a: *Machine, b: *Machine) Error!void {
     const held = [_]bool{ vm_pool.hold(a), vm_pool.hold(b) };
     defer for ([_]*Machine{ a, b }, held) |machine, is_held| if (is_held) vm_pool.unpin(machine);
     try fields(Machine, "machine", out, a, b);
+    if (a.program != b.program) try out.writeAll("machine: another program\n");
     try fields(kernel_module.Kernel, "kernel", out, &a.kernel, &b.kernel);
     if (a.kernel.cpuCycles() != b.kernel.cpuCycles()) try out.print("kernel: CPU time {d} and {d}\n", .{ a.kernel.cpuCycles(), b.kernel.cpuCycles() });
     if (!frozen_files.same(&a.kernel.files, &b.kernel.files)) try out.writeAll("files: open files or the working directory differ\n");
@@ -80,6 +81,7 @@ fn window(out: *Writer, key: u64, a: ?*const Window, b: ?*const Window) Error!vo
 fn allocator(out: *Writer, a: *const Machine, b: *const Machine) Error!void {
     if (a.frames.frames_used != b.frames.frames_used) try out.print("allocator: {d} and {d} frames used\n", .{ a.frames.frames_used, b.frames.frames_used });
     if (!std.meta.eql(a.frames.anonymous.len, b.frames.anonymous.len)) try out.print("allocator: {d} and {d} anonymous ranges\n", .{ a.frames.anonymous.len, b.frames.anonymous.len });
+    if (a.frames.files.items.items.len != b.frames.files.items.items.len) try out.print("allocator: {d} and {d} runs of frames show files\n", .{ a.frames.files.items.items.len, b.frames.files.items.items.len });
     const count = @max(a.frames.blocks.items.len, b.frames.blocks.items.len);
     for (0..count) |index| {
         const one = blockWithoutTables(a, index);

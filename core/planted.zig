@@ -28,6 +28,7 @@ pub const Fault = enum(u32) {
     window_kept,
     mappings_kept,
     protections_kept,
+    file_shown_kept,
     heap_end_kept,
     // The emulated kernel
     descriptor_kept,
@@ -52,6 +53,7 @@ pub const Fault = enum(u32) {
     arena_kept,
     generation_kept,
     wiped_page_kept,
+    program_kept,
 };
 
 var active: Fault = .none;

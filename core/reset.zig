@@ -118,7 +118,7 @@ fn updateTouched(machine: *Machine) Error!void {
 fn choose(machine: *Machine, mode: Mode, limit_bytes: u64) Mode {
     if (mode == .full) return .full;
     // Memory that shows other files than the image's can only be mapped anew.
-    if (machine.frames.files_changed) return .full;
+    if (machine.frames.files_changed and !planted.is(.file_shown_kept)) return .full;
     if (machine.frames.anonymousBeyondImage() > limits.remapped_ranges_max) return .full;
     if (mode == .rewrite) return .rewrite;
     const ended_early = machine.state != machine.image.?.machine.state;
@@ -290,7 +290,7 @@ fn restoreRecords(machine: *Machine, image: *Image, vm_kept: bool) Error!void {
     try machine.kernel.restore(&frozen.kernel, machine.outputs);
     reset_fields.copy(Machine, machine, frozen);
     machine.segments = frozen.segments;
-    if (machine.program != frozen.program) {
+    if (machine.program != frozen.program and !planted.is(.program_kept)) {
         machine.program.release(machine.allocator);
         machine.program = frozen.program.retain();
     }

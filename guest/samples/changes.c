@@ -283,6 +283,30 @@ static long process(uint64_t what, uint64_t value)
 }
 
 /* One change; the numbers are those of the test. `a` is a page of the playground where it is about memory. */
+/* A file in the place of what is there: the program's own or a private one, shared or with pages of its own. */
+static long map_file(uint64_t address, uint64_t b, uint64_t c)
+{
+	int private = c & 1;
+	int shared = c >> 1 & 1;
+	int fd = private ? PRIVATE_FD : open("/proc/self/exe", O_RDONLY);
+	int protection = shared && !private ? PROT_READ : PROT_READ | PROT_WRITE;
+	void *at = mmap((void *)address, (1 + b % 40) * PAGE, protection, MAP_FIXED | (shared ? MAP_SHARED : MAP_PRIVATE), fd, (b >> 8 & 3) * PAGE);
+	if (!private)
+		close(fd);
+	if (at == MAP_FAILED)
+		return -errno;
+	volatile char seen = 0;
+	guarded = 1;
+	/* Behind the end of the file there is nothing. */
+	if (!sigsetjmp(guard, 1)) {
+		seen = *(volatile char *)at;
+		if (protection & PROT_WRITE)
+			*(volatile char *)(address + b % 40 * PAGE) = (char)(seen + 1);
+	}
+	guarded = 0;
+	return seen;
+}
+
 EXPORT long change(uint32_t kind, uint64_t a, uint64_t b, uint64_t c)
 {
 	uint64_t address = PLAYGROUND + a % 2048 * PAGE;
@@ -339,6 +363,12 @@ EXPORT long change(uint32_t kind, uint64_t a, uint64_t b, uint64_t c)
 	}
 	case 20: return madvise((void *)address, (1 + b % 8) * PAGE, c & 1 ? MADV_WIPEONFORK : MADV_KEEPONFORK);
 	case 23: return private_files(a, b);
+	case 24: return map_file(address, b, c);
+	case 25: {
+		/* The program begins anew in its own place. */
+		char *arguments[] = { "again", "argument", 0 };
+		return execve("/proc/self/exe", arguments, arguments);
+	}
 	case 21: return syscall(SYS_arch_prctl, ARCH_SET_FS, b & 0x7ffffffff000);
 	default: return -ENOSYS;
 	}
