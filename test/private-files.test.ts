@@ -264,12 +264,12 @@ test("forks hold descriptors only for files that they have written", async () =>
 });
 
 const mappedLines = [
-  "ftruncate(mapped_file, 2 * PAGE): 0",
+  "ftruncate(mapped_file, FAR + PAGE): 0",
   "pread(mapped_file, &byte, 1, 0): 1",
   "byte == 's': 1",
   'pwrite(mapped_file, "w", 1, 1): 1',
   "shared[1] == 'w': 1",
-  'pwrite(mapped_file, "t", 1, PAGE + 7): 1',
+  'pwrite(mapped_file, "t", 1, FAR + 7): 1',
   'other: "other"',
   "ftruncate(fd, PAGE): 0",
   "nameless[0] == 'n': 1",

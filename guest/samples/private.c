@@ -609,6 +609,8 @@ static void overlay(const char *shown, const char *hidden)
 
 #define EXPORT __attribute__((used, noinline, visibility("default")))
 #define PAGE 4096
+/* So far away that a fault on the first page does not bring it in. */
+#define FAR (4 << 20)
 
 /* One page of the shared mapping is touched before anybody freezes, the other one not. */
 static char *shared, *alone, *nameless;
@@ -617,9 +619,9 @@ static int mapped_file;
 static void mapped(void)
 {
 	mapped_file = open("mapped", O_RDWR | O_CREAT | O_TRUNC, 0600);
-	shared = mmap(0, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, mapped_file, 0);
+	shared = mmap(0, FAR + PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, mapped_file, 0);
 	/* The mapping of a file that was empty shows what the file becomes. */
-	SHOW(ftruncate(mapped_file, 2 * PAGE));
+	SHOW(ftruncate(mapped_file, FAR + PAGE));
 	put("other", "other");
 	int other = open("other", O_RDWR);
 	alone = mmap(0, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, other, 0);
@@ -629,7 +631,7 @@ static void mapped(void)
 	SHOW(byte == 's');
 	SHOW(pwrite(mapped_file, "w", 1, 1));
 	SHOW(shared[1] == 'w');
-	SHOW(pwrite(mapped_file, "t", 1, PAGE + 7));
+	SHOW(pwrite(mapped_file, "t", 1, FAR + 7));
 	alone[0] = 'A';
 	get("other");
 	close(other);
@@ -644,11 +646,11 @@ static void mapped(void)
 /* Puts a value into both pages of the shared mapping and elsewhere if it is not negative; answers what is there. */
 EXPORT long mapped_request(long value)
 {
-	volatile char *first = shared + 64, *second = shared + PAGE + 64, *third = nameless + 64;
+	volatile char *first = shared + 64, *second = shared + FAR + 64, *third = nameless + 64;
 	if (value >= 0)
 		*first = (char)value, *second = (char)(value + 1), *third = (char)(value + 2);
 	return (long)*(unsigned char *)first | (long)*(unsigned char *)second << 8 | (long)*(unsigned char *)third << 16 |
-	       (long)shared[0] << 24 | (long)shared[PAGE + 7] << 32;
+	       (long)shared[0] << 24 | (long)shared[FAR + 7] << 32;
 }
 
 /* What the file has where the mapping was written to; `put` writes there first if it is not negative. */
@@ -656,9 +658,9 @@ EXPORT long mapped_bytes(long value)
 {
 	unsigned char bytes[2] = { 0 };
 	char byte = (char)value;
-	if (value >= 0 && (pwrite(mapped_file, &byte, 1, 64) != 1 || pwrite(mapped_file, &byte, 1, PAGE + 64) != 1))
+	if (value >= 0 && (pwrite(mapped_file, &byte, 1, 64) != 1 || pwrite(mapped_file, &byte, 1, FAR + 64) != 1))
 		return -1;
-	if (pread(mapped_file, bytes, 1, 64) != 1 || pread(mapped_file, bytes + 1, 1, PAGE + 64) != 1)
+	if (pread(mapped_file, bytes, 1, 64) != 1 || pread(mapped_file, bytes + 1, 1, FAR + 64) != 1)
 		return -1;
 	return bytes[0] | bytes[1] << 8;
 }
