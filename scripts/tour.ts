@@ -1,10 +1,10 @@
 /**
- * `npm start`: a tour. Runs real static programs natively and in a machine on real input, compares what they print, and
- * shows what each cost.
+ * `npm start`: a tour. Runs real programs natively and in a machine on real input, compares what they print, and shows
+ * what each cost.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { Machine, PristineError } from "../src/index.ts";
+import { Machine, type Permissions, PristineError } from "../src/index.ts";
 
 const guests = join(import.meta.dir, "../zig-out/guests");
 const busybox = "/bin/busybox";
@@ -17,6 +17,7 @@ interface Stop {
   program: string;
   args?: string[];
   input?: Uint8Array<ArrayBuffer>;
+  permissions?: Permissions;
 }
 
 const stops: Stop[] = [
@@ -40,6 +41,20 @@ if (existsSync(busybox)) {
 } else {
   console.log("busybox is not there (Debian: apt-get install busybox-static); the tour goes on without its applets.\n");
 }
+/** Dynamic programs and what they may read: their own libraries they find without a permission. */
+const system: Permissions = { read: ["/usr", "/lib", "/lib64", "/bin", "/etc"] };
+const dynamic: [string, string, string[], Permissions?][] = [
+  ["sort (coreutils)", "/usr/bin/sort", ["-n", "-k2"]],
+  ["sha256sum (coreutils)", "/usr/bin/sha256sum", []],
+  ["bash", "/bin/bash", ["-c", "n=0; for ((i = 0; i < 50000; i++)); do n=$(((n * 31 + i) % 65521)); done; echo $n"]],
+  ["perl", "/usr/bin/perl", ["-ne", "$n += (split)[1]; END { print $n, qq(\\n) }"]],
+  ["python3", "/usr/bin/python3", ["-c", "import json, sys; print(json.dumps({'lines': sum(1 for _ in sys.stdin)}))"], system],
+  ["sqlite3", "/usr/bin/sqlite3", [":memory:", "select sum(value * value) from generate_series(1, 1000)"]],
+];
+for (const [title, program, args, permissions] of dynamic) {
+  if (existsSync(program)) stops.push({ title, program, args, input: dictionary, ...(permissions ? { permissions } : {}) });
+  else console.log(`${program} is not there; the tour goes on without it.`);
+}
 
 function natively({ program, args = [], input }: Stop) {
   const before = Bun.nanoseconds();
@@ -47,9 +62,9 @@ function natively({ program, args = [], input }: Stop) {
   return { output: done.stdout, status: done.exitCode, ms: (Bun.nanoseconds() - before) / 1e6 };
 }
 
-async function inMachine({ program, args = [], input }: Stop) {
+async function inMachine({ program, args = [], input, permissions = {} }: Stop) {
   const before = Bun.nanoseconds();
-  await using vm = await Machine.boot(program, { args, stdin: input ?? "ignore" });
+  await using vm = await Machine.boot(program, { args, stdin: input ?? "ignore", permissions });
   const [stop, output] = await Promise.all([vm.run(), new Response(vm.stdout).bytes()]);
   const ms = (Bun.nanoseconds() - before) / 1e6;
   const { syscalls, exits } = vm.counters();

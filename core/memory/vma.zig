@@ -58,9 +58,10 @@ pub const VmaList = struct {
     items: TwoEnded(Vma) = .empty,
     /// Something was changed since the owner last set this to false.
     changed: bool = true,
-    /// Every page from here to the ceiling of the last search is mapped: the next search for a free place need not look
-    /// there again. Mappings come top down, so that without it a program with many would wait longer for each.
+    /// Every page from here to `packed_to`, the ceiling of the last search, is mapped: the next search below it need not
+    /// look there again. Mappings come top down, so that without it a program with many would wait longer for each.
     packed_from: u64 = unknown,
+    packed_to: u64 = unknown,
 
     const unknown = std.math.maxInt(u64);
 
@@ -232,13 +233,14 @@ pub const VmaList = struct {
 
     /// The highest free range of `length` bytes that ends at or below `ceiling`, top down as Linux does; null if none.
     pub fn findFree(self: *VmaList, length: u64, alignment: u64, ceiling: u64) ?u64 {
-        const top = @min(ceiling, self.packed_from);
+        const top = if (ceiling == self.packed_to) @min(ceiling, self.packed_from) else ceiling;
         var end = top;
         var index = self.indexAfter(top - 1);
         // A mapping that goes on above the top leaves nothing there either.
         if (index < self.items.items.len and self.items.items[index].start < top) end = self.items.items[index].start;
         while (index > 0 and self.items.items[index - 1].end == end) : (index -= 1) end = self.items.items[index - 1].start;
         self.packed_from = end;
+        self.packed_to = ceiling;
         while (true) {
             const below = if (index == 0) limits.mmap_min_address else self.items.items[index - 1].end;
             if (end > below and end - below >= length) {
@@ -290,6 +292,8 @@ test "a list of mappings agrees with a table of pages under random changes" {
             run = if (at < pages and model[at] != null) 0 else run + 1;
         }
         try std.testing.expectEqual(base +% at *% page, list.findFree(wanted * page, page, base + pages * page).?);
+        // A search with another ceiling changes nothing for this one.
+        if (random.random().boolean()) _ = list.findFree(page, page, base + random.random().uintLessThan(u64, pages) * page + page);
         for (model, 0..) |expected, index| {
             const found = list.find(base + index * page);
             if (expected) |want| {

@@ -42,6 +42,15 @@ function forwardSignals(machine: Machine): void {
   }
 }
 
+/** clone, fork, vfork and clone3, which answer ENOSYS. */
+const processCalls = [56, 57, 58, 435];
+
+/** Whether the program asked for what no machine has: it may have failed for that. */
+function startedProcesses(machine: Machine): boolean {
+  const { unsupported } = machine.counters();
+  return processCalls.some((number) => unsupported.has(number));
+}
+
 /** Runs the program; the process's exit status. */
 export async function run(words: readonly string[]): Promise<number> {
   const { options, rest } = split(words, runOptions);
@@ -74,7 +83,11 @@ export async function run(words: readonly string[]): Promise<number> {
     });
     forwardSignals(machine);
     const stop = await machine.run();
-    if (stop.reason === "exit") return stop.exitCode;
+    if (stop.reason === "exit") {
+      if (stop.exitCode !== 0 && !settings.quiet && startedProcesses(machine))
+        say("the program tried to start another process or a thread, which this version does not have", "run one process without threads");
+      return stop.exitCode;
+    }
     const report = machine.report();
     if (report !== "" && !settings.quiet)
       say(settings.verbose ? report.trimEnd() : (report.split("\n", 1)[0] as string), "the fault is in the program");

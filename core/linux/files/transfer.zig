@@ -153,10 +153,11 @@ fn writeFile(k: *Kernel, fd: i32, own: *u64, bytes: []const u8, position: Positi
     return rc;
 }
 
-/// A write that failed with nothing written: some errors come with a signal.
+/// A write that failed with nothing written: some errors come with a signal. The host's own limit on file sizes is not the
+/// guest's, and only an errno for it.
 fn failed(k: *Kernel, rc: i64) i64 {
     if (rc == fail(.PIPE)) k.raiseSignal(signals.SIGPIPE);
-    if (rc == fail(.FBIG)) k.raiseSignal(signals.SIGXFSZ);
+    if (rc == fail(.FBIG) and k.fileSizeLimit() != std.math.maxInt(u64)) k.raiseSignal(signals.SIGXFSZ);
     return rc;
 }
 
