@@ -88,6 +88,17 @@ test("discarded memory is zero, shared memory stays", () => {
   expect(misbehave("discards")).toEqual([7, 0]);
 });
 
+test("places opened with O_PATH stay that in forks, and a reset closes them", () => {
+  expect(misbehave("places", base)).toEqual([1, 0]);
+  using fork = image.fork({ timeout: 60_000 });
+  fork.call("bad_places", base);
+  using again = fork.freeze();
+  using second = again.fork({ timeout: 60_000 });
+  expect(Number(second.call("bad_places_kept", "/")) / 256).toBe(5);
+  second.reset();
+  expect(Number(second.call("bad_places_kept", "/")) / 256).toBe(5);
+});
+
 test("vectored transfers hold their limits", () => {
   expect(misbehave("vectors")).toEqual([10, 0]);
 }, 60_000);

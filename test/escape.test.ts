@@ -158,6 +158,8 @@ test("O_PATH names a place and gives no access", () => {
     "O_PATH through a link": "EACCES",
     "O_PATH fifo": "ok",
     reopened: "read inside",
+    "execveat of what may not be run": "EACCES",
+    "execve by /proc": "EACCES",
     "linkat empty": "ENOENT",
   });
   unchanged();
@@ -204,6 +206,8 @@ test("FIFOs, sockets and devices are refused and hold nobody up", () => {
   for (const name of ["fifo", "fifo for writing", "fifo for both", "socket file"]) expect(`${name} ${lines[name]}`).toBe(`${name} EACCES`);
   for (const name of ["/dev/mem", "/dev/kvm", "/dev/sda", "mknod", "connect"]) expect(`${name} ${lines[name]}`).toMatch(/ E[A-Z]+$/);
   expect(lines["link to /dev/zero"]).toBe("ok");
+  expect(lines.mkfifo).toBe("ok");
+  expect(lstatSync(join(open, "fifo2")).isFIFO()).toBe(true);
   expect(existsSync(join(open, "node"))).toBe(false);
   unchanged();
 });

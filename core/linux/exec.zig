@@ -116,6 +116,7 @@ const Preparation = struct {
         lookup.resolve(folder, path, follow, &target) catch return self.failWith(lookup.errno);
         if (target.node) |node| {
             if (node.content == .program) return k.program_file.?.retain();
+            if (node.content == .descriptor) return self.openDescriptor(k.files.namespace().descriptorAt(target.place.path()).?);
             return self.failWith(fail(.ACCES));
         }
         lookup.demand(&target, .read) catch return self.failWith(lookup.errno);
@@ -135,10 +136,13 @@ const Preparation = struct {
 
     fn openDescriptor(self: *Preparation, number: i32) Error!*HostFile {
         const description = self.k.files.get(number) orelse return self.failWith(fail(.BADF));
-        return switch (description.kind) {
-            .host_file => |file| file.file.retain(),
-            else => self.failWith(fail(.ACCES)),
-        };
+        if (description.kind != .host_file) return self.failWith(fail(.ACCES));
+        // A place is opened now, and may be run if its path may.
+        if (description.isPathOnly()) return self.open(AT_FDCWD, description.path, true);
+        const file = description.kind.host_file.file;
+        const mode = paths.modeOf(file.fd) orelse 0;
+        if (!description.mayRead() or mode & linux.S.IFMT != linux.S.IFREG or mode & 0o111 == 0) return self.failWith(fail(.ACCES));
+        return file.retain();
     }
 
     /// Goes from scripts to their interpreters, with their arguments put before the program's own.

@@ -7,18 +7,16 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const access_module = @import("access.zig");
-const canaries = @import("../linux/canaries.zig");
-const host = @import("../host.zig");
 const frames_module = @import("frames.zig");
 const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
 const page_tables = @import("page_tables.zig");
-const Piece = access_module.Piece;
 const planted = @import("../planted.zig");
 const vma_module = @import("vma.zig");
 const Frame = frames_module.Frame;
 const FrameSpace = frames_module.FrameSpace;
 const Rights = vma_module.Rights;
+const space_access = @import("space_access.zig");
 const SpaceImage = @import("space_image.zig").SpaceImage;
 const Vma = vma_module.Vma;
 
@@ -148,7 +146,7 @@ pub const AddressSpace = struct {
     }
 
     pub fn access(self: *AddressSpace) access_module.GuestAccess {
-        return .{ .context = self, .piece_fn = pieceOf };
+        return .{ .context = self, .piece_fn = space_access.pieceOf };
     }
 
     /// Maps one page of the system area; these pages have no VMA and are never unmapped.
@@ -223,7 +221,7 @@ pub const AddressSpace = struct {
 
     /// The keys of the windows that exist inside the range, each ready to be changed: found in address order, or by
     /// walking all windows if those are fewer.
-    fn ownWindows(self: *AddressSpace, start: u64, end: u64) Error!std.ArrayList(u64) {
+    pub fn ownWindows(self: *AddressSpace, start: u64, end: u64) Error!std.ArrayList(u64) {
         var keys: std.ArrayList(u64) = .empty;
         errdefer keys.deinit(self.allocator);
         const first = start / limits.window_size;
@@ -359,7 +357,7 @@ pub const AddressSpace = struct {
     }
 
     /// Gives frames to the mapping's pages around `address`: all inside its window, or fewer when memory is short.
-    fn commit(self: *AddressSpace, vma: Vma, address: u64) CommitError!void {
+    pub fn commit(self: *AddressSpace, vma: Vma, address: u64) CommitError!void {
         const window = try self.windowOf(address);
         errdefer self.dropIfEmpty(address, window);
         const base = std.mem.alignBackward(u64, address, limits.window_size);
@@ -470,105 +468,11 @@ pub const AddressSpace = struct {
 
     // Access by the VMM
 
-    fn frameAt(self: *AddressSpace, address: u64) ?Frame {
-        const window = self.findWindow(address / limits.window_size) orelse return null;
-        const frame = window.frames[address % limits.window_size / page];
-        return if (frame == 0) null else frame;
-    }
-
-    /// The first page at or above `at` and below `end` that has a frame; `at` becomes its address.
-    pub fn nextFrame(self: *const AddressSpace, at: *u64, end: u64) ?Frame {
-        while (at.* < end) : (at.* += page) {
-            const window = self.findWindow(at.* / limits.window_size) orelse {
-                at.* = std.mem.alignBackward(u64, at.*, limits.window_size) + limits.window_size - page;
-                continue;
-            };
-            const frame = window.frames[at.* % limits.window_size / page];
-            if (frame != 0) return frame;
-        }
-        return null;
-    }
-
-    /// The frame behind a page of `vma`, given to it now if need be; null when memory is at its ceiling.
-    fn frameFor(self: *AddressSpace, vma: Vma, address: u64) ?Frame {
-        if (self.frameAt(address)) |frame| return frame;
-        self.commit(vma, address) catch |failure| {
-            if (failure != error.BeyondFile) self.out_of_memory = true;
-            return null;
-        };
-        return self.frameAt(address).?;
-    }
-
-    fn pieceOf(context: *anyopaque, address: u64, length: usize, intent: access_module.Intent) ?Piece {
-        const self: *AddressSpace = @ptrCast(@alignCast(context));
-        const vma = self.vmas.find(address) orelse return null;
-        if (vma.rights.none() or (intent == .write and !vma.rights.write and !canaries.is(.write_right_ignored))) return null;
-        return self.contiguous(vma.*, address, length, intent);
-    }
-
-    /// Like `piece`, whatever the guest's rights are: for the loader and for the embedder.
-    pub fn pieceAnyRights(self: *AddressSpace, address: u64, length: usize, intent: access_module.Intent) ?Piece {
-        const vma = self.vmas.find(address) orelse return null;
-        if (intent == .write and vma.write_refused) return null;
-        return self.contiguous(vma.*, address, length, intent);
-    }
-
-    /// Like `pieceAnyRights`, for views: what is private of a file becomes the machine's own memory. Null also where a
-    /// file is shared.
-    pub fn pieceForView(self: *AddressSpace, address: u64, length: usize) ?[]u8 {
-        const found = self.pieceAnyRights(address, length, .write) orelse return null;
-        if (found.steady) return found.bytes;
-        const frame: Frame = @intCast((@intFromPtr(found.bytes.ptr) - @intFromPtr(self.frames.base)) / page);
-        const pages = (address % page + found.bytes.len + page - 1) / page;
-        return if (self.frames.settle(frame, pages)) found.bytes else null;
-    }
-
-    fn contiguous(self: *AddressSpace, vma: Vma, address: u64, length: usize, intent: access_module.Intent) ?Piece {
-        const first = self.frameFor(vma, address) orelse return null;
-        const steady = vma.file == null or !self.frames.showsFile(first);
-        if (intent == .write) self.frames.noteWrite(first);
-        const wanted = @min(length, vma.end - address);
-        const in_page = address % page;
-        var have = page - in_page;
-        var frame = first;
-        while (have < wanted) : (have += page) {
-            const next = self.frameFor(vma, address + have) orelse break;
-            if (next != frame + 1 or (vma.file != null and steady == self.frames.showsFile(next))) break;
-            if (intent == .write) self.frames.noteWrite(next);
-            frame = next;
-        }
-        const offset = @as(u64, first) * page + in_page;
-        return .{ .bytes = self.frames.base[offset..][0..@min(have, wanted)], .steady = steady };
-    }
-
-    /// Copies the pages that have frames, for a mapping that moves; the rest stays untouched on both sides.
-    pub fn copyCommitted(self: *AddressSpace, from: u64, to: u64, length: u64) Error!void {
-        var windows = try self.ownWindows(from, from + length);
-        defer windows.deinit(self.allocator);
-        for (windows.items) |key| {
-            var at = @max(from, key * limits.window_size);
-            const end = @min(from + length, (key + 1) * limits.window_size);
-            while (at < end) : (at += page) {
-                const source = self.frameAt(at) orelse continue;
-                const to_page = to + (at - from);
-                const target = self.frameFor(self.vmas.find(to_page).?.*, to_page) orelse return error.OutOfMemory;
-                self.frames.noteWrite(target);
-                // The host's kernel copies, since either side may show a file that is being cut short.
-                var bytes: [page]u8 = undefined;
-                if (host.copyOut(&bytes, self.frames.bytes(source, 1))) _ = host.copyIn(self.frames.bytes(target, 1), &bytes);
-            }
-        }
-    }
-
-    /// Writes for the loader, whatever the guest's rights are.
-    pub fn writeAnyRights(self: *AddressSpace, address: u64, bytes: []const u8) access_module.Error!void {
-        var done: usize = 0;
-        while (done < bytes.len) {
-            const to = self.pieceAnyRights(address + done, bytes.len - done, .write) orelse return error.Fault;
-            try to.copyFrom(bytes[done..][0..to.bytes.len]);
-            done += to.bytes.len;
-        }
-    }
+    pub const nextFrame = space_access.nextFrame;
+    pub const pieceAnyRights = space_access.pieceAnyRights;
+    pub const pieceForView = space_access.pieceForView;
+    pub const copyCommitted = space_access.copyCommitted;
+    pub const writeAnyRights = space_access.writeAnyRights;
 };
 
 test "pages that are mapped again read as zero, rights are kept apart, the ceiling ends in out_of_memory" {

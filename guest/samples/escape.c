@@ -198,6 +198,9 @@ static void path_descriptors(void)
 	say("O_PATH fifo", open(in(open_folder, "fifo"), O_PATH));
 	snprintf(text, sizeof text, "/proc/self/fd/%d", file);
 	try_read("reopened", text);
+	char *words[] = { "x", 0 };
+	say("execveat of what may not be run", syscall(SYS_execveat, file, "", words, words, AT_EMPTY_PATH));
+	say("execve by /proc", execve(text, words, words));
 	say("linkat empty", linkat(file, "", AT_FDCWD, in(open_folder, "linked"), AT_EMPTY_PATH));
 }
 
