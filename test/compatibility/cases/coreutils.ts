@@ -98,6 +98,7 @@ export const coreutils: Case[] = programs("coreutils", "/usr/bin", [
   [["shred", "-u", "-n", "1", "--random-source=noise", "csv"], { writes: true }],
   [["tee", "one", "two"], { stdin: "to both\n", writes: true }],
   [["chmod", "-R", "u+x,go-rwx", "folder"], { writes: true }],
+  [["chmod", "u+s", "csv"], { writes: true, difference: "a guest cannot make files of the host that run as somebody else" }],
   [["unlink", "link"], { writes: true }],
   [["sync", "text"], { writes: true }],
   [["env", "-u", "HOME", "-u", "TMPDIR"]],

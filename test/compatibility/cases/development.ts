@@ -56,7 +56,7 @@ const git = program("git", "/usr/bin/git", [
   inRepository(["tag", "v2"], { writes: true }),
   inRepository(["reset", "-q", "--hard", "v1"], changing),
   [["init", "-b", "main", "fresh"], { writes: true, env: { ...gitEnvironment } }],
-  [["status"], { name: "git status outside a repository", env: gitEnvironment }],
+  [["status"], { name: "git status outside a repository", env: { ...gitEnvironment, GIT_DISCOVERY_ACROSS_FILESYSTEM: "1" } }],
   [["nonsense"], { name: "git nonsense" }],
 ]);
 

@@ -12,7 +12,7 @@ shutil.copytree("folder", "copy", symlinks=True)
 shutil.move("csv", "moved")
 os.link("moved", "hard")
 print(os.stat("moved").st_nlink, stat.filemode(os.stat("moved").st_mode), os.path.samefile("moved", "hard"))
-os.chmod("moved", 0o4711)
+os.chmod("moved", 0o1711)
 os.utime("moved", ns=(1_500_000_000, 2_500_000_000))
 print(oct(os.stat("moved").st_mode), os.stat("hard").st_mtime_ns)
 for action in (lambda: os.rmdir("copy"), lambda: os.mkdir("copy"), lambda: open("copy"), lambda: os.readlink("text"),
