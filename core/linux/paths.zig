@@ -180,6 +180,14 @@ pub const Namespace = struct {
         return self.permissions.allows(access, place.hostPath());
     }
 
+    /// Whether the guest may know of everything in a folder, so that its entries need no look each.
+    pub fn showsAllOf(self: *const Namespace, folder: []const u8) bool {
+        if (self.permissions.deny_read.all or self.permissions.deny_read.paths.len > 0) return false;
+        var at: HostPlace = undefined;
+        self.hostPlace(folder, &at) catch return false;
+        return self.permissions.read.covers(at.hostPath());
+    }
+
     /// Tells the hook and answers the error.
     pub fn refuse(self: *const Namespace, access: permissions_module.Access, place: *const HostPlace) Error {
         if (self.hook.denied_fn) |denied| denied(self.hook.context, access, place.hostPath());
@@ -268,6 +276,8 @@ const Walk = struct {
     namespace: *const Namespace,
     place: *Place,
     rest_bytes: [2 * path_max]u8 = undefined,
+    /// Where the component looked at is on the host; kept here, since making one anew for each would cost more than the look.
+    at: HostPlace = undefined,
     rest_start: usize = 0,
     rest_end: usize = 0,
     links: u32 = 0,
@@ -333,36 +343,36 @@ const Walk = struct {
             },
             .node => |index| return self.privateStep(index, last, follow),
         }
-        var at: HostPlace = undefined;
-        try self.namespace.hostPlace(path, &at);
+        const at = &self.at;
+        try self.namespace.hostPlace(path, at);
         // The guest's own processes are in the synthetic tree; the host's would show the VMM itself.
         if (isHostProcess(at.hostPath())) return error.NotFound;
-        const revealed = self.namespace.reveals(&at);
+        const revealed = self.namespace.reveals(at);
         const rc = at.open(O_PATH | O_NOFOLLOW, 0);
         // A volume may be shown beneath folders that the host does not have.
         if (rc < 0 and !last and self.namespace.leadsToVolume(path)) return false;
-        if (rc < 0) return self.missing(rc, last, revealed, &at);
+        if (rc < 0) return self.missing(rc, last, revealed, at);
         const fd: i32 = @intCast(rc);
         defer host.close(fd);
         const mode = modeOf(fd) orelse return error.HostFailure;
         switch (mode & linux.S.IFMT) {
             linux.S.IFLNK => if (!last or follow) {
-                if (self.isDenied(&at)) return self.refuse(&at);
+                if (self.isDenied(at)) return self.refuse(at);
                 var target: [path_max]u8 = undefined;
                 const length: i64 = @bitCast(linux.readlinkat(fd, "", &target, target.len));
                 if (length <= 0) return error.NotFound;
                 return self.followLink(target[0..@intCast(length)]);
-            } else if (!revealed and !self.isDenied(&at) and self.namespace.leadsToRevealed(path)) {
+            } else if (!revealed and !self.isDenied(at) and self.namespace.leadsToRevealed(path)) {
                 self.place.link_shown = true;
                 return false;
             },
-            linux.S.IFDIR => if (!revealed and !last and self.links > 0 and !self.isDenied(&at)) {
+            linux.S.IFDIR => if (!revealed and !last and self.links > 0 and !self.isDenied(at)) {
                 self.hidden = true;
                 return false;
             },
-            else => if (!last) return if (revealed) error.NotDirectory else self.refuse(&at),
+            else => if (!last) return if (revealed) error.NotDirectory else self.refuse(at),
         }
-        if (!revealed) return self.refuse(&at);
+        if (!revealed) return self.refuse(at);
         return false;
     }
 
