@@ -111,6 +111,8 @@ export function copyFixture(from: string, to: string, args: readonly string[]): 
   const left = bulky.filter((name) => !args.some((arg) => arg.includes(name))).map((name) => join(from, name));
   const options = { recursive: true, preserveTimestamps: true, verbatimSymlinks: true };
   cpSync(from, to, { ...options, filter: (path) => !left.includes(path) });
+  // Folders get the time at which they were copied.
+  setTimes(to);
 }
 
 /** What is in a folder, by path: kind, mode, and the content's hash or the link's target. */
