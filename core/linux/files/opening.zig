@@ -170,14 +170,19 @@ pub fn createDirectory(k: *Kernel, fd: i32, path: []const u8, status_flags: u32)
 
 fn openHost(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode: u64) OpenError!*table.Description {
     const reads = flags & 3 != 1;
-    const writes = flags & 3 != 0 or flags & (O_CREAT | O_TRUNC) != 0;
+    const creates = flags & O_CREAT != 0;
+    const writes = flags & 3 != 0 or flags & O_TRUNC != 0 or (creates and flags & O_EXCL != 0);
     if (reads) try lookup.demand(target, .read);
     if (writes) try lookup.demand(target, .write);
+    // A file that is there already is only opened, which takes no right to make it.
+    const may_create = creates and (writes or k.files.namespace().allows(.write, &target.at));
+    const given = if (creates and !may_create) flags & ~@as(u64, O_CREAT) else flags;
     // Non-blocking, so that a FIFO cannot hold the VMM; what is neither a file nor a folder is closed again.
-    const wanted = flags & host_open_flags | table.O_NONBLOCK | O_NOFOLLOW | 0o400;
+    const wanted = given & host_open_flags | table.O_NONBLOCK | O_NOFOLLOW | 0o400;
     k.hostCall();
     if (flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL) try refuseSpecial(lookup, target);
-    const rc = target.at.open(wanted, if (flags & O_CREAT != 0) mode & table.mode_mask & ~@as(u64, k.umask) else 0);
+    const rc = target.at.open(wanted, if (may_create) mode & table.mode_mask & ~@as(u64, k.umask) else 0);
+    if (rc == fail(.NOENT) and creates) try lookup.demand(target, .write);
     if (rc < 0) return lookup.failWith(rc);
     const fd: i32 = @intCast(rc);
     var taken = false;
