@@ -138,6 +138,26 @@ test("views of private mappings keep their bytes when the file is cut; shared ma
   vm.close();
 });
 
+test("a file larger than the machine's memory can be gone through", async () => {
+  const dir = folder();
+  const large = join(dir, "large");
+  const pages = 4096;
+  const bytes = new Uint8Array(pages * 4096);
+  let sum = 0n;
+  for (let page = 0; page < pages; page++) bytes[page * 4096] = (page * 7) % 251;
+  for (let at = 0; at < 2 * pages; at++) sum = BigInt.asUintN(64, sum * 31n + BigInt(bytes[(at % pages) * 4096] as number));
+  writeFileSync(large, bytes);
+  await using vm = await Machine.boot(program, {
+    args: [dir],
+    permissions: { read: [dir], write: [dir] },
+    memory: "6MiB",
+    timeout: 60_000,
+  });
+  const [stop] = await Promise.all([vm.run(), new Response(vm.stdout).text()]);
+  expect(stop.exitCode).toBe(0);
+  expect(vm.fn("sum_pages", { args: ["cstring"], returns: "u64" })(large)).toBe(sum);
+});
+
 test("machines with mapped files leave no descriptor and no mapping behind", async () => {
   const counts = () => [
     readdirSync("/proc/self/fd").length,

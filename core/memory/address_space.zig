@@ -23,6 +23,8 @@ const Vma = vma_module.Vma;
 const page = limits.page_size;
 /// A mapping that has at least so many pages in a window gets the window a block of its own.
 const block_worth_pages = 64;
+/// With less memory left, pages that files have as well are given up.
+const reclaim_below_pages = 2 * small_commit_pages;
 /// Pages committed at once when the whole window's share would take too much of what the ceiling leaves.
 const small_commit_pages = 16;
 
@@ -358,6 +360,7 @@ pub const AddressSpace = struct {
 
     /// Gives frames to the mapping's pages around `address`: all inside its window, or fewer when memory is short.
     pub fn commit(self: *AddressSpace, vma: Vma, address: u64) CommitError!void {
+        if (self.frames.framesLeft() < reclaim_below_pages) try self.reclaim();
         const window = try self.windowOf(address);
         errdefer self.dropIfEmpty(address, window);
         const base = std.mem.alignBackward(u64, address, limits.window_size);
@@ -383,6 +386,13 @@ pub const AddressSpace = struct {
         if (self.isFull(base -% limits.window_size, base +% limits.window_size)) {
             self.frames.populate(window.block orelse return, limits.window_pages);
         }
+    }
+
+    /// Gives up pages that their files have as well, which then cost a fault to have again: a program may go through a file
+    /// that is larger than its memory.
+    fn reclaim(self: *AddressSpace) Error!void {
+        if (!self.frames.hasFiles()) return;
+        for (self.vmas.items.items) |vma| if (vma_module.VmaList.isClean(vma)) try self.discard(vma.start, vma.end, true);
     }
 
     const Share = struct { first: u16, last: u16, whole: u16 };

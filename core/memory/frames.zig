@@ -132,9 +132,13 @@ pub const FrameSpace = struct {
 
     // Frames that show a file
 
+    pub fn hasFiles(self: *const FrameSpace) bool {
+        return self.files.items.items.len > 0;
+    }
+
     /// Whether the frame shows a file: then only the host's kernel may touch its bytes.
     pub fn showsFile(self: *const FrameSpace, frame: Frame) bool {
-        return self.files.items.items.len > 0 and self.files.find(frame) != null;
+        return self.hasFiles() and self.files.find(frame) != null;
     }
 
     /// Whether private file mappings show the file itself, as long as there is room; otherwise they get copies. An image's

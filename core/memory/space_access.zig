@@ -55,6 +55,10 @@ pub fn pieceOf(context: *anyopaque, address: u64, length: usize, intent: access_
 pub fn pieceAnyRights(self: *AddressSpace, address: u64, length: usize, intent: access_module.Intent) ?Piece {
     const vma = self.vmas.find(address) orelse return null;
     if (intent == .write and vma.write_refused) return null;
+    if (intent == .write and vma.file != null and !vma.written) {
+        self.vmas.changed = true;
+        vma.written = true;
+    }
     return contiguous(self, vma.*, address, length, intent);
 }
 

@@ -33,11 +33,13 @@ pub const Vma = struct {
     file_offset: u64 = 0,
     /// A shared mapping of a file that was opened for reading: it can never be made writable.
     write_refused: bool = false,
+    /// Private pages of the file may differ from it: it was writable at some time, or the VMM wrote to it.
+    written: bool = false,
 
     fn continues(self: Vma, next: Vma) bool {
         return self.end == next.start and self.rights == next.rights and self.kind == next.kind and
             self.shared == next.shared and self.wipe_on_fork == next.wipe_on_fork and self.kind != .stack and
-            self.file == next.file and self.write_refused == next.write_refused and
+            self.file == next.file and self.write_refused == next.write_refused and self.written == next.written and
             (self.file == null or self.fileOffset(self.end) == next.file_offset);
     }
 
@@ -120,6 +122,11 @@ pub const VmaList = struct {
         return if (vma.start <= address) vma else null;
     }
 
+    /// Whether the pages of a mapping can be had from its file again.
+    pub fn isClean(vma: Vma) bool {
+        return vma.file != null and (vma.shared or !vma.written);
+    }
+
     /// Whether every byte of the range lies in some mapping.
     pub fn covers(self: *const VmaList, start: u64, end: u64) bool {
         return self.coveredEnd(start, end) == end;
@@ -159,6 +166,7 @@ pub const VmaList = struct {
         const index = self.indexAfter(vma.start);
         self.items.insert(self.allocator, index, vma) catch return error.OutOfMemory;
         vma.retain();
+        if (vma.file != null and vma.rights.write) self.items.items[index].written = true;
         self.joinAround(index);
     }
 
@@ -219,7 +227,11 @@ pub const VmaList = struct {
         var index = self.indexAfter(start);
         while (index < self.items.items.len and self.items.items[index].start < end) : (index += 1) {
             switch (what) {
-                .rights => |rights| self.items.items[index].rights = rights,
+                .rights => |rights| {
+                    const vma = &self.items.items[index];
+                    vma.rights = rights;
+                    if (vma.file != null and rights.write) vma.written = true;
+                },
                 .wipe_on_fork => |wipe| self.items.items[index].wipe_on_fork = wipe,
             }
         }

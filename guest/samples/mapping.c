@@ -191,6 +191,21 @@ unsigned long map_request(long which) {
     return result;
 }
 
+/* The sum of the first bytes of a file's pages, by a mapping of all of it, gone through twice. */
+unsigned long sum_pages(const char *file) {
+    struct stat facts;
+    int fd = open(file, O_RDONLY);
+    if (fd < 0 || fstat(fd, &facts) != 0) return 0;
+    unsigned char *map = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    close(fd);
+    if (map == MAP_FAILED) return 0;
+    unsigned long total = 0;
+    for (int round = 0; round < 2; round++)
+        for (long at = 0; at < facts.st_size; at += PAGE) total = total * 31 + map[at];
+    munmap(map, (size_t)facts.st_size);
+    return total;
+}
+
 static char *kept_private, *kept_shared;
 
 /* For requests: what the mappings made before freezing show. */
