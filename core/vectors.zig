@@ -35,20 +35,41 @@ pub fn keepComponents(area: *kvm.Xsave, components: u64) void {
 const header_offset = 512;
 const pkru_component = 9;
 
-/// Gives the processor a state. KVM leaves the protection-key rights alone unless the image names them, so it always does:
-/// ring 3 may have changed them, and no other machine is to find that.
+/// Gives the processor a state. What an image does not name, KVM leaves as it was or not, by its version: MXCSR and the
+/// rights of protection keys, which ring 3 may have changed. So an image always names x87, SSE and those rights, and no other
+/// machine finds them.
 pub fn put(vm: *const Vm, area: *const kvm.Xsave) host.Error!void {
-    if (vm.pkru_offset == 0) {
-        _ = try host.ioctlPtr(vm.vcpu_fd, kvm.SET_XSAVE, area);
-        return;
-    }
     var complete = area.*;
     const header = complete.region[header_offset..][0..8];
-    const components = std.mem.readInt(u64, header, .little);
-    const pkru: u64 = 1 << pkru_component;
-    if (components & pkru == 0) @memset(complete.region[vm.pkru_offset..][0..8], 0);
-    std.mem.writeInt(u64, header, components | pkru, .little);
+    var components = std.mem.readInt(u64, header, .little);
+    nameLegacy(&complete, components);
+    components |= x87_component | sse_component;
+    if (vm.pkru_offset != 0) {
+        const pkru: u64 = 1 << pkru_component;
+        if (components & pkru == 0) @memset(complete.region[vm.pkru_offset..][0..8], 0);
+        components |= pkru;
+    }
+    std.mem.writeInt(u64, header, components, .little);
     _ = try host.ioctlPtr(vm.vcpu_fd, kvm.SET_XSAVE, &complete);
+}
+
+const x87_component: u64 = 1 << 0;
+const sse_component: u64 = 1 << 1;
+const avx_component: u64 = 1 << 2;
+
+/// Writes the initial configuration of the legacy components that are not named (Intel SDM volume 1, 13.6).
+fn nameLegacy(area: *kvm.Xsave, components: u64) void {
+    const fresh = &initial.region;
+    const control_end = 24;
+    const mxcsr_end = 32;
+    const x87_end = 160;
+    const sse_end = 416;
+    if (components & x87_component == 0) {
+        area.region[0..control_end].* = fresh[0..control_end].*;
+        area.region[mxcsr_end..x87_end].* = fresh[mxcsr_end..x87_end].*;
+    }
+    if (components & (sse_component | avx_component) == 0) area.region[control_end..mxcsr_end].* = fresh[control_end..mxcsr_end].*;
+    if (components & sse_component == 0) area.region[x87_end..sse_end].* = fresh[x87_end..sse_end].*;
 }
 
 /// Loads all but the part that a planted fault keeps; a part that the processor does not have cannot be kept.
