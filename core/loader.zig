@@ -214,8 +214,11 @@ fn place(machine: *Machine, interpreter: ?*Program) !void {
     try placeImage(space, program, layout.pie_base);
     space.brk_start = program.image.page_end +% program.bias;
     space.brk_end = space.brk_start;
+    const stack_start = layout.stack_top - limits.stack_default_bytes;
+    // A program may ask to lie anywhere, also where its stack has to be.
+    if (!space.vmas.isFree(stack_start, layout.stack_top)) return error.OutOfMemory;
     try space.map(.{
-        .start = layout.stack_top - limits.stack_default_bytes,
+        .start = stack_start,
         .end = layout.stack_top,
         .rights = .{ .read = true, .write = true, .execute = program.image.stack_executable },
         .kind = .stack,
@@ -258,7 +261,8 @@ fn mapAhead(space: *AddressSpace, program: *const Program) void {
     var left: u32 = windows_mapped_max;
     for (program.image.segments()) |segment| {
         var at = segment.pageStart() +% program.bias;
-        const end = segment.pageEnd() +% program.bias;
+        // Memory without bytes of the file comes when it is used: it may be far more than is ever touched.
+        const end = at + segment.fileWindow(program.size).length;
         while (at < end and left > 0) : (left -= 1) {
             space.bringIn(at);
             at = std.mem.alignBackward(u64, at, limits.window_size) + limits.window_size;

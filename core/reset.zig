@@ -118,7 +118,7 @@ fn updateTouched(machine: *Machine) Error!void {
 fn choose(machine: *Machine, mode: Mode, limit_bytes: u64) Mode {
     if (mode == .full) return .full;
     // Memory that shows other files than the image's can only be mapped anew.
-    if (machine.frames.files_changed) return .full;
+    if (machine.frames.files_changed or machine.frames.lost) return .full;
     if (machine.frames.anonymousBeyondImage() > limits.remapped_ranges_max) return .full;
     if (mode == .rewrite) return .rewrite;
     const ended_early = machine.state != machine.image.?.machine.state;

@@ -37,6 +37,7 @@ const same_fault_max = 64;
 pub fn run(machine: *Machine, goal: Goal) Outcome {
     machine.fault_repeats = 0;
     while (true) {
+        if (machine.frames.lost) return .{ .broken = "the host refused to change the guest's memory" };
         if (machine.interrupt.pending() != 0) {
             if (interrupted(machine)) |outcome| return stopAsUser(machine, outcome);
         }
@@ -54,7 +55,6 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
             .memory_gone => if (!(machine.space.dropBeyondFiles() catch false)) return .{ .broken = "the host has no memory for the guest's" },
             .broken => |why| return .{ .broken = why },
         }
-        if (machine.frames.lost) return .{ .broken = "the host refused to change the guest's memory" };
     }
 }
 

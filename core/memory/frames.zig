@@ -29,7 +29,18 @@ pub const Block = struct {
     free_count: u16 = block_frames,
     /// A set bit is a frame in use.
     used: [block_frames / 64]u64 = @splat(0),
+    /// A set bit is a frame whose bytes somebody outside may be looking at (a view), whatever has become of it since.
+    viewed: [block_frames / 64]u64 = @splat(0),
+
+    fn anyViewed(self: *const Block, first: u32, last: u32) bool {
+        for (first..last) |bit| if (isSet(&self.viewed, bit)) return true;
+        return false;
+    }
 };
+
+fn isSet(bits: *const [block_frames / 64]u64, bit: usize) bool {
+    return bits[bit / 64] >> @intCast(bit % 64) & 1 == 1;
+}
 
 /// Called when guest-physical space up to `bytes` must be backed by memory slots.
 pub const Grow = struct {
@@ -63,7 +74,7 @@ pub const FrameSpace = struct {
     files: FilePieces,
     /// A fork's `files` are no longer the image's.
     files_changed: bool = false,
-    /// The host refused a mapping without which the guest would see what it must not: it may not run on.
+    /// The host refused a mapping without which the guest would see what it must not: it may not run on, nor be frozen.
     lost: bool = false,
     touched: Touched = .{},
 
@@ -137,6 +148,17 @@ pub const FrameSpace = struct {
         return self.files.items.items.len > 0 and self.files.find(frame) != null;
     }
 
+    /// Somebody outside gets a view of the frames. From now on they show no file, until a reset takes all views away: the
+    /// file could be cut short, or refuse to be written, under a view that has outlived what it was taken of.
+    pub fn noteView(self: *FrameSpace, frame: Frame, count: u64) void {
+        for (frame..frame + count) |index| self.blocks.items[index / block_frames].viewed[index % block_frames / 64] |= @as(u64, 1) << @intCast(index % 64);
+    }
+
+    pub fn isViewed(self: *const FrameSpace, frame: Frame, count: u64) bool {
+        for (frame..frame + count) |index| if (isSet(&self.blocks.items[index / block_frames].viewed, index % block_frames)) return true;
+        return false;
+    }
+
     /// Whether private file mappings show the file itself, as long as there is room; otherwise they get copies. An image's
     /// memory is not to depend on files that somebody may change.
     pub fn canShowFiles(self: *const FrameSpace) bool {
@@ -146,6 +168,7 @@ pub const FrameSpace = struct {
     /// Makes frames that have no memory yet show a part of a file.
     pub fn showFile(self: *FrameSpace, piece: FilePiece) Error!void {
         assert(piece.shared or self.memory == .own);
+        assert(!self.isViewed(piece.first, piece.last - piece.first));
         try self.mapPiece(piece);
         self.files.add(piece) catch |failure| {
             self.mapOwn(piece.first, piece.last - piece.first) catch {};
@@ -163,14 +186,22 @@ pub const FrameSpace = struct {
     /// Gives frames that show a file the memory that frames have otherwise; the file's bytes are gone from them.
     fn hideFiles(self: *FrameSpace, first: Frame, last: Frame) void {
         while (self.files.overlap(first, last)) |part| {
-            const hidden = if (self.files.reserve()) |_| self.mapOwn(part.first, part.last - part.first) else |failure| failure;
-            hidden catch {
+            self.hidePart(part) catch {
                 self.lost = true;
                 return;
             };
             self.files.remove(part);
             self.files_changed = true;
         }
+    }
+
+    /// Pieces may become more by being split; were that without end, the process would have no mapping left.
+    fn hidePart(self: *FrameSpace, part: FilePiece) Error!void {
+        const whole = self.files.find(part.first).?;
+        const splits = whole.first < part.first and part.last < whole.last;
+        if (splits and self.files.items.items.len >= limits.file_pieces_split_max) return error.OutOfMemory;
+        try self.files.reserve();
+        try self.mapOwn(part.first, part.last - part.first);
     }
 
     /// Maps a machine's own memory, or a fork's growth, where a file was shown. Inside an image's extent the caller has
@@ -275,6 +306,7 @@ pub const FrameSpace = struct {
         }
         assert(block.use == .tables);
         _ = self.mark(index, @intCast(frame % block_frames), 1);
+        self.blocks_touched = @max(self.blocks_touched, index + 1);
     }
 
     /// Frames from here on have no memory.
@@ -319,15 +351,17 @@ pub const FrameSpace = struct {
         return self.frames_max - self.frames_used;
     }
 
-    fn newBlock(self: *FrameSpace, use: BlockUse) Error!u32 {
+    fn newBlock(self: *FrameSpace, use: BlockUse, for_file: bool) Error!u32 {
         if (self.free_blocks > 0) {
             for (self.blocks.items, 0..) |*block, index| {
-                if (block.use != .free) continue;
+                if (block.use != .free or (for_file and block.anyViewed(0, block_frames))) continue;
                 self.free_blocks -= 1;
-                block.* = .{ .use = use };
+                block.* = .{ .use = use, .viewed = block.viewed };
+                // A block below a table that a reset kept may not have been touched since.
+                self.blocks_touched = @max(self.blocks_touched, index + 1);
                 return @intCast(index);
             }
-            unreachable;
+            assert(for_file);
         }
         const needed = (@as(u64, self.blocks.items.len) + 1) * limits.window_size;
         if (needed > self.bytes_max) return error.OutOfMemory;
@@ -339,7 +373,7 @@ pub const FrameSpace = struct {
 
     /// A whole block for one window of guest-virtual space; its frames are accounted when they are mapped.
     pub fn takeBlock(self: *FrameSpace) Error!Frame {
-        return try self.newBlock(.whole) * block_frames;
+        return try self.newBlock(.whole, false) * block_frames;
     }
 
     pub fn releaseBlock(self: *FrameSpace, first: Frame) void {
@@ -361,23 +395,28 @@ pub const FrameSpace = struct {
 
     /// `count` contiguous frames from a shared block.
     pub fn takeSmall(self: *FrameSpace, count: u16) Error!Frame {
-        return self.take(.small, count);
+        return self.take(.small, count, false);
+    }
+
+    /// The same, of which nobody has a view, so that they may show a file.
+    pub fn takeForFile(self: *FrameSpace, count: u16) Error!Frame {
+        return self.take(.small, count, true);
     }
 
     /// A zeroed frame for a page table; page tables have blocks of their own.
     pub fn takeTable(self: *FrameSpace) Error!Frame {
-        return self.take(.tables, 1);
+        return self.take(.tables, 1, false);
     }
 
-    fn take(self: *FrameSpace, use: BlockUse, count: u16) Error!Frame {
+    fn take(self: *FrameSpace, use: BlockUse, count: u16, for_file: bool) Error!Frame {
         assert(count > 0 and count <= block_frames);
         try self.account(count);
         errdefer self.frames_used -= count;
         for (self.blocks.items, 0..) |*block, index| {
             if (block.use != use or block.free_count < count) continue;
-            if (findRun(block, count)) |first| return self.mark(@intCast(index), first, count);
+            if (findRun(block, count, for_file)) |first| return self.mark(@intCast(index), first, count);
         }
-        const index = try self.newBlock(use);
+        const index = try self.newBlock(use, for_file);
         return self.mark(index, 0, count);
     }
 
@@ -394,7 +433,7 @@ pub const FrameSpace = struct {
         assert(block.use == .small);
         const first = frame % block_frames;
         for (first..first + count) |bit| {
-            assert(block.used[bit / 64] >> @intCast(bit % 64) & 1 == 1);
+            assert(isSet(&block.used, bit));
             block.used[bit / 64] &= ~(@as(u64, 1) << @intCast(bit % 64));
         }
         block.free_count += count;
@@ -408,7 +447,7 @@ pub const FrameSpace = struct {
     /// Takes the frames of the system area out of the first block, before anything else is given out.
     pub fn reserveSystem(self: *FrameSpace, first: Frame, count: u16) Error!void {
         assert(self.blocks.items.len == 0);
-        const index = try self.newBlock(.tables);
+        const index = try self.newBlock(.tables, false);
         _ = self.mark(index, 0, @intCast(first + count));
     }
 
@@ -417,6 +456,7 @@ pub const FrameSpace = struct {
         switch (self.memory) {
             .own => |memfd| {
                 self.hideFiles(frame, @intCast(frame + count));
+                if (self.lost) return;
                 const mode = linux.FALLOC.FL_PUNCH_HOLE | linux.FALLOC.FL_KEEP_SIZE;
                 const rc = linux.fallocate(memfd, mode, @intCast(@as(u64, frame) * limits.page_size), @intCast(count * limits.page_size));
                 // A hole in a memfd needs no memory; were it refused all the same, the bytes must still not survive.
@@ -434,6 +474,7 @@ pub const FrameSpace = struct {
             const piece = self.anonymous.pieceAt(at, last);
             if (piece.inside or at >= extent) {
                 self.hideFiles(at, piece.last);
+                if (self.lost) return;
                 if (!self.drop(at, piece.last - at)) self.zeroAndRevoke(at, piece.last);
                 at = piece.last;
                 continue;
@@ -442,6 +483,7 @@ pub const FrameSpace = struct {
             const added = self.anonymous.add(at, stop);
             // Anonymous memory comes first: what shows a file must not be touched.
             self.hideFiles(at, stop);
+            if (self.lost) return;
             self.mapAnonymousOr(added, at, stop);
             at = stop;
         }
@@ -502,10 +544,14 @@ pub const FrameSpace = struct {
         const more: linux.PROT = .{ .READ = true, .WRITE = true, .EXEC = true };
         const less: linux.PROT = .{ .READ = true };
         const usual: linux.PROT = .{ .READ = true, .WRITE = true };
-        if (@as(isize, @bitCast(linux.mprotect(range.ptr, range.len, more))) < 0) _ = linux.mprotect(range.ptr, range.len, less);
-        _ = linux.mprotect(range.ptr, range.len, usual);
+        if (!mprotect(range, more) and !mprotect(range, less)) self.lost = true;
+        if (!mprotect(range, usual)) self.lost = true;
     }
 };
+
+fn mprotect(range: []align(limits.page_size) u8, rights: linux.PROT) bool {
+    return @as(isize, @bitCast(linux.mprotect(range.ptr, range.len, rights))) == 0;
+}
 
 const anonymous_memory: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
 
@@ -529,10 +575,10 @@ fn avoidHugePages(address: usize, length: u64) void {
 
 var huge_pages: std.atomic.Value(u8) = .init(0);
 
-fn findRun(block: *const Block, count: u16) ?u16 {
+fn findRun(block: *const Block, count: u16, for_file: bool) ?u16 {
     var run: u16 = 0;
     for (0..block_frames) |bit| {
-        const used = block.used[bit / 64] >> @intCast(bit % 64) & 1 == 1;
+        const used = isSet(&block.used, bit) or (for_file and isSet(&block.viewed, bit));
         run = if (used) 0 else run + 1;
         if (run == count) return @intCast(bit + 1 - count);
     }
@@ -565,4 +611,48 @@ test "frames come back, blocks are used again, the ceiling holds" {
     space.releaseSmall(third, 256);
     space.releaseSmall(second, 511);
     try std.testing.expectEqual(@as(u64, 0), space.frames_used);
+}
+
+test "frames that somebody views show no file, in blocks of any use" {
+    var space = try testSpace(8 * limits.MiB);
+    defer space.deinit();
+    const first = try space.takeSmall(4);
+    space.noteView(first + 1, 1);
+    space.punch(first, 4);
+    space.releaseSmall(first, 4);
+    try std.testing.expectEqual(first, try space.takeSmall(4));
+    space.releaseSmall(first, 4);
+    const apart = try space.takeForFile(4);
+    try std.testing.expect(!space.isViewed(apart, 4));
+    // A block given back and taken again remembers.
+    const block = try space.takeBlock();
+    space.noteView(block + 7, 1);
+    space.releaseBlock(block);
+    try std.testing.expectEqual(block, try space.takeBlock());
+    try std.testing.expect(space.isViewed(block, block_frames) and !space.isViewed(block, 7));
+    space.releaseBlock(block);
+    const large = try space.takeForFile(block_frames);
+    try std.testing.expect(!space.isViewed(large, block_frames));
+}
+
+test "what a fork had behind a table that it keeps is gone after a full reset, each time" {
+    var own = try testSpace(4 * limits.MiB);
+    defer own.deinit();
+    try own.reserveSystem(1, 11);
+    var image: FrameImage = undefined;
+    try image.freeze(&own);
+    defer image.deinit();
+    var nothing: u8 = 0;
+    var fork = try FrameSpace.initFork(std.testing.allocator, &image, 16 * limits.MiB, .{ .context = &nothing, .grow_fn = noGrowth });
+    defer fork.deinit();
+    const data = try fork.takeBlock();
+    const tables = try fork.newBlock(.tables, false) * block_frames;
+    for (0..2) |_| {
+        try fork.mapImage();
+        try fork.adoptImage();
+        try fork.keepTable(tables);
+        try std.testing.expectEqual(data, try fork.takeBlock());
+        try std.testing.expectEqual(0, fork.bytes(data, 1)[0]);
+        fork.bytes(data, 1)[0] = 1;
+    }
 }

@@ -124,6 +124,8 @@ static void shared_mappings(void) {
     printf("written to the file: %.6s\n", one + 6 * PAGE);
     touch("a shared read-only mapping", two + PAGE, 1, two);
     printf("synced: %d\n", msync(one, PAGES * PAGE, MS_SYNC));
+    printf("synced both ways: %d %s\n", msync(one, PAGE, MS_SYNC | MS_ASYNC), strerror(errno));
+    printf("synced in no known way: %d %s\n", msync(one, PAGE, 8), strerror(errno));
     int reading = open(path, O_RDONLY);
     char *refused = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, reading, 0);
     printf("shared writable from a file open for reading: %d %s\n", refused == MAP_FAILED, strerror(errno));
@@ -188,6 +190,66 @@ unsigned long map_request(long which) {
         if (which % 2 == 0) munmap(shared, PAGES * PAGE);
     }
     if (which % 5 == 0) munmap(private + PAGE, 7 * PAGE);
+    return result;
+}
+
+/* For requests: what a guest tries that wants the host's descriptors and mappings. Each answers how often it could, and
+ * the error that ended it in the upper half. */
+static unsigned long ended(unsigned long count) { return count | (unsigned long)errno << 32; }
+
+unsigned long map_many_files(long most) {
+    for (long i = 0; i < most; i++) {
+        int fd = open(path, O_RDONLY);
+        if (fd < 0 || mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED) return ended(i);
+        close(fd);
+    }
+    return most;
+}
+
+unsigned long share_many_pages(long most) {
+    int fd = open(path, O_RDONLY);
+    for (long i = 0; i < most; i++) {
+        char *map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+        if (map == MAP_FAILED) return ended(i);
+        *(volatile char *)map;
+    }
+    return most;
+}
+
+/* Takes a shared mapping apart page by page. */
+unsigned long split_shared(long megabytes) {
+    int fd = open(path, O_RDWR);
+    if (ftruncate(fd, megabytes << 20) != 0) return 0;
+    long length = megabytes << 20;
+    char *map = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+    for (long at = 0; at < length; at += PAGE) *(volatile char *)(map + at);
+    for (long at = 0; at < length; at += 2 * PAGE) munmap(map + at, PAGE);
+    return 1;
+}
+
+unsigned long far_offset(void) {
+    int fd = open(path, O_RDONLY);
+    char *map = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, (off_t)((1ul << 63) - (1ul << 30)));
+    if (map == MAP_FAILED) return ended(1);
+    for (int i = 0; i < 3; i++) {
+        char *grown = mremap(map, PAGE, 1ul << 31, MREMAP_MAYMOVE);
+        if (grown == MAP_FAILED) return ended(2);
+        map = grown + (1ul << 31) - PAGE;
+    }
+    return 0;
+}
+
+char viewed[4 << 20];
+
+/* Puts a file where somebody has a view, and cuts it short. */
+unsigned long file_under_view(long shared) {
+    char *at = (char *)(((unsigned long)viewed + (2 << 20) - 1) & -(2ul << 20));
+    int fd = open(path, O_RDWR);
+    if (ftruncate(fd, 2 << 20) != 0) return 0;
+    if (mmap(at, 2 << 20, PROT_READ, MAP_FIXED | (shared ? MAP_SHARED : MAP_PRIVATE), fd, 0) != at) return 0;
+    for (long page = 0; page < 512; page++) *(volatile char *)(at + page * PAGE);
+    unsigned long result = sum(at, 2 << 20);
+    if (ftruncate(fd, 0) != 0) return 0;
     return result;
 }
 
