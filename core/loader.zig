@@ -154,14 +154,20 @@ pub fn load(machine: *Machine, name: []const u8, argv: []const []const u8, env: 
 /// Maps the machine's program, which is in nobody's way, and sets the first registers.
 pub fn start(machine: *Machine, interpreter: ?*Program, name: []const u8, argv: []const []const u8, env: []const []const u8) !void {
     const program = machine.program;
-    const kernel = &machine.kernel;
-    kernel.program_file = program.file;
-    kernel.program_path = program.file.path;
-    kernel.command_line = program.command_line;
+    adoptProgram(machine);
     try place(machine, interpreter);
     const base = if (interpreter) |some| some.bias +% some.image.page_start else 0;
     const rsp = try initial_stack.build(machine, .{ .name = name, .interpreter_base = base }, argv, env);
     machine.saved = .{ .rip = if (interpreter) |some| some.entry else program.entry, .rsp = rsp, .rflags = 0x202 };
+}
+
+/// What the kernel knows of the machine's program is the program's own.
+pub fn adoptProgram(machine: *Machine) void {
+    const program = machine.program;
+    const kernel = &machine.kernel;
+    kernel.program_file = program.file;
+    kernel.program_path = program.file.path;
+    kernel.command_line = program.command_line;
 }
 
 /// A program may read itself and what it needs to start, whatever it is permitted; `name` is its script, if it is one's

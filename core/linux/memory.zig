@@ -144,6 +144,8 @@ pub fn brk(k: *Kernel, a: Args) i64 {
 }
 
 const MADV_DONTNEED = 4;
+const MADV_REMOVE = 9;
+const MADV_DONTNEED_LOCKED = 24;
 const MADV_WIPEONFORK = 18;
 const MADV_KEEPONFORK = 19;
 
@@ -153,9 +155,15 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
     const bytes = pagesOf(a[1]) orelse return fail(.INVAL);
     if (!inUserSpace(a[0], bytes)) return fail(.INVAL);
     switch (a[2]) {
-        0...3, 8...17, 20...25 => {},
+        0...3, 8, 10...17, 20...23, 25 => {},
+        MADV_REMOVE => {
+            const vma = k.space.vmas.find(a[0]) orelse return fail(.NOMEM);
+            if (!vma.shared) return fail(if (vma.file == null) .INVAL else .ACCES);
+            // A file system without holes answers so, and programs go on without.
+            return fail(if (vma.rights.write) .OPNOTSUPP else .ACCES);
+        },
         MADV_WIPEONFORK, MADV_KEEPONFORK => return wipeOnFork(k, a[0], a[0] + bytes, a[2] == MADV_WIPEONFORK),
-        MADV_DONTNEED => {
+        MADV_DONTNEED, MADV_DONTNEED_LOCKED => {
             var at = a[0];
             const end = a[0] + bytes;
             while (at < end) {
@@ -246,8 +254,9 @@ fn move(k: *Kernel, vma: vma_module.Vma, old: u64, old_bytes: u64, new_bytes: u6
 
 /// Nothing is ever paged out, so locking memory needs nothing.
 pub fn mlock(k: *Kernel, a: Args) i64 {
-    const bytes = pagesOf(a[1]) orelse return if (a[1] == 0) 0 else fail(.NOMEM);
+    if (a[1] == 0) return 0;
     const start = std.mem.alignBackward(u64, a[0], page);
+    const bytes = pagesOf(a[1] +| (a[0] - start)) orelse return fail(.NOMEM);
     if (!inUserSpace(start, bytes) or !k.space.vmas.covers(start, start + bytes)) return fail(.NOMEM);
     return 0;
 }

@@ -10,37 +10,21 @@ const linux = std.os.linux;
 const assert = std.debug.assert;
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const block_module = @import("block.zig");
 const file_pieces = @import("file_pieces.zig");
 const FilePiece = file_pieces.FilePiece;
 const FilePieces = file_pieces.FilePieces;
 const FrameImage = @import("frame_image.zig").FrameImage;
 const planted = @import("../planted.zig");
+const pages = @import("host_pages.zig");
 const Ranges = @import("ranges.zig").Ranges;
 const Touched = @import("touched.zig").Touched;
 
 pub const Error = error{ OutOfMemory, HostFailure };
 pub const Frame = u32;
-const block_frames = limits.window_pages;
-
-const BlockUse = enum(u8) { free, tables, small, whole };
-
-pub const Block = struct {
-    use: BlockUse = .free,
-    free_count: u16 = block_frames,
-    /// A set bit is a frame in use.
-    used: [block_frames / 64]u64 = @splat(0),
-    /// A set bit is a frame whose bytes somebody outside may be looking at (a view), whatever has become of it since.
-    viewed: [block_frames / 64]u64 = @splat(0),
-
-    fn anyViewed(self: *const Block, first: u32, last: u32) bool {
-        for (first..last) |bit| if (isSet(&self.viewed, bit)) return true;
-        return false;
-    }
-};
-
-fn isSet(bits: *const [block_frames / 64]u64, bit: usize) bool {
-    return bits[bit / 64] >> @intCast(bit % 64) & 1 == 1;
-}
+const block_frames = block_module.frames;
+const BlockUse = block_module.Use;
+pub const Block = block_module.Block;
 
 /// Called when guest-physical space up to `bytes` must be backed by memory slots.
 pub const Grow = struct {
@@ -98,7 +82,7 @@ pub const FrameSpace = struct {
 
     /// Memory that shares the image's until it is written.
     pub fn initFork(allocator: std.mem.Allocator, image: *const FrameImage, memory_bytes: u64, grow: Grow) Error!FrameSpace {
-        const address = try host.check(linux.mmap(null, image.bytes_max, .{ .READ = true, .WRITE = true }, anonymous_memory, -1, 0));
+        const address = try host.check(linux.mmap(null, image.bytes_max, .{ .READ = true, .WRITE = true }, pages.anonymous, -1, 0));
         var self: FrameSpace = .{
             .allocator = allocator,
             .memory = .{ .image = image },
@@ -109,7 +93,7 @@ pub const FrameSpace = struct {
             .frames_max = memory_bytes / limits.page_size,
         };
         errdefer self.deinit();
-        avoidHugePages(address, image.bytes_max);
+        pages.avoidHuge(address, image.bytes_max);
         try self.mapImage();
         try self.adoptImage();
         return self;
@@ -151,11 +135,11 @@ pub const FrameSpace = struct {
     /// Somebody outside gets a view of the frames. From now on they show no file, until a reset takes all views away: the
     /// file could be cut short, or refuse to be written, under a view that has outlived what it was taken of.
     pub fn noteView(self: *FrameSpace, frame: Frame, count: u64) void {
-        for (frame..frame + count) |index| self.blocks.items[index / block_frames].viewed[index % block_frames / 64] |= @as(u64, 1) << @intCast(index % 64);
+        for (frame..frame + count) |index| self.blocks.items[index / block_frames].viewed.set(index % block_frames);
     }
 
     pub fn isViewed(self: *const FrameSpace, frame: Frame, count: u64) bool {
-        for (frame..frame + count) |index| if (isSet(&self.blocks.items[index / block_frames].viewed, index % block_frames)) return true;
+        for (frame..frame + count) |index| if (self.blocks.items[index / block_frames].viewed.isSet(index % block_frames)) return true;
         return false;
     }
 
@@ -275,10 +259,10 @@ pub const FrameSpace = struct {
     }
 
     fn mapAnonymous(self: *FrameSpace, frame: Frame, count: u64) Error!void {
-        var fixed = anonymous_memory;
+        var fixed = pages.anonymous;
         fixed.FIXED = true;
         const range = self.bytes(frame, count);
-        avoidHugePages(try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, fixed, -1, 0)), range.len);
+        pages.avoidHuge(try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, fixed, -1, 0)), range.len);
     }
 
     /// The state of the allocator as the image has it.
@@ -354,7 +338,7 @@ pub const FrameSpace = struct {
     fn newBlock(self: *FrameSpace, use: BlockUse, for_file: bool) Error!u32 {
         if (self.free_blocks > 0) {
             for (self.blocks.items, 0..) |*block, index| {
-                if (block.use != .free or (for_file and block.anyViewed(0, block_frames))) continue;
+                if (block.use != .free or (for_file and block.viewed.findFirstSet() != null)) continue;
                 self.free_blocks -= 1;
                 block.* = .{ .use = use, .viewed = block.viewed };
                 // A block below a table that a reset kept may not have been touched since.
@@ -414,7 +398,7 @@ pub const FrameSpace = struct {
         errdefer self.frames_used -= count;
         for (self.blocks.items, 0..) |*block, index| {
             if (block.use != use or block.free_count < count) continue;
-            if (findRun(block, count, for_file)) |first| return self.mark(@intCast(index), first, count);
+            if (block.findRun(count, for_file)) |first| return self.mark(@intCast(index), first, count);
         }
         const index = try self.newBlock(use, for_file);
         return self.mark(index, 0, count);
@@ -422,7 +406,7 @@ pub const FrameSpace = struct {
 
     fn mark(self: *FrameSpace, index: u32, first: u16, count: u16) Frame {
         const block = &self.blocks.items[index];
-        for (first..first + count) |bit| block.used[bit / 64] |= @as(u64, 1) << @intCast(bit % 64);
+        block.used.setRangeValue(.{ .start = first, .end = first + count }, true);
         block.free_count -= count;
         return index * block_frames + first;
     }
@@ -433,8 +417,8 @@ pub const FrameSpace = struct {
         assert(block.use == .small);
         const first = frame % block_frames;
         for (first..first + count) |bit| {
-            assert(isSet(&block.used, bit));
-            block.used[bit / 64] &= ~(@as(u64, 1) << @intCast(bit % 64));
+            assert(block.used.isSet(bit));
+            block.used.unset(bit);
         }
         block.free_count += count;
         self.frames_used -= count;
@@ -544,46 +528,10 @@ pub const FrameSpace = struct {
         const more: linux.PROT = .{ .READ = true, .WRITE = true, .EXEC = true };
         const less: linux.PROT = .{ .READ = true };
         const usual: linux.PROT = .{ .READ = true, .WRITE = true };
-        if (!mprotect(range, more) and !mprotect(range, less)) self.lost = true;
-        if (!mprotect(range, usual)) self.lost = true;
+        if (!pages.protect(range, more) and !pages.protect(range, less)) self.lost = true;
+        if (!pages.protect(range, usual)) self.lost = true;
     }
 };
-
-fn mprotect(range: []align(limits.page_size) u8, rights: linux.PROT) bool {
-    return @as(isize, @bitCast(linux.mprotect(range.ptr, range.len, rights))) == 0;
-}
-
-const anonymous_memory: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
-
-/// A fork's private memory is compared and given back page by page; a huge page for its first write would make it 2 MiB.
-/// Where the host gives huge pages only to those who ask, there is nothing to do.
-fn avoidHugePages(address: usize, length: u64) void {
-    const unknown = 0;
-    const asked = 1;
-    const always = 2;
-    var mode = huge_pages.load(.monotonic);
-    if (mode == unknown) {
-        var text: [64]u8 = undefined;
-        const fd: isize = @bitCast(linux.open("/sys/kernel/mm/transparent_hugepage/enabled", .{ .CLOEXEC = true }, 0));
-        const got: isize = if (fd < 0) 0 else @bitCast(linux.read(@intCast(fd), &text, text.len));
-        if (fd >= 0) host.close(@intCast(fd));
-        mode = if (got > 0 and std.mem.startsWith(u8, text[0..@intCast(got)], "[always]")) always else asked;
-        huge_pages.store(mode, .monotonic);
-    }
-    if (mode == always) _ = linux.madvise(@ptrFromInt(address), length, linux.MADV.NOHUGEPAGE);
-}
-
-var huge_pages: std.atomic.Value(u8) = .init(0);
-
-fn findRun(block: *const Block, count: u16, for_file: bool) ?u16 {
-    var run: u16 = 0;
-    for (0..block_frames) |bit| {
-        const used = isSet(&block.used, bit) or (for_file and isSet(&block.viewed, bit));
-        run = if (used) 0 else run + 1;
-        if (run == count) return @intCast(bit + 1 - count);
-    }
-    return null;
-}
 
 fn noGrowth(context: *anyopaque, wanted: u64) host.Error!void {
     _ = context;
@@ -629,7 +577,7 @@ test "frames that somebody views show no file, in blocks of any use" {
     space.noteView(block + 7, 1);
     space.releaseBlock(block);
     try std.testing.expectEqual(block, try space.takeBlock());
-    try std.testing.expect(space.isViewed(block, block_frames) and !space.isViewed(block, 7));
+    try std.testing.expect(space.isViewed(block + 7, 1) and !space.isViewed(block + 8, block_frames - 8));
     space.releaseBlock(block);
     const large = try space.takeForFile(block_frames);
     try std.testing.expect(!space.isViewed(large, block_frames));

@@ -171,9 +171,50 @@ static void other_mappings(void) {
     char *lazy = mmap(NULL, 8ul << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     lazy[5ul << 30] = 1;
     printf("48 GiB, 1 TiB, 8 GiB: %d %d %d\n", reserved != MAP_FAILED, more != MAP_FAILED, lazy[5ul << 30]);
+    map[PAGE] = 1;
+    printf("discarded though locked: %d %d\n", madvise(map, 2 * PAGE, 24), map[PAGE]);
+    printf("a hole in a private mapping: %d %s\n", madvise(code, PAGE, MADV_REMOVE), strerror(errno));
+    munmap(map + PAGE, PAGE);
+    printf("locked over its end: %d %s\n", mlock(map + 1, PAGE), strerror(errno));
     munmap(reserved, 48ul << 30);
     munmap(more, 1ul << 40);
     munmap(lazy, 8ul << 30);
+}
+
+/* Files that are empty, gone, written through another descriptor; mappings over parts of others and behind the end. */
+static void odd_mappings(void) {
+    char other[600];
+    snprintf(other, sizeof other, "%s.other", path);
+    int fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    int reading = open(other, O_RDONLY);
+    char *empty = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, reading, 0);
+    touch("an empty file", empty, 0, empty);
+    if (ftruncate(fd, 2 * PAGE) != 0) perror("ftruncate");
+    touch("it has grown", empty + PAGE, 0, empty);
+    if (pwrite(fd, "new", 3, PAGE) != 3) perror("pwrite");
+    printf("written through another descriptor: %.3s\n", empty + PAGE);
+    empty[PAGE] = 'N';
+    if (pwrite(fd, "old", 3, PAGE) != 3) perror("pwrite");
+    printf("and written here before: %.3s\n", empty + PAGE);
+    char *behind = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, reading, 100l * PAGE);
+    touch("behind the end", behind, 0, behind);
+    char *large = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(large, 'L', 8 * PAGE);
+    char *part = mmap(large + 3 * PAGE, 2 * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+    printf("over a part: %d %c %.3s %c\n", part == large + 3 * PAGE, large[2 * PAGE], part + PAGE, large[5 * PAGE]);
+    touch("over a part, written", part, 1, large);
+    printf("both: %d\n", mprotect(large, 8 * PAGE, PROT_NONE));
+    touch("none", part, 0, large);
+    printf("readable again: %d %.3s\n", mprotect(large, 8 * PAGE, PROT_READ), part + PAGE);
+    mmap(part, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    printf("anonymous over the file: %d, the file behind it: %.3s\n", part[0], part + PAGE);
+    printf("taken: %d %s\n", mmap(part, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED, strerror(errno));
+    unlink(other);
+    close(fd);
+    close(reading);
+    printf("gone and closed: %.3s %.3s\n", part + PAGE, empty + PAGE);
+    munmap(large, 8 * PAGE);
+    touch("a mapping that is gone", large, 0, large);
 }
 
 /* For requests: maps the file privately and shared, writes to the private one, and answers what it saw. */
@@ -279,6 +320,7 @@ int main(int argc, char **argv) {
     system_calls_on_mappings();
     shared_mappings();
     other_mappings();
+    odd_mappings();
     fill();
     int fd = open(path, O_RDWR);
     kept_private = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
