@@ -294,6 +294,66 @@ unsigned long file_under_view(long shared) {
     return result;
 }
 
+enum { AREA = 640 };
+static char *area;
+
+/* Pages of every kind, in order: own, private of a file, shared with one, without rights, not mapped, read-only. */
+static void make_area(void) {
+    int fd = open(path, O_RDONLY);
+    area = mmap(NULL, AREA * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (int i = 0; i < AREA; i++) memset(area + i * PAGE, i % 251 + 1, PAGE);
+    mmap(area + 200 * PAGE, 40 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0);
+    area[203 * PAGE] = '!';
+    mmap(area + 300 * PAGE, 30 * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+    mprotect(area + 400 * PAGE, 20 * PAGE, PROT_NONE);
+    munmap(area + 450 * PAGE, 20 * PAGE);
+    mprotect(area + 500 * PAGE, 40 * PAGE, PROT_READ);
+    close(fd);
+}
+
+/* For requests: what can be read and written in the area, and what is there. */
+unsigned long area_state(void) {
+    volatile unsigned long total = 5381;
+    for (volatile int i = 0; i < AREA * 2; i++) {
+        volatile char *at = area + i / 2 * PAGE;
+        if (sigsetjmp(back, 1) == 0) {
+            total = total * 33 + (unsigned char)*at;
+            if (i % 2) *at = *at;
+        } else {
+            total = total * 33 + 1000 + last_signal * 8 + last_code;
+        }
+    }
+    return total;
+}
+
+/* For requests: does to the area whatever can be done to mappings. */
+unsigned long area_request(unsigned long seed) {
+    int fd = open(path, O_RDONLY);
+    for (int i = 0; i < 40; i++) {
+        seed = seed * 6364136223846793005ul + 1442695040888963407ul;
+        unsigned long bits = seed >> 24;
+        long count = bits % 31 + 1, other = (bits >> 10) % (AREA - 32);
+        char *at = area + (bits >> 20) % (AREA - 32) * PAGE;
+        int rights = (bits >> 5) % 3 ? PROT_READ | PROT_WRITE : PROT_READ;
+        switch (bits >> 37 & 7) {
+        case 0: mmap(at, count * PAGE, rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0); break;
+        case 1: mmap(at, count * PAGE, rights, MAP_PRIVATE | MAP_FIXED, fd, 2 * PAGE); break;
+        case 2: mmap(at, count * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, PAGE); break;
+        case 3: munmap(at, count * PAGE); break;
+        case 4: mprotect(at, count * PAGE, bits % 5 ? rights : PROT_NONE); break;
+        case 5: madvise(at, count * PAGE, MADV_DONTNEED); break;
+        // One page: since Linux 6.17 a range over several mappings may move, too.
+        case 6: mremap(at, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, area + other * PAGE); break;
+        default: mmap(at, count * PAGE, rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        }
+        for (volatile long page = 0; page < count; page++) {
+            if (sigsetjmp(back, 1) == 0) at[page * PAGE] = (char)seed;
+        }
+    }
+    close(fd);
+    return area_state();
+}
+
 static char *kept_private, *kept_shared;
 
 /* For requests: what the mappings made before freezing show. */
@@ -326,6 +386,11 @@ int main(int argc, char **argv) {
     kept_private = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
     kept_shared = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     kept_private[0] = '#';
+    make_area();
+    printf("the area: %lu\n", area_state());
+    for (int seed = 1; seed <= 3; seed++) printf("changed at random: %lu\n", area_request(seed));
+    munmap(area, AREA * PAGE);
+    make_area();
     printf("kept: %lu %c\n", sum(kept_private, PAGES * PAGE), kept_shared[39 * PAGE]);
     fflush(stdout);
     return 0;
