@@ -86,7 +86,7 @@ fn allocator(out: *Writer, a: *const Machine, b: *const Machine) Error!void {
     for (0..count) |index| {
         const one = blockWithoutTables(a, index);
         const two = blockWithoutTables(b, index);
-        if (one.use != two.use or !std.mem.eql(u64, &one.used, &two.used)) try out.print("allocator: block {d} is {t} and {t}\n", .{ index, one.use, two.use });
+        if (one.use != two.use or !one.used.eql(two.used)) try out.print("allocator: block {d} is {t} and {t}\n", .{ index, one.use, two.use });
     }
 }
 
@@ -97,11 +97,10 @@ fn blockWithoutTables(machine: *const Machine, index: usize) Block {
     while (own.next()) |made| {
         if (made.frame / limits.window_pages != index or made.live) continue;
         any = true;
-        const bit = made.frame % limits.window_pages;
-        block.used[bit / 64] &= ~(@as(u64, 1) << @intCast(bit % 64));
+        block.used.unset(made.frame % limits.window_pages);
     }
     // A block that holds nothing but such tables is a free one but for them.
-    if (any and std.mem.allEqual(u64, &block.used, 0)) block.use = .free;
+    if (any and block.used.findFirstSet() == null) block.use = .free;
     return block;
 }
 

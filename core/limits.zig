@@ -47,8 +47,13 @@ pub const write_set_max_pages = 4096;
 /// Page tables that a fork makes beyond the image's and keeps over resets; with more, the next reset gives the VM back.
 pub const fork_tables_max = 512;
 
-/// Runs of frames of one machine that show a file of the host; each is a host mapping. Beyond them files are copied.
-pub const file_pieces_max = 4096;
+/// Runs of frames of one machine that show a file of the host; each is a host mapping, of which a process has 65530 in all.
+/// Beyond them files are copied, and no more are shared.
+pub const file_pieces_max = 2048;
+/// So many may they become by being taken apart; a machine that does more of that is ended.
+pub const file_pieces_split_max = 2 * file_pieces_max;
+/// Different files that one machine has mapped; each is a host descriptor, also when the guest has closed it.
+pub const mapped_files_max = 4096;
 /// Pages of a file that a fork copies at once where one of them is touched.
 pub const file_copy_pages = 64;
 

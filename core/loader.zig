@@ -154,14 +154,20 @@ pub fn load(machine: *Machine, name: []const u8, argv: []const []const u8, env: 
 /// Maps the machine's program, which is in nobody's way, and sets the first registers.
 pub fn start(machine: *Machine, interpreter: ?*Program, name: []const u8, argv: []const []const u8, env: []const []const u8) !void {
     const program = machine.program;
-    const kernel = &machine.kernel;
-    kernel.program_file = program.file;
-    kernel.program_path = program.file.path;
-    kernel.command_line = program.command_line;
+    adoptProgram(machine);
     try place(machine, interpreter);
     const base = if (interpreter) |some| some.bias +% some.image.page_start else 0;
     const rsp = try initial_stack.build(machine, .{ .name = name, .interpreter_base = base }, argv, env);
     machine.saved = .{ .rip = if (interpreter) |some| some.entry else program.entry, .rsp = rsp, .rflags = 0x202 };
+}
+
+/// What the kernel knows of the machine's program is the program's own.
+pub fn adoptProgram(machine: *Machine) void {
+    const program = machine.program;
+    const kernel = &machine.kernel;
+    kernel.program_file = program.file;
+    kernel.program_path = program.file.path;
+    kernel.command_line = program.command_line;
 }
 
 /// A program may read itself and what it needs to start, whatever it is permitted; `name` is its script, if it is one's
@@ -214,8 +220,11 @@ fn place(machine: *Machine, interpreter: ?*Program) !void {
     try placeImage(space, program, layout.pie_base);
     space.brk_start = program.image.page_end +% program.bias;
     space.brk_end = space.brk_start;
+    const stack_start = layout.stack_top - limits.stack_default_bytes;
+    // A program may ask to lie anywhere, also where its stack has to be.
+    if (!space.vmas.isFree(stack_start, layout.stack_top)) return error.OutOfMemory;
     try space.map(.{
-        .start = layout.stack_top - limits.stack_default_bytes,
+        .start = stack_start,
         .end = layout.stack_top,
         .rights = .{ .read = true, .write = true, .execute = program.image.stack_executable },
         .kind = .stack,
@@ -258,7 +267,8 @@ fn mapAhead(space: *AddressSpace, program: *const Program) void {
     var left: u32 = windows_mapped_max;
     for (program.image.segments()) |segment| {
         var at = segment.pageStart() +% program.bias;
-        const end = segment.pageEnd() +% program.bias;
+        // Memory without bytes of the file comes when it is used: it may be far more than is ever touched.
+        const end = at + segment.fileWindow(program.size).length;
         while (at < end and left > 0) : (left -= 1) {
             space.bringIn(at);
             at = std.mem.alignBackward(u64, at, limits.window_size) + limits.window_size;

@@ -321,8 +321,10 @@ pub const Machine = struct {
     /// there is nothing left to go back to.
     pub fn startProgram(self: *Machine, prepared: *exec.Prepared) bool {
         defer prepared.destroy(self.allocator);
-        self.program.release(self.allocator);
+        const old = self.program;
         self.program = prepared.program;
+        loader.adoptProgram(self);
+        old.release(self.allocator);
         self.space.unmap(0, layout.user_end) catch return false;
         self.space.brk_end = 0;
         self.call = .{};

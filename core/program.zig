@@ -40,16 +40,46 @@ pub const Program = struct {
         self.* = .{ .file = file, .size = size, .image = undefined };
         const head = try allocator.alloc(u8, @intCast(@min(size, head_bytes)));
         defer allocator.free(head);
-        if (self.parse(head[0..file.readAt(head, 0)], refusal)) |_| return self else |_| {}
+        const got = head[0..file.readAt(head, 0)];
+        if (self.parse(got, refusal)) |_| return self else |_| {}
         if (head.len == size) return error.Refused;
         switch (refusal.reason) {
             .truncated_program_headers, .bad_interpreter => {},
             else => return error.Refused,
         }
-        const whole = try allocator.alloc(u8, @intCast(@min(size, limits.program_max_bytes)));
-        defer allocator.free(whole);
-        try self.parse(whole[0..file.readAt(whole, 0)], refusal);
+        try self.parseScattered(got, refusal);
         return self;
+    }
+
+    /// Some tools put the headers, or the loader's path, at the end of the file. Only the pages that hold them are read, into
+    /// memory where the rest stays untouched, whatever size the file says it has.
+    fn parseScattered(self: *Program, head: []const u8, refusal: *elf.Refusal) error{ OutOfMemory, Refused }!void {
+        const bytes = try reserve(self.size);
+        defer _ = linux.munmap(bytes.ptr, bytes.len);
+        @memcpy(bytes[0..head.len], head);
+        if (head.len < @sizeOf(elf.Header)) return error.Refused;
+        const header = std.mem.bytesToValue(elf.Header, head[0..@sizeOf(elf.Header)]);
+        const phnum = @min(header.phnum, elf.program_headers_max);
+        self.fetch(bytes, header.phoff, @as(u64, phnum) * @sizeOf(elf.ProgramHeader));
+        for (0..phnum) |index| {
+            const entry = elf.slice(bytes, header.phoff +| index * @sizeOf(elf.ProgramHeader), @sizeOf(elf.ProgramHeader)) orelse break;
+            const ph = std.mem.bytesToValue(elf.ProgramHeader, entry[0..@sizeOf(elf.ProgramHeader)]);
+            if (ph.type == elf.SegmentType.interpreter) self.fetch(bytes, ph.offset, @min(ph.filesz, limits.path_max_bytes));
+        }
+        try self.parse(bytes, refusal);
+    }
+
+    fn fetch(self: *const Program, bytes: []u8, offset: u64, length: u64) void {
+        if (offset >= bytes.len) return;
+        const end = offset + @min(length, bytes.len - offset);
+        _ = self.file.readAt(bytes[@intCast(offset)..@intCast(end)], offset);
+    }
+
+    /// Zeros that cost nothing until they are written.
+    fn reserve(size: u64) error{OutOfMemory}![]align(page) u8 {
+        const length: usize = @intCast(@min(size, limits.program_max_bytes));
+        const address = host.check(linux.mmap(null, length, .{ .READ = true, .WRITE = true }, .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true }, -1, 0)) catch return error.OutOfMemory;
+        return @as([*]align(page) u8, @ptrFromInt(address))[0..length];
     }
 
     fn parse(self: *Program, head: []const u8, refusal: *elf.Refusal) error{Refused}!void {
@@ -103,10 +133,8 @@ pub const Program = struct {
     }
 
     /// From a copy: the file may change while it is read.
-    fn readNames(self: *const Program, allocator: std.mem.Allocator) error{ OutOfMemory, HostFailure }!symbols.Symbols {
-        const size: usize = @intCast(@min(self.size, limits.program_max_bytes));
-        const address = try host.check(linux.mmap(null, size, .{ .READ = true, .WRITE = true }, .{ .TYPE = .PRIVATE, .ANONYMOUS = true }, -1, 0));
-        const bytes = @as([*]align(page) u8, @ptrFromInt(address))[0..size];
+    fn readNames(self: *const Program, allocator: std.mem.Allocator) error{OutOfMemory}!symbols.Symbols {
+        const bytes = try reserve(self.size);
         defer _ = linux.munmap(bytes.ptr, bytes.len);
         return symbols.Symbols.init(allocator, bytes[0..self.file.readAt(bytes, 0)]);
     }

@@ -118,7 +118,8 @@ fn updateTouched(machine: *Machine) Error!void {
 fn choose(machine: *Machine, mode: Mode, limit_bytes: u64) Mode {
     if (mode == .full) return .full;
     // Memory that shows other files than the image's can only be mapped anew.
-    if (machine.frames.files_changed and !planted.is(.file_shown_kept)) return .full;
+    const shows_files = machine.frames.files_changed and !planted.is(.file_shown_kept);
+    if (shows_files or machine.frames.lost) return .full;
     if (machine.frames.anonymousBeyondImage() > limits.remapped_ranges_max) return .full;
     if (mode == .rewrite) return .rewrite;
     const ended_early = machine.state != machine.image.?.machine.state;

@@ -37,6 +37,7 @@ const same_fault_max = 64;
 pub fn run(machine: *Machine, goal: Goal) Outcome {
     machine.fault_repeats = 0;
     while (true) {
+        if (machine.frames.lost) return .{ .broken = "the host refused to change the guest's memory" };
         if (machine.interrupt.pending() != 0) {
             if (interrupted(machine)) |outcome| return stopAsUser(machine, outcome);
         }
@@ -51,10 +52,13 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
             .exit_page => |address| if (raise(machine, faults.ofExitPage(address))) |outcome| return outcome,
             .interrupted => machine.interrupt.rearmEntry(),
             // A file that the guest has mapped may have become shorter; then its next access faults and is answered there.
-            .memory_gone => if (!(machine.space.dropBeyondFiles() catch false)) return .{ .broken = "the host has no memory for the guest's" },
+            .memory_gone => if (!(machine.space.dropBeyondFiles() catch false)) {
+                // The file may have become as long as before by now. What no trying again cures is the host's memory.
+                machine.fault_repeats += 1;
+                if (machine.fault_repeats > same_fault_max) return .{ .broken = "the host has no memory for the guest's" };
+            },
             .broken => |why| return .{ .broken = why },
         }
-        if (machine.frames.lost) return .{ .broken = "the host refused to change the guest's memory" };
     }
 }
 

@@ -4,8 +4,8 @@ const std = @import("std");
 
 /// So much of a file Linux looks at (BINPRM_BUF_SIZE).
 pub const line_max_bytes = 256;
-/// Scripts whose interpreter is a script, as deep as Linux allows.
-pub const depth_max = 4;
+/// Scripts that lead to a program, one by the other, as many as Linux allows.
+pub const depth_max = 5;
 
 pub const Script = struct {
     interpreter: []const u8,

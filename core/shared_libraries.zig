@@ -12,6 +12,8 @@ const limits = @import("limits.zig");
 
 const libraries_max = 512;
 const searches_max = 64;
+/// Places looked at in all: a program may name thousands of libraries that are nowhere.
+const candidates_max = 64 * 1024;
 const links_max = 40;
 const cache_max_bytes = 8 * limits.MiB;
 const dynamic_entries_max = 4096;
@@ -49,6 +51,11 @@ pub fn find(arena: std.mem.Allocator, start: Start, env: []const []const u8) Err
     finder.cache = try readWhole(arena, cache_path, cache_max_bytes);
     if (std.mem.indexOf(u8, std.fs.path.basename(interpreter), "musl") != null) try finder.readMuslFolders(interpreter);
     try finder.visit(start.fd, std.fs.path.dirname(start.path) orelse "/");
+    while (finder.found.pop()) |path| {
+        const fd = openHost(path) orelse continue;
+        defer host.close(fd);
+        try finder.visit(fd, std.fs.path.dirname(path) orelse "/");
+    }
     return finder.granted.items;
 }
 
@@ -65,6 +72,9 @@ const Finder = struct {
     cache: []const u8 = "",
     granted: std.ArrayList([]const u8) = .empty,
     seen: std.StringHashMapUnmanaged(void) = .empty,
+    /// Granted libraries whose own needs were not looked at yet.
+    found: std.ArrayList([]const u8) = .empty,
+    candidates: u32 = 0,
 
     /// Grants a file and the links that lead to it, each by its place in a folder that is none.
     fn grantFile(self: *Finder, path: []const u8) Error!void {
@@ -97,7 +107,7 @@ const Finder = struct {
         self.musl_folders = try readWhole(self.arena, path, 64 * limits.KiB);
     }
 
-    /// Finds what an object names, and what that names.
+    /// Finds what an object names.
     fn visit(self: *Finder, fd: i32, folder: []const u8) Error!void {
         const object = try readObject(self.arena, fd) orelse return;
         for (object.needed) |name| {
@@ -117,7 +127,7 @@ const Finder = struct {
             var count: usize = 0;
             while (folders.next()) |folder| : (count += 1) {
                 if (count == searches_max) break;
-                if (try self.candidate(try self.join(folder, name, origin))) return;
+                if (try self.candidateIn(folder, name, origin)) return;
             }
         }
         // One name may be there in several builds, of which the loader takes the one that suits the processor.
@@ -125,27 +135,42 @@ const Finder = struct {
         var found = false;
         while (entries.next()) |path| found = try self.candidate(path) or found;
         if (found) return;
-        for (default_folders) |folder| if (try self.candidate(try self.join(folder, name, origin))) return;
+        for (default_folders) |folder| if (try self.candidateIn(folder, name, origin)) return;
     }
 
-    fn join(self: *Finder, folder: []const u8, name: []const u8, origin: []const u8) Error![]const u8 {
-        const plain = try std.mem.replaceOwned(u8, self.arena, folder, "${ORIGIN}", origin);
-        const whole = try std.mem.replaceOwned(u8, self.arena, plain, "$ORIGIN", origin);
-        return std.fmt.allocPrint(self.arena, "{s}/{s}", .{ whole, name });
+    fn candidateIn(self: *Finder, folder: []const u8, name: []const u8, origin: []const u8) Error!bool {
+        var buffer: [limits.path_max_bytes]u8 = undefined;
+        return self.candidate(join(&buffer, folder, name, origin) catch return false);
     }
 
-    /// Grants `path` if it is a shared object, and goes on with what that needs.
+    /// Grants `path` if it is a shared object; what that needs is looked at later.
     fn candidate(self: *Finder, path: []const u8) Error!bool {
-        if (path.len == 0 or path[0] != '/') return false;
+        if (path.len == 0 or path[0] != '/' or self.candidates == candidates_max) return false;
+        self.candidates += 1;
         const fd = openHost(path) orelse return false;
         defer host.close(fd);
         var header: elf.Header = undefined;
         if (!readExactly(fd, std.mem.asBytes(&header), 0) or !std.mem.eql(u8, &header.magic, elf.magic) or header.type != elf.FileType.dynamic) return false;
         try self.grantFile(path);
-        try self.visit(fd, std.fs.path.dirname(path) orelse "/");
+        try self.found.append(self.arena, try self.arena.dupe(u8, path));
         return true;
     }
 };
+
+/// A library's path in a folder of a run path. It fails if it is longer than any path: a folder may name its origin often.
+fn join(buffer: *[limits.path_max_bytes]u8, folder: []const u8, name: []const u8, origin: []const u8) error{WriteFailed}![]const u8 {
+    var out: std.Io.Writer = .fixed(buffer);
+    var rest = folder;
+    while (std.mem.indexOfScalar(u8, rest, '$')) |at| {
+        const variable = for ([_][]const u8{ "${ORIGIN}", "$ORIGIN" }) |one| {
+            if (std.mem.startsWith(u8, rest[at..], one)) break one;
+        } else "";
+        try out.print("{s}{s}", .{ rest[0..at], if (variable.len > 0) origin else "$" });
+        rest = rest[at + @max(variable.len, 1) ..];
+    }
+    try out.print("{s}/{s}", .{ rest, name });
+    return out.buffered();
+}
 
 const Object = struct { needed: []const []const u8, run_path: []const u8 };
 
@@ -264,6 +289,13 @@ fn readWhole(arena: std.mem.Allocator, path: []const u8, bytes_max: usize) Error
     if (rc < 0 or stat.size > bytes_max) return "";
     const bytes = try arena.alloc(u8, @intCast(stat.size));
     return if (readExactly(fd, bytes, 0)) bytes else "";
+}
+
+test "folders of a run path, with their origin as often as a path has room" {
+    var buffer: [limits.path_max_bytes]u8 = undefined;
+    try std.testing.expectEqualStrings("/o/lib/x.so", try join(&buffer, "$ORIGIN/lib", "x.so", "/o"));
+    try std.testing.expectEqualStrings("/a/o$b/$/x.so", try join(&buffer, "/a${ORIGIN}$b/$", "x.so", "/o"));
+    try std.testing.expectError(error.WriteFailed, join(&buffer, "$ORIGIN" ** 100, "x.so", "/origin" ** 10));
 }
 
 test "the entries of a cache are found by name, hostile offsets are nothing" {

@@ -1,6 +1,18 @@
 /** Dynamic programs, scripts, and programs that make way for others. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Machine, type Permissions, PristineError } from "../src/index.ts";
@@ -127,6 +139,19 @@ describe("scripts", () => {
     expect((await failure(Machine.boot(loop))).message).toContain("too many scripts");
   });
 
+  test("five may lead to a program, as on Linux, whoever starts them", async () => {
+    script("chain1", "#!/bin/echo\n");
+    for (let depth = 2; depth <= 6; depth++) script(`chain${depth}`, `#!${join(dir, `chain${depth - 1}`)}\n`);
+    const [most, tooMany] = [join(dir, "chain5"), join(dir, "chain6")];
+    const native = Bun.spawnSync([most]).stdout.toString();
+    expect(native.split(" ")).toHaveLength(5);
+    expect((await run(most, [], { read: [dir] })).out).toBe(native);
+    expect((await failure(Machine.boot(tooMany))).message).toContain("too many scripts");
+    const readable = { read: [...(system.read as string[]), dir] };
+    expect((await run("/bin/sh", ["-c", `exec ${most}`], readable)).out).toBe(native);
+    expect((await run("/bin/sh", ["-c", `exec ${tooMany}`], readable)).err).not.toBe("");
+  });
+
   test("#!/usr/bin/env finds the interpreter on the guest's PATH", async () => {
     const path = script("env", "#!/usr/bin/env sh\necho by env: $1\n");
     const done = await run(path, ["yes"], { read: ["/usr", "/bin", "/lib", "/lib64", dir] }, { PATH: "/usr/bin:/bin" });
@@ -137,6 +162,62 @@ describe("scripts", () => {
     expect((await failure(Machine.boot(new TextEncoder().encode("#!/bin/sh\n")))).message).toContain("a script must be a file");
     expect((await failure(Machine.boot(script("none", "#!\n")))).message).toContain("names no interpreter");
     expect((await failure(Machine.boot(script("relative", "#!sh\n")))).message).toContain("absolute path");
+  });
+});
+
+/** A static program of one page of code that ends with 42, and further segments; `tableAt` is where its headers are. */
+function writeElf(name: string, more: { vaddr: bigint; memsz: bigint }[], tableAt = 64): string {
+  const code = [0xb8, 0xe7, 0, 0, 0, 0xbf, 42, 0, 0, 0, 0x0f, 0x05];
+  const head = Buffer.alloc(4096);
+  head.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  head.writeUInt16LE(2, 16);
+  head.writeUInt16LE(62, 18);
+  head.writeUInt32LE(1, 20);
+  head.writeBigUInt64LE(0x400800n, 24);
+  head.writeBigUInt64LE(BigInt(tableAt), 32);
+  for (const [value, at] of [
+    [64, 52],
+    [56, 54],
+    [1 + more.length, 56],
+  ] as const)
+    head.writeUInt16LE(value, at);
+  head.set(code, 0x800);
+  const table = Buffer.alloc(56 * (1 + more.length));
+  const segments = [{ vaddr: 0x400000n, memsz: 4096n, filesz: 4096n, flags: 5 }, ...more.map((one) => ({ ...one, filesz: 0n, flags: 6 }))];
+  for (const [index, { vaddr, memsz, filesz, flags }] of segments.entries()) {
+    const at = index * 56;
+    table.writeUInt32LE(1, at);
+    table.writeUInt32LE(flags, at + 4);
+    for (const [value, offset] of [
+      [vaddr, 16],
+      [vaddr, 24],
+      [filesz, 32],
+      [memsz, 40],
+      [4096n, 48],
+    ] as const)
+      table.writeBigUInt64LE(value, at + offset);
+  }
+  const path = join(dir, name);
+  const fd = openSync(path, "w", 0o755);
+  writeSync(fd, head, 0, head.length, 0);
+  writeSync(fd, table, 0, table.length, tableAt);
+  closeSync(fd);
+  return path;
+}
+
+describe("programs nobody's linker makes", () => {
+  test("a segment where the stack has to be is refused, by the machine and by execve", async () => {
+    const path = writeElf("under-stack", [{ vaddr: 0x7fffbffe0000n, memsz: 0x4000n }]);
+    expect((await failure(Machine.boot(path))).code).toBe("OUT_OF_MEMORY");
+    const done = await run("/bin/sh", ["-c", `exec ${path}`], { read: [...(system.read as string[]), dir] });
+    expect(done.stop).toMatchObject({ signalCode: "SIGKILL" });
+  });
+
+  test("headers at the end of a large file cost no more than their own pages", async () => {
+    const path = writeElf("far-headers", [], 1024 ** 3);
+    const before = process.resourceUsage().maxRSS;
+    expect((await run(path, [])).stop.exitCode).toBe(42);
+    expect(process.resourceUsage().maxRSS - before).toBeLessThan(200 * 1024);
   });
 });
 
@@ -172,6 +253,25 @@ describe("execve", () => {
     );
     expect(done.out.length + done.err.length).toBeGreaterThan(0);
   });
+});
+
+test.if(existsSync(python))("a script that was named by a descriptor is found through it", async () => {
+  const path = script("by-descriptor", "#!/bin/echo\n");
+  const code = `import os; fd = os.open('${path}', os.O_RDONLY); os.set_inheritable(fd, True); os.execve(fd, ['x', 'y'], {})`;
+  const done = await run(python, ["-c", code], { read: [...(system.read as string[]), dir] });
+  expect(done.out).toMatch(/^\/dev\/fd\/\d+ y\n$/);
+});
+
+test("a fork that runs another program can go back to any snapshot of its machine", async () => {
+  await using vm = await Machine.boot("/bin/sh", { args: ["-c", "exec /bin/echo other"], permissions: system });
+  using first = vm.freeze();
+  using second = vm.freeze();
+  using fork = first.fork();
+  using untouched = second.fork();
+  expect((await fork.run()).exitCode).toBe(0);
+  fork.reset({ to: second });
+  expect(difference(fork, untouched)).toEqual([]);
+  expect((await fork.run()).exitCode).toBe(0);
 });
 
 test("an image frozen before its program execs is the same in every fork and after every reset", async () => {

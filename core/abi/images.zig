@@ -138,9 +138,9 @@ pub fn reset(handle: u32, mode: u32, limit_bytes: f64, to: u32) i32 {
     return 0;
 }
 
-/// Both must come from one boot: what never changes afterwards (program, permissions, streams) is then the same.
+/// Both must come from one boot: what never changes afterwards (permissions, streams) is then the same.
 fn compatible(machine: *const Machine, image: *const Image) bool {
-    if (image.machine.program != machine.program or image.machine.kernel.files.scope != machine.kernel.files.scope) return false;
+    if (image.machine.kernel.files.scope != machine.kernel.files.scope) return false;
     if (image.frames.bytes_max != machine.frames.bytes_max or image.frames.frames_used > machine.frames.frames_max) return false;
     for (machine.outputs, image.machine.outputs) |mine, frozen| if ((mine == null) != (frozen == null)) return false;
     return true;

@@ -87,28 +87,36 @@ const Preparation = struct {
         var buffer: [paths.path_max]u8 = undefined;
         var lookup: files_module.Lookup = .{ .k = k };
         const path = lookup.readPath(a[1], &buffer) catch return self.failWith(lookup.errno);
-        self.to.name = try self.arena.dupe(u8, path);
-        var file = if (path.len == 0 and a[4] & AT_EMPTY_PATH != 0)
-            try self.openDescriptor(transfer.descriptorOf(a[0]))
+        const folder = transfer.descriptorOf(a[0]);
+        self.to.name = try self.nameOf(folder, path);
+        const file = if (path.len == 0 and a[4] & AT_EMPTY_PATH != 0)
+            try self.openDescriptor(folder)
         else
-            try self.open(transfer.descriptorOf(a[0]), path, a[4] & AT_SYMLINK_NOFOLLOW == 0);
-        self.to.argv = self.strings(a[2]) catch |failure| {
+            try self.open(folder, path, a[4] & AT_SYMLINK_NOFOLLOW == 0);
+        self.copyStrings(a[2], a[3]) catch |failure| {
             file.release(k.allocator);
             return failure;
         };
-        self.to.env = self.strings(a[3]) catch |failure| {
-            file.release(k.allocator);
-            return failure;
-        };
-        // Linux gives a program that was started with none one empty argument.
-        if (self.to.argv.len == 0) self.to.argv = try self.arena.dupe([]const u8, &.{""});
-        file = try self.followScripts(file);
-        self.to.program = try self.load(file);
+        self.to.program = try self.load(try self.followScripts(file));
         const interpreter = self.to.program.interpreter() orelse return;
         self.to.interpreter = self.loadInterpreter(interpreter) catch |failure| {
             self.to.program.release(k.allocator);
             return failure;
         };
+    }
+
+    /// By which path an interpreter would find the program: through its descriptor, if it was named by one.
+    fn nameOf(self: *Preparation, folder: i32, path: []const u8) Error![]const u8 {
+        if (folder == AT_FDCWD or path.len > 0 and path[0] == '/') return self.arena.dupe(u8, path);
+        const separator: []const u8 = if (path.len > 0) "/" else "";
+        return std.fmt.allocPrint(self.arena, "/dev/fd/{d}{s}{s}", .{ folder, separator, path });
+    }
+
+    fn copyStrings(self: *Preparation, argv: u64, env: u64) Error!void {
+        self.to.argv = try self.strings(argv);
+        self.to.env = try self.strings(env);
+        // Linux gives a program that was started with none one empty argument.
+        if (self.to.argv.len == 0) self.to.argv = try self.arena.dupe([]const u8, &.{""});
     }
 
     /// The file of a path that the guest may read and whose mode lets it be run.

@@ -7,6 +7,7 @@ const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
 const AddressSpace = @import("../memory/address_space.zig").AddressSpace;
 const files = @import("files/handlers.zig");
+const HostFile = @import("../host_file.zig").HostFile;
 const vma_module = @import("../memory/vma.zig");
 const Args = kernel_module.Args;
 const Kernel = kernel_module.Kernel;
@@ -65,7 +66,12 @@ pub fn mmap(k: *Kernel, a: Args) i64 {
     if (flags & MAP_ANONYMOUS == 0 and !files.isZeroDevice(k, fd)) {
         var errno: i64 = 0;
         if (offset > std.math.maxInt(i64) - bytes) return fail(.OVERFLOW);
-        vma.file = files.fileForMapping(k, fd, protection, vma.shared, &errno) orelse return errno;
+        const file = files.fileForMapping(k, fd, protection, vma.shared, &errno) orelse return errno;
+        if (tooManyFiles(k, file, vma.shared)) |refusal| {
+            file.release(k.space.allocator);
+            return fail(refusal);
+        }
+        vma.file = file;
         vma.file_offset = offset;
         vma.kind = .file;
         vma.write_refused = vma.shared and !files.mayWriteThrough(k, fd);
@@ -74,6 +80,17 @@ pub fn mmap(k: *Kernel, a: Args) i64 {
     if (fixed) k.space.unmap(start, start + bytes) catch return fail(.NOMEM);
     k.space.map(vma) catch return fail(.NOMEM);
     return @intCast(start);
+}
+
+/// Mappings keep files open that the guest has closed, and shared ones are mappings of the host's, too.
+fn tooManyFiles(k: *Kernel, file: *HostFile, shared: bool) ?linux.E {
+    if (shared and k.space.frames.files.isFull()) return .NOMEM;
+    const vmas = k.space.vmas.items.items;
+    if (vmas.len < limits.mapped_files_max) return null;
+    var known: std.AutoHashMapUnmanaged(*HostFile, void) = .empty;
+    defer known.deinit(k.allocator);
+    for (vmas) |vma| known.put(k.allocator, vma.file orelse continue, {}) catch return .NOMEM;
+    return if (known.count() >= limits.mapped_files_max and !known.contains(file)) .NFILE else null;
 }
 
 /// Where a mapping goes: at a fixed address or a free hint, else the highest free place.
@@ -127,6 +144,8 @@ pub fn brk(k: *Kernel, a: Args) i64 {
 }
 
 const MADV_DONTNEED = 4;
+const MADV_REMOVE = 9;
+const MADV_DONTNEED_LOCKED = 24;
 const MADV_WIPEONFORK = 18;
 const MADV_KEEPONFORK = 19;
 
@@ -136,9 +155,15 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
     const bytes = pagesOf(a[1]) orelse return fail(.INVAL);
     if (!inUserSpace(a[0], bytes)) return fail(.INVAL);
     switch (a[2]) {
-        0...3, 8...17, 20...25 => {},
+        0...3, 8, 10...17, 20...23, 25 => {},
+        MADV_REMOVE => {
+            const vma = k.space.vmas.find(a[0]) orelse return fail(.NOMEM);
+            if (!vma.shared) return fail(if (vma.file == null) .INVAL else .ACCES);
+            // A file system without holes answers so, and programs go on without.
+            return fail(if (vma.rights.write) .OPNOTSUPP else .ACCES);
+        },
         MADV_WIPEONFORK, MADV_KEEPONFORK => return wipeOnFork(k, a[0], a[0] + bytes, a[2] == MADV_WIPEONFORK),
-        MADV_DONTNEED => {
+        MADV_DONTNEED, MADV_DONTNEED_LOCKED => {
             var at = a[0];
             const end = a[0] + bytes;
             while (at < end) {
@@ -183,6 +208,8 @@ pub fn mremap(k: *Kernel, a: Args) i64 {
     if (!inUserSpace(old, old_bytes)) return fail(.FAULT);
     const vma = (k.space.vmas.find(old) orelse return fail(.FAULT)).*;
     if (vma.end < old + old_bytes) return fail(.FAULT);
+    // A file has no bytes behind what its offsets can say.
+    if (vma.file != null and vma.fileOffset(old) > std.math.maxInt(i64) - new_bytes) return fail(.INVAL);
     if (flags & MREMAP_FIXED == 0) {
         if (new_bytes <= old_bytes) {
             if (new_bytes < old_bytes) k.space.unmap(old + new_bytes, old + old_bytes) catch return fail(.NOMEM);
@@ -227,14 +254,17 @@ fn move(k: *Kernel, vma: vma_module.Vma, old: u64, old_bytes: u64, new_bytes: u6
 
 /// Nothing is ever paged out, so locking memory needs nothing.
 pub fn mlock(k: *Kernel, a: Args) i64 {
-    const bytes = pagesOf(a[1]) orelse return if (a[1] == 0) 0 else fail(.NOMEM);
+    if (a[1] == 0) return 0;
     const start = std.mem.alignBackward(u64, a[0], page);
+    const bytes = pagesOf(a[1] +| (a[0] - start)) orelse return fail(.NOMEM);
     if (!inUserSpace(start, bytes) or !k.space.vmas.covers(start, start + bytes)) return fail(.NOMEM);
     return 0;
 }
 
 pub fn msync(k: *Kernel, a: Args) i64 {
-    if (a[0] % page != 0) return fail(.INVAL);
+    const asynchronous, const synchronous, const known_flags = .{ 0x1, 0x4, 0x7 };
+    const contradictory = a[2] & asynchronous != 0 and a[2] & synchronous != 0;
+    if (a[0] % page != 0 or a[2] & ~@as(u64, known_flags) != 0 or contradictory) return fail(.INVAL);
     return mlock(k, a);
 }
 

@@ -6,6 +6,7 @@
 //! Not here: how an address is translated (`address_space.zig`).
 const std = @import("std");
 const host = @import("../host.zig");
+const limits = @import("../limits.zig");
 
 pub const Intent = enum { read, write };
 
@@ -75,8 +76,11 @@ pub const GuestAccess = struct {
         var done: usize = 0;
         while (done < out.len) {
             const from = try self.piece(address +% done, out.len - done, .read);
+            // What is not steady is copied to the end of its page: the string may end there, and what follows may be gone.
             const end_here = if (from.steady) std.mem.indexOfScalar(u8, from.bytes, 0) else null;
-            const copied = out[done..][0..if (end_here) |end| end + 1 else from.bytes.len];
+            const in_page: usize = @intCast(limits.page_size - (address +% done) % limits.page_size);
+            const length = if (end_here) |end| end + 1 else if (from.steady) from.bytes.len else @min(from.bytes.len, in_page);
+            const copied = out[done..][0..length];
             try from.copyTo(copied);
             if (std.mem.indexOfScalar(u8, copied, 0)) |end| return out[0 .. done + end];
             done += copied.len;

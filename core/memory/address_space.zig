@@ -438,11 +438,13 @@ pub const AddressSpace = struct {
     }
 
     fn give(self: *AddressSpace, window: *Window, base: u64, first: u16, count: u16, vma: Vma) Error!void {
-        const frame = if (window.block) |block| blk: {
+        const shares_file = vma.file != null and vma.shared;
+        const block = if (window.block) |block| if (shares_file and self.frames.isViewed(block + first, count)) null else block else null;
+        const frame = if (block) |some| blk: {
             try self.frames.useOfBlock(count);
-            break :blk block + first;
-        } else try self.frames.takeSmall(count);
-        errdefer if (window.block != null) self.frames.unuseOfBlock(count) else self.frames.releaseSmall(frame, count);
+            break :blk some + first;
+        } else try if (shares_file) self.frames.takeForFile(count) else self.frames.takeSmall(count);
+        errdefer if (block != null) self.frames.unuseOfBlock(count) else self.frames.releaseSmall(frame, count);
         if (vma.file != null) try self.fill(frame, count, vma, base + @as(u64, first) * page);
         for (0..count) |offset| {
             const index = first + offset;
@@ -457,7 +459,8 @@ pub const AddressSpace = struct {
         const file = vma.file.?;
         const offset = vma.fileOffset(address);
         const last = frame + count;
-        if (vma.shared or self.frames.canShowFiles()) {
+        if (vma.shared and self.frames.files.isFull()) return error.OutOfMemory;
+        if (vma.shared or (self.frames.canShowFiles() and !self.frames.isViewed(frame, count))) {
             const shown = self.frames.showFile(.{ .first = frame, .last = last, .file = file, .offset = offset, .shared = vma.shared, .writable = !vma.write_refused });
             if (shown) |_| return else |failure| if (vma.shared) return failure;
         }

@@ -43,6 +43,7 @@ pub const FrameImage = struct {
     /// Freezes what is behind `space`, which goes on copy-on-write. Memory of its own becomes the image without a copy;
     /// memory that has an image already is copied into a new one, and `space` keeps the old.
     pub fn freeze(self: *FrameImage, space: *FrameSpace) Error!void {
+        if (space.lost) return error.HostFailure;
         const extent = @max(space.blocks.items.len, 1) * limits.window_size;
         const blocks = space.allocator.dupe(frames_module.Block, space.blocks.items) catch return error.OutOfMemory;
         errdefer space.allocator.free(blocks);
@@ -132,7 +133,11 @@ pub const FrameImage = struct {
             _ = try host.check(linux.mmap(space.base + beyond, space.bytes_max - beyond, .{ .READ = true, .WRITE = true }, fixed, -1, 0));
         }
         space.memory = .{ .image = self };
-        errdefer space.memory = .{ .own = self.memfd };
+        // Half of it may be mapped anew by then, so that nothing can be made of the machine any more.
+        errdefer {
+            space.memory = .{ .own = self.memfd };
+            space.lost = true;
+        }
         // The machine goes on sharing what it has of its own files.
         var kept: FilePieces = .{ .allocator = space.allocator };
         defer kept.deinit();

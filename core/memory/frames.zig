@@ -10,26 +10,21 @@ const linux = std.os.linux;
 const assert = std.debug.assert;
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const block_module = @import("block.zig");
 const file_pieces = @import("file_pieces.zig");
 const FilePiece = file_pieces.FilePiece;
 const FilePieces = file_pieces.FilePieces;
 const FrameImage = @import("frame_image.zig").FrameImage;
 const planted = @import("../planted.zig");
+const pages = @import("host_pages.zig");
 const Ranges = @import("ranges.zig").Ranges;
 const Touched = @import("touched.zig").Touched;
 
 pub const Error = error{ OutOfMemory, HostFailure };
 pub const Frame = u32;
-const block_frames = limits.window_pages;
-
-const BlockUse = enum(u8) { free, tables, small, whole };
-
-pub const Block = struct {
-    use: BlockUse = .free,
-    free_count: u16 = block_frames,
-    /// A set bit is a frame in use.
-    used: [block_frames / 64]u64 = @splat(0),
-};
+const block_frames = block_module.frames;
+const BlockUse = block_module.Use;
+pub const Block = block_module.Block;
 
 /// Called when guest-physical space up to `bytes` must be backed by memory slots.
 pub const Grow = struct {
@@ -63,7 +58,7 @@ pub const FrameSpace = struct {
     files: FilePieces,
     /// A fork's `files` are no longer the image's.
     files_changed: bool = false,
-    /// The host refused a mapping without which the guest would see what it must not: it may not run on.
+    /// The host refused a mapping without which the guest would see what it must not: it may not run on, nor be frozen.
     lost: bool = false,
     touched: Touched = .{},
 
@@ -87,7 +82,7 @@ pub const FrameSpace = struct {
 
     /// Memory that shares the image's until it is written.
     pub fn initFork(allocator: std.mem.Allocator, image: *const FrameImage, memory_bytes: u64, grow: Grow) Error!FrameSpace {
-        const address = try host.check(linux.mmap(null, image.bytes_max, .{ .READ = true, .WRITE = true }, anonymous_memory, -1, 0));
+        const address = try host.check(linux.mmap(null, image.bytes_max, .{ .READ = true, .WRITE = true }, pages.anonymous, -1, 0));
         var self: FrameSpace = .{
             .allocator = allocator,
             .memory = .{ .image = image },
@@ -98,7 +93,7 @@ pub const FrameSpace = struct {
             .frames_max = memory_bytes / limits.page_size,
         };
         errdefer self.deinit();
-        avoidHugePages(address, image.bytes_max);
+        pages.avoidHuge(address, image.bytes_max);
         try self.mapImage();
         try self.adoptImage();
         return self;
@@ -141,6 +136,17 @@ pub const FrameSpace = struct {
         return self.hasFiles() and self.files.find(frame) != null;
     }
 
+    /// Somebody outside gets a view of the frames. From now on they show no file, until a reset takes all views away: the
+    /// file could be cut short, or refuse to be written, under a view that has outlived what it was taken of.
+    pub fn noteView(self: *FrameSpace, frame: Frame, count: u64) void {
+        for (frame..frame + count) |index| self.blocks.items[index / block_frames].viewed.set(index % block_frames);
+    }
+
+    pub fn isViewed(self: *const FrameSpace, frame: Frame, count: u64) bool {
+        for (frame..frame + count) |index| if (self.blocks.items[index / block_frames].viewed.isSet(index % block_frames)) return true;
+        return false;
+    }
+
     /// Whether private file mappings show the file itself, as long as there is room; otherwise they get copies. An image's
     /// memory is not to depend on files that somebody may change.
     pub fn canShowFiles(self: *const FrameSpace) bool {
@@ -150,6 +156,7 @@ pub const FrameSpace = struct {
     /// Makes frames that have no memory yet show a part of a file.
     pub fn showFile(self: *FrameSpace, piece: FilePiece) Error!void {
         assert(piece.shared or self.memory == .own);
+        assert(!self.isViewed(piece.first, piece.last - piece.first));
         try self.mapPiece(piece);
         self.files.add(piece) catch |failure| {
             self.mapOwn(piece.first, piece.last - piece.first) catch {};
@@ -167,14 +174,22 @@ pub const FrameSpace = struct {
     /// Gives frames that show a file the memory that frames have otherwise; the file's bytes are gone from them.
     fn hideFiles(self: *FrameSpace, first: Frame, last: Frame) void {
         while (self.files.overlap(first, last)) |part| {
-            const hidden = if (self.files.reserve()) |_| self.mapOwn(part.first, part.last - part.first) else |failure| failure;
-            hidden catch {
+            self.hidePart(part) catch {
                 self.lost = true;
                 return;
             };
             self.files.remove(part);
             self.files_changed = true;
         }
+    }
+
+    /// Pieces may become more by being split; were that without end, the process would have no mapping left.
+    fn hidePart(self: *FrameSpace, part: FilePiece) Error!void {
+        const whole = self.files.find(part.first).?;
+        const splits = whole.first < part.first and part.last < whole.last;
+        if (splits and self.files.items.items.len >= limits.file_pieces_split_max) return error.OutOfMemory;
+        try self.files.reserve();
+        try self.mapOwn(part.first, part.last - part.first);
     }
 
     /// Maps a machine's own memory, or a fork's growth, where a file was shown. Inside an image's extent the caller has
@@ -248,10 +263,10 @@ pub const FrameSpace = struct {
     }
 
     fn mapAnonymous(self: *FrameSpace, frame: Frame, count: u64) Error!void {
-        var fixed = anonymous_memory;
+        var fixed = pages.anonymous;
         fixed.FIXED = true;
         const range = self.bytes(frame, count);
-        avoidHugePages(try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, fixed, -1, 0)), range.len);
+        pages.avoidHuge(try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, fixed, -1, 0)), range.len);
     }
 
     /// The state of the allocator as the image has it.
@@ -279,6 +294,7 @@ pub const FrameSpace = struct {
         }
         assert(block.use == .tables);
         _ = self.mark(index, @intCast(frame % block_frames), 1);
+        self.blocks_touched = @max(self.blocks_touched, index + 1);
     }
 
     /// Frames from here on have no memory.
@@ -323,15 +339,17 @@ pub const FrameSpace = struct {
         return self.frames_max - self.frames_used;
     }
 
-    fn newBlock(self: *FrameSpace, use: BlockUse) Error!u32 {
+    fn newBlock(self: *FrameSpace, use: BlockUse, for_file: bool) Error!u32 {
         if (self.free_blocks > 0) {
             for (self.blocks.items, 0..) |*block, index| {
-                if (block.use != .free) continue;
+                if (block.use != .free or (for_file and block.viewed.findFirstSet() != null)) continue;
                 self.free_blocks -= 1;
-                block.* = .{ .use = use };
+                block.* = .{ .use = use, .viewed = block.viewed };
+                // A block below a table that a reset kept may not have been touched since.
+                self.blocks_touched = @max(self.blocks_touched, index + 1);
                 return @intCast(index);
             }
-            unreachable;
+            assert(for_file);
         }
         const needed = (@as(u64, self.blocks.items.len) + 1) * limits.window_size;
         if (needed > self.bytes_max) return error.OutOfMemory;
@@ -343,7 +361,7 @@ pub const FrameSpace = struct {
 
     /// A whole block for one window of guest-virtual space; its frames are accounted when they are mapped.
     pub fn takeBlock(self: *FrameSpace) Error!Frame {
-        return try self.newBlock(.whole) * block_frames;
+        return try self.newBlock(.whole, false) * block_frames;
     }
 
     pub fn releaseBlock(self: *FrameSpace, first: Frame) void {
@@ -365,29 +383,34 @@ pub const FrameSpace = struct {
 
     /// `count` contiguous frames from a shared block.
     pub fn takeSmall(self: *FrameSpace, count: u16) Error!Frame {
-        return self.take(.small, count);
+        return self.take(.small, count, false);
+    }
+
+    /// The same, of which nobody has a view, so that they may show a file.
+    pub fn takeForFile(self: *FrameSpace, count: u16) Error!Frame {
+        return self.take(.small, count, true);
     }
 
     /// A zeroed frame for a page table; page tables have blocks of their own.
     pub fn takeTable(self: *FrameSpace) Error!Frame {
-        return self.take(.tables, 1);
+        return self.take(.tables, 1, false);
     }
 
-    fn take(self: *FrameSpace, use: BlockUse, count: u16) Error!Frame {
+    fn take(self: *FrameSpace, use: BlockUse, count: u16, for_file: bool) Error!Frame {
         assert(count > 0 and count <= block_frames);
         try self.account(count);
         errdefer self.frames_used -= count;
         for (self.blocks.items, 0..) |*block, index| {
             if (block.use != use or block.free_count < count) continue;
-            if (findRun(block, count)) |first| return self.mark(@intCast(index), first, count);
+            if (block.findRun(count, for_file)) |first| return self.mark(@intCast(index), first, count);
         }
-        const index = try self.newBlock(use);
+        const index = try self.newBlock(use, for_file);
         return self.mark(index, 0, count);
     }
 
     fn mark(self: *FrameSpace, index: u32, first: u16, count: u16) Frame {
         const block = &self.blocks.items[index];
-        for (first..first + count) |bit| block.used[bit / 64] |= @as(u64, 1) << @intCast(bit % 64);
+        block.used.setRangeValue(.{ .start = first, .end = first + count }, true);
         block.free_count -= count;
         return index * block_frames + first;
     }
@@ -398,8 +421,8 @@ pub const FrameSpace = struct {
         assert(block.use == .small);
         const first = frame % block_frames;
         for (first..first + count) |bit| {
-            assert(block.used[bit / 64] >> @intCast(bit % 64) & 1 == 1);
-            block.used[bit / 64] &= ~(@as(u64, 1) << @intCast(bit % 64));
+            assert(block.used.isSet(bit));
+            block.used.unset(bit);
         }
         block.free_count += count;
         self.frames_used -= count;
@@ -412,7 +435,7 @@ pub const FrameSpace = struct {
     /// Takes the frames of the system area out of the first block, before anything else is given out.
     pub fn reserveSystem(self: *FrameSpace, first: Frame, count: u16) Error!void {
         assert(self.blocks.items.len == 0);
-        const index = try self.newBlock(.tables);
+        const index = try self.newBlock(.tables, false);
         _ = self.mark(index, 0, @intCast(first + count));
     }
 
@@ -421,6 +444,7 @@ pub const FrameSpace = struct {
         switch (self.memory) {
             .own => |memfd| {
                 self.hideFiles(frame, @intCast(frame + count));
+                if (self.lost) return;
                 const mode = linux.FALLOC.FL_PUNCH_HOLE | linux.FALLOC.FL_KEEP_SIZE;
                 const rc = linux.fallocate(memfd, mode, @intCast(@as(u64, frame) * limits.page_size), @intCast(count * limits.page_size));
                 // A hole in a memfd needs no memory; were it refused all the same, the bytes must still not survive.
@@ -438,6 +462,7 @@ pub const FrameSpace = struct {
             const piece = self.anonymous.pieceAt(at, last);
             if (piece.inside or at >= extent) {
                 self.hideFiles(at, piece.last);
+                if (self.lost) return;
                 if (!self.drop(at, piece.last - at)) self.zeroAndRevoke(at, piece.last);
                 at = piece.last;
                 continue;
@@ -446,6 +471,7 @@ pub const FrameSpace = struct {
             const added = self.anonymous.add(at, stop);
             // Anonymous memory comes first: what shows a file must not be touched.
             self.hideFiles(at, stop);
+            if (self.lost) return;
             self.mapAnonymousOr(added, at, stop);
             at = stop;
         }
@@ -506,42 +532,10 @@ pub const FrameSpace = struct {
         const more: linux.PROT = .{ .READ = true, .WRITE = true, .EXEC = true };
         const less: linux.PROT = .{ .READ = true };
         const usual: linux.PROT = .{ .READ = true, .WRITE = true };
-        if (@as(isize, @bitCast(linux.mprotect(range.ptr, range.len, more))) < 0) _ = linux.mprotect(range.ptr, range.len, less);
-        _ = linux.mprotect(range.ptr, range.len, usual);
+        if (!pages.protect(range, more) and !pages.protect(range, less)) self.lost = true;
+        if (!pages.protect(range, usual)) self.lost = true;
     }
 };
-
-const anonymous_memory: linux.MAP = .{ .TYPE = .PRIVATE, .ANONYMOUS = true, .NORESERVE = true };
-
-/// A fork's private memory is compared and given back page by page; a huge page for its first write would make it 2 MiB.
-/// Where the host gives huge pages only to those who ask, there is nothing to do.
-fn avoidHugePages(address: usize, length: u64) void {
-    const unknown = 0;
-    const asked = 1;
-    const always = 2;
-    var mode = huge_pages.load(.monotonic);
-    if (mode == unknown) {
-        var text: [64]u8 = undefined;
-        const fd: isize = @bitCast(linux.open("/sys/kernel/mm/transparent_hugepage/enabled", .{ .CLOEXEC = true }, 0));
-        const got: isize = if (fd < 0) 0 else @bitCast(linux.read(@intCast(fd), &text, text.len));
-        if (fd >= 0) host.close(@intCast(fd));
-        mode = if (got > 0 and std.mem.startsWith(u8, text[0..@intCast(got)], "[always]")) always else asked;
-        huge_pages.store(mode, .monotonic);
-    }
-    if (mode == always) _ = linux.madvise(@ptrFromInt(address), length, linux.MADV.NOHUGEPAGE);
-}
-
-var huge_pages: std.atomic.Value(u8) = .init(0);
-
-fn findRun(block: *const Block, count: u16) ?u16 {
-    var run: u16 = 0;
-    for (0..block_frames) |bit| {
-        const used = block.used[bit / 64] >> @intCast(bit % 64) & 1 == 1;
-        run = if (used) 0 else run + 1;
-        if (run == count) return @intCast(bit + 1 - count);
-    }
-    return null;
-}
 
 fn noGrowth(context: *anyopaque, wanted: u64) host.Error!void {
     _ = context;
@@ -569,4 +563,48 @@ test "frames come back, blocks are used again, the ceiling holds" {
     space.releaseSmall(third, 256);
     space.releaseSmall(second, 511);
     try std.testing.expectEqual(@as(u64, 0), space.frames_used);
+}
+
+test "frames that somebody views show no file, in blocks of any use" {
+    var space = try testSpace(8 * limits.MiB);
+    defer space.deinit();
+    const first = try space.takeSmall(4);
+    space.noteView(first + 1, 1);
+    space.punch(first, 4);
+    space.releaseSmall(first, 4);
+    try std.testing.expectEqual(first, try space.takeSmall(4));
+    space.releaseSmall(first, 4);
+    const apart = try space.takeForFile(4);
+    try std.testing.expect(!space.isViewed(apart, 4));
+    // A block given back and taken again remembers.
+    const block = try space.takeBlock();
+    space.noteView(block + 7, 1);
+    space.releaseBlock(block);
+    try std.testing.expectEqual(block, try space.takeBlock());
+    try std.testing.expect(space.isViewed(block + 7, 1) and !space.isViewed(block + 8, block_frames - 8));
+    space.releaseBlock(block);
+    const large = try space.takeForFile(block_frames);
+    try std.testing.expect(!space.isViewed(large, block_frames));
+}
+
+test "what a fork had behind a table that it keeps is gone after a full reset, each time" {
+    var own = try testSpace(4 * limits.MiB);
+    defer own.deinit();
+    try own.reserveSystem(1, 11);
+    var image: FrameImage = undefined;
+    try image.freeze(&own);
+    defer image.deinit();
+    var nothing: u8 = 0;
+    var fork = try FrameSpace.initFork(std.testing.allocator, &image, 16 * limits.MiB, .{ .context = &nothing, .grow_fn = noGrowth });
+    defer fork.deinit();
+    const data = try fork.takeBlock();
+    const tables = try fork.newBlock(.tables, false) * block_frames;
+    for (0..2) |_| {
+        try fork.mapImage();
+        try fork.adoptImage();
+        try fork.keepTable(tables);
+        try std.testing.expectEqual(data, try fork.takeBlock());
+        try std.testing.expectEqual(0, fork.bytes(data, 1)[0]);
+        fork.bytes(data, 1)[0] = 1;
+    }
 }

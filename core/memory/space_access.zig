@@ -66,10 +66,11 @@ pub fn pieceAnyRights(self: *AddressSpace, address: u64, length: usize, intent: 
 /// file is shared.
 pub fn pieceForView(self: *AddressSpace, address: u64, length: usize) ?[]u8 {
     const found = pieceAnyRights(self, address, length, .write) orelse return null;
-    if (found.steady) return found.bytes;
     const frame: Frame = @intCast((@intFromPtr(found.bytes.ptr) - @intFromPtr(self.frames.base)) / page);
     const pages = (address % page + found.bytes.len + page - 1) / page;
-    return if (self.frames.settle(frame, pages)) found.bytes else null;
+    if (!found.steady and !self.frames.settle(frame, pages)) return null;
+    self.frames.noteView(frame, pages);
+    return found.bytes;
 }
 
 fn contiguous(self: *AddressSpace, vma: Vma, address: u64, length: usize, intent: access_module.Intent) ?Piece {

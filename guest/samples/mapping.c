@@ -124,6 +124,8 @@ static void shared_mappings(void) {
     printf("written to the file: %.6s\n", one + 6 * PAGE);
     touch("a shared read-only mapping", two + PAGE, 1, two);
     printf("synced: %d\n", msync(one, PAGES * PAGE, MS_SYNC));
+    printf("synced both ways: %d %s\n", msync(one, PAGE, MS_SYNC | MS_ASYNC), strerror(errno));
+    printf("synced in no known way: %d %s\n", msync(one, PAGE, 8), strerror(errno));
     int reading = open(path, O_RDONLY);
     char *refused = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, reading, 0);
     printf("shared writable from a file open for reading: %d %s\n", refused == MAP_FAILED, strerror(errno));
@@ -169,9 +171,50 @@ static void other_mappings(void) {
     char *lazy = mmap(NULL, 8ul << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     lazy[5ul << 30] = 1;
     printf("48 GiB, 1 TiB, 8 GiB: %d %d %d\n", reserved != MAP_FAILED, more != MAP_FAILED, lazy[5ul << 30]);
+    map[PAGE] = 1;
+    printf("discarded though locked: %d %d\n", madvise(map, 2 * PAGE, 24), map[PAGE]);
+    printf("a hole in a private mapping: %d %s\n", madvise(code, PAGE, MADV_REMOVE), strerror(errno));
+    munmap(map + PAGE, PAGE);
+    printf("locked over its end: %d %s\n", mlock(map + 1, PAGE), strerror(errno));
     munmap(reserved, 48ul << 30);
     munmap(more, 1ul << 40);
     munmap(lazy, 8ul << 30);
+}
+
+/* Files that are empty, gone, written through another descriptor; mappings over parts of others and behind the end. */
+static void odd_mappings(void) {
+    char other[600];
+    snprintf(other, sizeof other, "%s.other", path);
+    int fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    int reading = open(other, O_RDONLY);
+    char *empty = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, reading, 0);
+    touch("an empty file", empty, 0, empty);
+    if (ftruncate(fd, 2 * PAGE) != 0) perror("ftruncate");
+    touch("it has grown", empty + PAGE, 0, empty);
+    if (pwrite(fd, "new", 3, PAGE) != 3) perror("pwrite");
+    printf("written through another descriptor: %.3s\n", empty + PAGE);
+    empty[PAGE] = 'N';
+    if (pwrite(fd, "old", 3, PAGE) != 3) perror("pwrite");
+    printf("and written here before: %.3s\n", empty + PAGE);
+    char *behind = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, reading, 100l * PAGE);
+    touch("behind the end", behind, 0, behind);
+    char *large = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(large, 'L', 8 * PAGE);
+    char *part = mmap(large + 3 * PAGE, 2 * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+    printf("over a part: %d %c %.3s %c\n", part == large + 3 * PAGE, large[2 * PAGE], part + PAGE, large[5 * PAGE]);
+    touch("over a part, written", part, 1, large);
+    printf("both: %d\n", mprotect(large, 8 * PAGE, PROT_NONE));
+    touch("none", part, 0, large);
+    printf("readable again: %d %.3s\n", mprotect(large, 8 * PAGE, PROT_READ), part + PAGE);
+    mmap(part, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    printf("anonymous over the file: %d, the file behind it: %.3s\n", part[0], part + PAGE);
+    printf("taken: %d %s\n", mmap(part, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED, strerror(errno));
+    unlink(other);
+    close(fd);
+    close(reading);
+    printf("gone and closed: %.3s %.3s\n", part + PAGE, empty + PAGE);
+    munmap(large, 8 * PAGE);
+    touch("a mapping that is gone", large, 0, large);
 }
 
 /* For requests: maps the file privately and shared, writes to the private one, and answers what it saw. */
@@ -206,6 +249,126 @@ unsigned long sum_pages(const char *file) {
     return total;
 }
 
+/* For requests: what a guest tries that wants the host's descriptors and mappings. Each answers how often it could, and
+ * the error that ended it in the upper half. */
+static unsigned long ended(unsigned long count) { return count | (unsigned long)errno << 32; }
+
+unsigned long map_many_files(long most) {
+    for (long i = 0; i < most; i++) {
+        int fd = open(path, O_RDONLY);
+        if (fd < 0 || mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED) return ended(i);
+        close(fd);
+    }
+    return most;
+}
+
+unsigned long share_many_pages(long most) {
+    int fd = open(path, O_RDONLY);
+    for (long i = 0; i < most; i++) {
+        char *map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+        if (map == MAP_FAILED) return ended(i);
+        *(volatile char *)map;
+    }
+    return most;
+}
+
+/* Takes a shared mapping apart page by page. */
+unsigned long split_shared(long megabytes) {
+    int fd = open(path, O_RDWR);
+    if (ftruncate(fd, megabytes << 20) != 0) return 0;
+    long length = megabytes << 20;
+    char *map = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+    for (long at = 0; at < length; at += PAGE) *(volatile char *)(map + at);
+    for (long at = 0; at < length; at += 2 * PAGE) munmap(map + at, PAGE);
+    return 1;
+}
+
+unsigned long far_offset(void) {
+    int fd = open(path, O_RDONLY);
+    char *map = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, (off_t)((1ul << 63) - (1ul << 30)));
+    if (map == MAP_FAILED) return ended(1);
+    for (int i = 0; i < 3; i++) {
+        char *grown = mremap(map, PAGE, 1ul << 31, MREMAP_MAYMOVE);
+        if (grown == MAP_FAILED) return ended(2);
+        map = grown + (1ul << 31) - PAGE;
+    }
+    return 0;
+}
+
+char viewed[4 << 20];
+
+/* Puts a file where somebody has a view, and cuts it short. */
+unsigned long file_under_view(long shared) {
+    char *at = (char *)(((unsigned long)viewed + (2 << 20) - 1) & -(2ul << 20));
+    int fd = open(path, O_RDWR);
+    if (ftruncate(fd, 2 << 20) != 0) return 0;
+    if (mmap(at, 2 << 20, PROT_READ, MAP_FIXED | (shared ? MAP_SHARED : MAP_PRIVATE), fd, 0) != at) return 0;
+    for (long page = 0; page < 512; page++) *(volatile char *)(at + page * PAGE);
+    unsigned long result = sum(at, 2 << 20);
+    if (ftruncate(fd, 0) != 0) return 0;
+    return result;
+}
+
+enum { AREA = 640 };
+static char *area;
+
+/* Pages of every kind, in order: own, private of a file, shared with one, without rights, not mapped, read-only. */
+static void make_area(void) {
+    int fd = open(path, O_RDONLY);
+    area = mmap(NULL, AREA * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (int i = 0; i < AREA; i++) memset(area + i * PAGE, i % 251 + 1, PAGE);
+    mmap(area + 200 * PAGE, 40 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0);
+    area[203 * PAGE] = '!';
+    mmap(area + 300 * PAGE, 30 * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+    mprotect(area + 400 * PAGE, 20 * PAGE, PROT_NONE);
+    munmap(area + 450 * PAGE, 20 * PAGE);
+    mprotect(area + 500 * PAGE, 40 * PAGE, PROT_READ);
+    close(fd);
+}
+
+/* For requests: what can be read and written in the area, and what is there. */
+unsigned long area_state(void) {
+    volatile unsigned long total = 5381;
+    for (volatile int i = 0; i < AREA * 2; i++) {
+        volatile char *at = area + i / 2 * PAGE;
+        if (sigsetjmp(back, 1) == 0) {
+            total = total * 33 + (unsigned char)*at;
+            if (i % 2) *at = *at;
+        } else {
+            total = total * 33 + 1000 + last_signal * 8 + last_code;
+        }
+    }
+    return total;
+}
+
+/* For requests: does to the area whatever can be done to mappings. */
+unsigned long area_request(unsigned long seed) {
+    int fd = open(path, O_RDONLY);
+    for (int i = 0; i < 40; i++) {
+        seed = seed * 6364136223846793005ul + 1442695040888963407ul;
+        unsigned long bits = seed >> 24;
+        long count = bits % 31 + 1, other = (bits >> 10) % (AREA - 32);
+        char *at = area + (bits >> 20) % (AREA - 32) * PAGE;
+        int rights = (bits >> 5) % 3 ? PROT_READ | PROT_WRITE : PROT_READ;
+        switch (bits >> 37 & 7) {
+        case 0: mmap(at, count * PAGE, rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0); break;
+        case 1: mmap(at, count * PAGE, rights, MAP_PRIVATE | MAP_FIXED, fd, 2 * PAGE); break;
+        case 2: mmap(at, count * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, PAGE); break;
+        case 3: munmap(at, count * PAGE); break;
+        case 4: mprotect(at, count * PAGE, bits % 5 ? rights : PROT_NONE); break;
+        case 5: madvise(at, count * PAGE, MADV_DONTNEED); break;
+        // One page: since Linux 6.17 a range over several mappings may move, too.
+        case 6: mremap(at, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, area + other * PAGE); break;
+        default: mmap(at, count * PAGE, rights, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        }
+        for (volatile long page = 0; page < count; page++) {
+            if (sigsetjmp(back, 1) == 0) at[page * PAGE] = (char)seed;
+        }
+    }
+    close(fd);
+    return area_state();
+}
+
 static char *kept_private, *kept_shared;
 
 /* For requests: what the mappings made before freezing show. */
@@ -232,11 +395,17 @@ int main(int argc, char **argv) {
     system_calls_on_mappings();
     shared_mappings();
     other_mappings();
+    odd_mappings();
     fill();
     int fd = open(path, O_RDWR);
     kept_private = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
     kept_shared = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     kept_private[0] = '#';
+    make_area();
+    printf("the area: %lu\n", area_state());
+    for (int seed = 1; seed <= 3; seed++) printf("changed at random: %lu\n", area_request(seed));
+    munmap(area, AREA * PAGE);
+    make_area();
     printf("kept: %lu %c\n", sum(kept_private, PAGES * PAGE), kept_shared[39 * PAGE]);
     fflush(stdout);
     return 0;

@@ -55,7 +55,7 @@ pub fn frames(machine: *const Machine, quiet: bool) Violation!void {
     var free: u64 = 0;
     for (all.blocks.items) |block| {
         var used: u64 = 0;
-        for (block.used) |word| used += @popCount(word);
+        used += block.used.count();
         switch (block.use) {
             .tables => held += used,
             .small => small += used,
