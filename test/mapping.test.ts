@@ -76,23 +76,27 @@ describe("forks", () => {
     request("kept_request", mode),
   );
 
-  test.each(["rewrite", "full", "auto"] as const)("nothing of random changes to mappings is there after a reset (%s)", (mode) => {
-    using fork = image.fork();
-    using untouched = image.fork();
-    const state = fork.fn("area_state", { args: [], returns: "u64" });
-    const request = fork.fn("area_request", { args: ["u64"], returns: "u64" });
-    const expected = state();
-    const seen = new Set<bigint>();
-    for (let seed = 1; seed <= rounds / 10; seed++) {
-      seen.add(request(BigInt(seed)));
-      fork.reset({ mode });
-      expect(state(), `after the request with seed ${seed}`).toBe(expected);
-      if (seed % 2 === 0) fork.reset({ mode });
-      if (seed % 4 === 0) expect(difference(fork, untouched)).toEqual([]);
-    }
-    expect(seen.size).toBeGreaterThan(rounds / 20);
-    expect(readFileSync(join(dir, "mapped")).equals(before)).toBe(true);
-  }, 120_000);
+  test.each(["rewrite", "full", "auto"] as const)(
+    "nothing of random changes to mappings is there after a reset (%s)",
+    (mode) => {
+      using fork = image.fork();
+      using untouched = image.fork();
+      const state = fork.fn("area_state", { args: [], returns: "u64" });
+      const request = fork.fn("area_request", { args: ["u64"], returns: "u64" });
+      const expected = state();
+      const seen = new Set<bigint>();
+      for (let seed = 1; seed <= rounds / 10; seed++) {
+        seen.add(request(BigInt(seed)));
+        fork.reset({ mode });
+        expect(state(), `after the request with seed ${seed}`).toBe(expected);
+        if (seed % 2 === 0) fork.reset({ mode });
+        if (seed % 4 === 0) expect(difference(fork, untouched)).toEqual([]);
+      }
+      expect(seen.size).toBeGreaterThan(rounds / 20);
+      expect(readFileSync(join(dir, "mapped")).equals(before)).toBe(true);
+    },
+    120_000,
+  );
 
   test("a shared mapping that was frozen is shared with the file, by every fork and over resets", () => {
     using one = image.fork();
