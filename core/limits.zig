@@ -85,6 +85,8 @@ pub const timer_step_min_ns = 100 * std.time.ns_per_us;
 pub const transfer_max_bytes = 0x7fff_f000;
 pub const vector_max_pieces = 1024;
 pub const program_max_bytes = 2 * GiB;
+/// Names are read from a copy of the whole file: of a larger one none are known.
+pub const program_names_max_bytes = 256 * MiB;
 
 /// Stack for one call of a guest function, and what may be staged on it as strings and typed arrays.
 pub const call_stack_bytes = 1 * MiB;

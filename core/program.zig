@@ -134,6 +134,7 @@ pub const Program = struct {
 
     /// From a copy: the file may change while it is read.
     fn readNames(self: *const Program, allocator: std.mem.Allocator) error{OutOfMemory}!symbols.Symbols {
+        if (self.size > limits.program_names_max_bytes) return .{ .allocator = allocator };
         const bytes = try reserve(self.size);
         defer _ = linux.munmap(bytes.ptr, bytes.len);
         return symbols.Symbols.init(allocator, bytes[0..self.file.readAt(bytes, 0)]);

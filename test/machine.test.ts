@@ -311,6 +311,26 @@ test("2,000 machines made and disposed leave nothing behind", () => {
   expect(after.rss).toBeLessThanOrEqual(before.rss + 64 * 1024);
 }, 120_000);
 
+test("a guest that only computes makes no call of the host, one that uses files does", async () => {
+  for (const [name, argument] of [
+    ["matrix", "5"],
+    ["sha256", "1"],
+    ["sort", "20000"],
+  ] as const) {
+    await using vm = await Machine.boot(guest(name), { args: [argument], timeout: 60_000 });
+    await Promise.all([vm.run(), new Response(vm.stdout).text()]);
+    expect({ name, calls: vm.counters().hostCalls }).toEqual({ name, calls: 0 });
+  }
+  await using vm = await Machine.boot(guest("functions"), { stdout: "ignore", timeout: 60_000 });
+  await vm.run();
+  const before = vm.counters().hostCalls;
+  for (let index = 0; index < 100; index++) vm.call("add", index, 1);
+  expect(vm.counters().hostCalls).toBe(before);
+  await using reader = await Machine.boot("/bin/cat", { args: ["/etc/passwd"], permissions: { read: ["/etc"] }, timeout: 60_000 });
+  await Promise.all([reader.run(), new Response(reader.stdout).text()]);
+  expect(reader.counters().hostCalls).toBeGreaterThan(0);
+});
+
 test("several machines run at once and do not see each other", async () => {
   const vms = await Promise.all(Array.from({ length: 8 }, () => Machine.boot(guest("functions"), { stdout: "ignore", ...quiet })));
   await Promise.all(vms.map((vm) => vm.run()));
