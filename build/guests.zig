@@ -9,6 +9,8 @@ const Sample = struct {
     name: []const u8,
     /// Below guest/samples.
     source: []const u8,
+    /// A second C file of the same program.
+    also: ?[]const u8 = null,
     language: Language = .c,
     position_independent: bool = false,
     /// C library: musl. Without it a program has its own `_start`, or Zig's.
@@ -26,7 +28,7 @@ const samples = [_]Sample{
     .{ .name = "exit", .source = "exit.c" },
     .{ .name = "upper", .source = "upper.c" },
     .{ .name = "files", .source = "files.c" },
-    .{ .name = "private", .source = "private.c" },
+    .{ .name = "private", .source = "private.c", .also = "private_tree.c" },
     .{ .name = "clock", .source = "clock.c" },
     .{ .name = "sleeps", .source = "sleeps.c" },
     .{ .name = "stack", .source = "stack.c" },
@@ -90,6 +92,7 @@ fn addSample(b: *Build, target: Build.ResolvedTarget, sample: Sample) *Build.Ste
     switch (sample.language) {
         .c => {
             module.addCSourceFile(.{ .file = source, .flags = &c_flags });
+            if (sample.also) |name| module.addCSourceFile(.{ .file = b.path(b.pathJoin(&.{ "guest/samples", name })), .flags = &c_flags });
             module.addIncludePath(b.path("guest"));
         },
         .assembly => module.addAssemblyFile(source),
