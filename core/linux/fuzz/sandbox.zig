@@ -1,6 +1,6 @@
 //! A temporary host folder for fuzzers: part of it is granted, part must never change or be read.
 //!
-//! It is beneath the folder the tests run in, since a guest's /tmp is not the host's.
+//! It is beneath the folder the tests run in unless that lies in /tmp, since a guest's /tmp is not the host's.
 const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../../host.zig");
@@ -21,19 +21,36 @@ pub const Sandbox = struct {
     pub fn create() !Sandbox {
         var self: Sandbox = .{};
         made += 1;
-        var here: [path_max]u8 = undefined;
-        const length = try host.check(linux.getcwd(&here, here.len));
-        // The answer counts the NUL.
-        const folder = here[0 .. length - 1];
-        for (private_tree.mount_points) |point| if (permissions.isBeneath(folder, point)) return error.SandboxInPrivateFolder;
-        const cache = "/.zig-cache";
-        var name: [path_max]u8 = undefined;
-        const made_cache: isize = @bitCast(linux.mkdir(try std.fmt.bufPrintZ(&name, "{s}" ++ cache, .{folder}), 0o755));
-        if (made_cache < 0 and made_cache != -@as(isize, @intFromEnum(linux.E.EXIST))) return error.HostFailure;
-        const path = try std.fmt.bufPrint(&self.base_bytes, "{s}" ++ cache ++ "/fuzz-{d}-{d}", .{ folder, linux.getpid(), made });
+        var buffer: [path_max]u8 = undefined;
+        const path = try std.fmt.bufPrint(&self.base_bytes, "{s}/fuzz-{d}-{d}", .{ try parent(&buffer), linux.getpid(), made });
         self.base_length = path.len;
         try self.directory("");
         return self;
+    }
+
+    /// The cache of the folder that the tests run in or, where a guest has files of its own in that place, another folder
+    /// that may be written.
+    fn parent(buffer: *[path_max]u8) ![]const u8 {
+        // The length counts the NUL.
+        const length = try host.check(linux.getcwd(buffer, buffer.len)) - 1;
+        if (!isPrivate(buffer[0..length])) {
+            const path = try std.fmt.bufPrintZ(buffer[length..], "/.zig-cache", .{});
+            const whole = buffer[0 .. length + path.len :0];
+            const rc: isize = @bitCast(linux.mkdir(whole, 0o755));
+            return if (rc < 0 and rc != -@as(isize, @intFromEnum(linux.E.EXIST))) error.HostFailure else whole;
+        }
+        const home = if (std.c.getenv("HOME")) |text| std.mem.span(text) else "";
+        for ([_][]const u8{ home, "/run", "/var/lib", "/opt" }) |folder| {
+            const path = std.fmt.bufPrintZ(buffer, "{s}", .{folder}) catch continue;
+            const writable = 2;
+            if (path.len > 1 and path[0] == '/' and !isPrivate(path) and linux.access(path, writable) == 0) return path;
+        }
+        return error.NoFolderForTests;
+    }
+
+    fn isPrivate(path: []const u8) bool {
+        for (private_tree.mount_points) |point| if (permissions.isBeneath(path, point)) return true;
+        return false;
     }
 
     pub fn base(self: *const Sandbox) []const u8 {
