@@ -1,5 +1,5 @@
 /** Dynamic programs, scripts, and programs that make way for others. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   closeSync,
@@ -17,6 +17,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Machine, type Permissions, PristineError } from "../src/index.ts";
 import { difference } from "../src/testing.ts";
+
+// Where the processor is emulated all this takes some thirty times as long.
+setDefaultTimeout(240_000);
 
 const guests = join(import.meta.dir, "../zig-out/guests");
 const python = "/usr/bin/python3";

@@ -1,10 +1,13 @@
 /** Mapped files: what a program sees of them, in a machine as natively, and in forks of it. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Machine, type Snapshot } from "../src/index.ts";
 import { difference } from "../src/testing.ts";
+
+// Where the processor is emulated all this takes some thirty times as long.
+setDefaultTimeout(240_000);
 
 const program = join(import.meta.dir, "../zig-out/guests/mapping");
 const rounds = Math.max(10, Math.round(200 * Number(process.env.TEST_SCALE ?? 1)));

@@ -1,5 +1,5 @@
 /** Private files: what a guest may write without any permission, and that nothing of it outlives its machine. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -15,6 +15,9 @@ import {
 import { basename, join } from "node:path";
 import { type Fork, Machine, type Snapshot } from "../src/index.ts";
 import { difference } from "../src/testing.ts";
+
+// Where the processor is emulated all this takes some thirty times as long.
+setDefaultTimeout(240_000);
 
 const guest = (name: string) => join(import.meta.dir, "../zig-out/guests", name);
 const openDescriptors = () => readdirSync("/proc/self/fd").length;
@@ -48,7 +51,12 @@ afterAll(() => {
 
 async function output(args: string[], options: object = {}, program = "private"): Promise<string> {
   // From bytes: the path of a program that lies beneath /tmp itself would be seen there.
-  await using vm = await Machine.boot(new Uint8Array(readFileSync(guest(program))), { args, stderr: "ignore", timeout: 60_000, ...options });
+  await using vm = await Machine.boot(new Uint8Array(readFileSync(guest(program))), {
+    args,
+    stderr: "ignore",
+    timeout: 60_000,
+    ...options,
+  });
   const [stop, text] = await Promise.all([vm.run(), new Response(vm.stdout).text()]);
   return stop.exitCode === 0 ? text : `${text}exit ${stop.exitCode}\n`;
 }

@@ -22,7 +22,7 @@ pub const path_max = limits.path_max_bytes;
 const links_max = 40;
 const name_max = 255;
 
-pub const Error = error{ NotFound, NotDirectory, Denied, Loop, NameTooLong, Invalid, HostFailure };
+pub const Error = error{ NotFound, NotDirectory, Denied, Loop, NameTooLong, Invalid, HostFull, HostFailure };
 
 pub fn errnoOf(failure: Error) i64 {
     return kernel_module.fail(switch (failure) {
@@ -32,6 +32,7 @@ pub fn errnoOf(failure: Error) i64 {
         error.Loop => .LOOP,
         error.NameTooLong => .NAMETOOLONG,
         error.Invalid => .INVAL,
+        error.HostFull => .NFILE,
         error.HostFailure => .IO,
     });
 }
@@ -424,6 +425,7 @@ const Walk = struct {
             .LOOP => error.Loop,
             .NAMETOOLONG => error.NameTooLong,
             .ACCES, .PERM => error.Denied,
+            .MFILE, .NFILE => error.HostFull,
             else => error.HostFailure,
         };
     }
