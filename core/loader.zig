@@ -46,21 +46,11 @@ pub fn open(allocator: std.mem.Allocator, arena: std.mem.Allocator, path: []cons
         };
         file.release(allocator);
         if (given_fd >= 0) return notExecutable(record, path, "a script must be a file, which its interpreter opens by its path");
-        prefix = addPrefix(arena, found, at, prefix) catch return outOfHostMemory(record);
+        prefix = found.arguments(arena, at, prefix) catch return outOfHostMemory(record);
         at = prefix[0];
         if (at[0] != '/') return notExecutable(record, path, "the interpreter in the first line of the script is not an absolute path");
     }
     return notExecutable(record, path, "too many scripts name each other as their interpreters");
-}
-
-/// Interpreter, its argument and the script, before what an outer script had put there behind its own name.
-fn addPrefix(arena: std.mem.Allocator, found: script.Script, path: []const u8, outer: []const []const u8) error{OutOfMemory}![]const []const u8 {
-    var list: std.ArrayList([]const u8) = .empty;
-    try list.append(arena, try arena.dupe(u8, found.interpreter));
-    if (found.argument) |argument| try list.append(arena, try arena.dupe(u8, argument));
-    try list.append(arena, path);
-    if (outer.len > 0) try list.appendSlice(arena, outer[1..]);
-    return list.items;
 }
 
 /// A program from bytes in memory; they are copied.

@@ -10,6 +10,17 @@ pub const depth_max = 5;
 pub const Script = struct {
     interpreter: []const u8,
     argument: ?[]const u8,
+
+    /// The arguments that the interpreter gets: itself, its argument, the script by `path`, and what was given behind the
+    /// script's own name, which is the first of `given`. All but `path` and what was given is copied.
+    pub fn arguments(self: Script, arena: std.mem.Allocator, path: []const u8, given: []const []const u8) error{OutOfMemory}![]const []const u8 {
+        var list: std.ArrayList([]const u8) = .empty;
+        try list.append(arena, try arena.dupe(u8, self.interpreter));
+        if (self.argument) |argument| try list.append(arena, try arena.dupe(u8, argument));
+        try list.append(arena, path);
+        if (given.len > 0) try list.appendSlice(arena, given[1..]);
+        return list.items;
+    }
 };
 
 pub const Error = error{ NotScript, NoInterpreter, TooLong };

@@ -185,13 +185,8 @@ const Preparation = struct {
                 error.NotScript => return file,
                 error.NoInterpreter, error.TooLong => return self.failWith(fail(.NOEXEC)),
             };
-            const interpreter = try self.arena.dupe(u8, found.interpreter);
-            var argv: std.ArrayList([]const u8) = .empty;
-            try argv.append(self.arena, interpreter);
-            if (found.argument) |argument| try argv.append(self.arena, try self.arena.dupe(u8, argument));
-            try argv.append(self.arena, path);
-            try argv.appendSlice(self.arena, self.to.argv[1..]);
-            self.to.argv = argv.items;
+            self.to.argv = try found.arguments(self.arena, path, self.to.argv);
+            const interpreter = self.to.argv[0];
             const next = try self.open(AT_FDCWD, interpreter, true);
             file.release(self.k.allocator);
             file = next;
