@@ -299,7 +299,7 @@ pub const Machine = struct {
         if (!self.populated) self.populate();
         const faults_before = if (self.is_fork) touched.threadFaults() else 0;
         kernel.entered_tsc = host.rdtsc();
-        kernel.timers.wake(kernel);
+        kernel.wakeTimers();
         kernel.tick();
         // What came while nothing ran acts before the guest does.
         if (kernel.signals.anyDeliverable()) interrupt.raise(Reason.signal);

@@ -19,6 +19,7 @@ const GuestAccess = @import("../memory/access.zig").GuestAccess;
 const signals_module = @import("signals.zig");
 const Scheduling = @import("scheduling.zig").Scheduling;
 const Signals = signals_module.Signals;
+const timerfd = @import("events/timerfd.zig");
 const timers_module = @import("timers.zig");
 const Timers = timers_module.Timers;
 
@@ -137,6 +138,7 @@ pub const Kernel = struct {
         var image = self.*;
         image.timers.putToSleep(self);
         image.files = try frozen.copy(&self.files, .{ null, null });
+        if (!self.timers.asleep) timerfd.shift(&image.files, self, .to_rest);
         return image;
     }
 
@@ -226,6 +228,13 @@ pub const Kernel = struct {
         };
         if (self.timers.isActive(self)) self.armTimers(.running);
         return result;
+    }
+
+    /// Before the guest runs for the first time since it was frozen: the spans of timers go on from now.
+    pub fn wakeTimers(self: *Kernel) void {
+        if (!self.timers.asleep) return;
+        timerfd.shift(&self.files, self, .from_rest);
+        self.timers.wake(self);
     }
 
     const Doing = enum { running, waiting };

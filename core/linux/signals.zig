@@ -89,6 +89,8 @@ pub const Signals = struct {
     queued: u32 = 0,
     /// The signals that the queue holds.
     queued_set: u64 = 0,
+    /// How many signals were sent, for those who poll.
+    arrivals: std.atomic.Value(u64) = .init(0),
     /// Blocked signals that rt_sigtimedwait waits for.
     awaited: u64 = 0,
     alternate: AlternateStack = .{},
@@ -107,6 +109,7 @@ pub const Signals = struct {
     pub fn raise(self: *Signals, signal: u32) void {
         if (signal < 1 or signal > count) return;
         _ = self.pending.fetchOr(bit(signal), .seq_cst);
+        _ = self.arrivals.fetchAdd(1, .monotonic);
     }
 
     /// With particulars. A signal that would be ignored is dropped, and so is a second one of the same kind unless it is a
@@ -120,6 +123,7 @@ pub const Signals = struct {
         self.queue[self.queued] = entry;
         self.queued += 1;
         self.queued_set |= bit(entry.signal);
+        _ = self.arrivals.fetchAdd(1, .monotonic);
         return true;
     }
 

@@ -5,6 +5,7 @@ const canaries = @import("../canaries.zig");
 const kernel_module = @import("../kernel.zig");
 const host = @import("../../host.zig");
 const limits = @import("../../limits.zig");
+const objects = @import("../events/objects.zig");
 const private_mapped = @import("private/mapped.zig");
 const private_open = @import("private/open.zig");
 const table = @import("table.zig");
@@ -83,6 +84,7 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
             return @intCast(pipe.read(out));
         },
         .pipe_write, .output => return fail(.BADF),
+        .epoll, .event, .timer, .signals => return fail(.INVAL),
     }
 }
 
@@ -134,6 +136,7 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
         },
         .private_file => |*file| return private_open.write(k, file, bytes, position, description.status_flags & table.O_APPEND != 0),
         .text, .pipe_read, .host_directory, .synthetic_directory, .private_directory => return fail(.BADF),
+        .epoll, .event, .timer, .signals => return fail(.INVAL),
     }
 }
 
@@ -201,6 +204,10 @@ fn writeFrom(k: *Kernel, description: *Description, piece: Piece, position: Posi
 
 /// Moves `length` bytes between guest memory and a file, piece by piece, until done or short.
 fn move(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, length: u64, position: Position) i64 {
+    if (objects.isObject(description)) {
+        if (position != null) return fail(.SPIPE);
+        return if (direction == .read) objects.read(k, description, &.{.{ .base = address, .length = length }}) else objects.write(k, description, address, length);
+    }
     var done: u64 = 0;
     const wanted = @min(if (canaries.is(.transfer_unbounded)) length +| 1 else length, limits.transfer_max_bytes);
     while (done < wanted) {
@@ -265,7 +272,7 @@ pub fn pwrite64(k: *Kernel, a: Args) i64 {
     return move(k, description, .write, a[1], a[2], position);
 }
 
-const Vector = extern struct { base: u64, length: u64 };
+const Vector = objects.Vector;
 
 fn moveVector(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, count: u64, position: Position) i64 {
     if (count > limits.vector_max_pieces) return fail(.INVAL);
@@ -276,6 +283,7 @@ fn moveVector(k: *Kernel, description: *Description, comptime direction: Directi
         if (vector.length > std.math.maxInt(i64) or total + vector.length > std.math.maxInt(i64)) return fail(.INVAL);
         total += vector.length;
     }
+    if (direction == .read and total > 0 and position == null and objects.isObject(description)) return objects.read(k, description, vectors[0..@intCast(count)]);
     var done: u64 = 0;
     for (vectors[0..@intCast(count)]) |vector| {
         if (vector.length == 0) continue;
@@ -447,11 +455,12 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
             if (a[2] > linux.SEEK.END) return private_open.seekContent(k, file, offset, a[2]);
             return seekIn(&file.at, k.files.private.at(file.node).size, offset, a[2]);
         },
-        .device => return 0,
         .host_stream => |stream| {
             k.hostCall();
             return negative(linux.lseek(stream.fd, offset, @intCast(a[2])));
         },
+        // Linux lets these be sought, to no effect.
+        .device, .epoll, .event, .timer, .signals => return 0,
         .output, .pipe_read, .pipe_write => return fail(.SPIPE),
     }
 }
