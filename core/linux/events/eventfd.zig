@@ -18,7 +18,7 @@ pub const Event = struct {
     semaphore: bool,
 
     pub fn readiness(self: Event) u32 {
-        return (if (self.count > 0) readiness_module.readable else 0) | (if (self.count < count_max) readiness_module.writable else 0);
+        return (if (self.count > 0) readiness_module.IN else 0) | (if (self.count < count_max) readiness_module.OUT else 0);
     }
 };
 

@@ -84,9 +84,9 @@ pub fn read(k: *Kernel, description: *Description, vectors: []const Vector) i64 
     return rc;
 }
 
-pub fn write(k: *Kernel, description: *Description, address: u64, length: u64) i64 {
+pub fn write(k: *Kernel, description: *Description, vector: Vector) i64 {
     // Linux refuses what is longer since version 6.9, what is shorter always.
-    if (description.kind != .event or length != @sizeOf(u64)) return fail(.INVAL);
-    const value = k.memory.readValue(u64, address) catch return fail(.FAULT);
+    if (description.kind != .event or vector.length != @sizeOf(u64)) return fail(.INVAL);
+    const value = k.memory.readValue(u64, vector.base) catch return fail(.FAULT);
     return eventfd.write(k, description, value);
 }

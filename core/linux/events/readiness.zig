@@ -40,7 +40,7 @@ pub fn of(k: *Kernel, description: *Description) ?u32 {
         .output => writable,
         .event => |event| event.readiness(),
         .timer => timerfd.readiness(k, description),
-        .signals => |mask| if (k.signals.pendingSet() & mask != 0) readable else 0,
+        .signals => |mask| if (k.threads.current.signals.pendingSet(&k.signals, ~@as(u64, 0)) & mask != 0) IN else 0,
         .epoll => unreachable,
         else => readable | writable,
     };

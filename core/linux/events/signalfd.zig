@@ -56,7 +56,7 @@ pub fn signalfd(k: *Kernel, a: Args) i64 {
 
 pub fn signalfd4(k: *Kernel, a: Args) i64 {
     if (a[2] != @sizeOf(u64)) return fail(.INVAL);
-    const mask = (k.memory.readValue(u64, a[1]) catch return fail(.FAULT)) & ~signals_module.Signals.unblockable;
+    const mask = (k.memory.readValue(u64, a[1]) catch return fail(.FAULT)) & ~signals_module.unblockable;
     const flags: u32 = @truncate(a[3]);
     if (flags & ~@as(u32, objects.creation_flags) != 0) return fail(.INVAL);
     const fd = transfer.descriptorOf(a[0]);
@@ -72,9 +72,10 @@ pub fn read(k: *Kernel, description: *Description, out: []u8) i64 {
     const room = out.len / @sizeOf(Info);
     if (room == 0) return fail(.INVAL);
     k.tick();
+    const own = &k.threads.current.signals;
     var count: usize = 0;
     while (count < room) : (count += 1) {
-        const entry = k.signals.take(description.kind.signals) orelse break;
+        const entry = own.take(&k.signals, description.kind.signals, ~@as(u64, 0)) orelse break;
         const info = infoOf(k.withParticulars(entry));
         @memcpy(out[count * @sizeOf(Info) ..][0..@sizeOf(Info)], std.mem.asBytes(&info));
     }

@@ -65,7 +65,7 @@ fn look(k: *Kernel, description: *Description) u64 {
 
 pub fn readiness(k: *Kernel, description: *Description) u32 {
     _ = look(k, description);
-    return if (description.kind.timer.count > 0) readiness_module.readable else 0;
+    return if (description.kind.timer.count > 0) readiness_module.IN else 0;
 }
 
 pub fn read(k: *Kernel, description: *Description, out: []u8) i64 {
@@ -147,6 +147,18 @@ pub fn nextNs(k: *const Kernel) ?u64 {
         least = @min(least orelse std.math.maxInt(u64), timer.expires_ns -| k.clockNs(timer.clock));
     }
     return least;
+}
+
+/// Notes what has expired, so that those who wait look again.
+pub fn expire(k: *Kernel) void {
+    if (k.files.timers == 0) return;
+    for (k.files.slots.items) |slot| {
+        const description = slot.description orelse continue;
+        if (description.kind != .timer) continue;
+        const before = description.changes.in;
+        _ = look(k, description);
+        if (description.changes.in != before) k.changed();
+    }
 }
 
 pub const Direction = enum { to_rest, from_rest };

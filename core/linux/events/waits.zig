@@ -4,6 +4,7 @@ const linux = std.os.linux;
 const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
 const time = @import("../time.zig");
+const waiting = @import("../waiting.zig");
 const Kernel = kernel_module.Kernel;
 const fail = kernel_module.fail;
 
@@ -32,7 +33,7 @@ pub fn setTime(k: *Kernel, ns: ?u64) void {
 
 /// Writes what is left of a call's time where the time was given, as Linux does unless it cannot.
 pub fn tellRest(k: *Kernel, rc: i64, address: u64, comptime form: enum { timespec, timeval }) i64 {
-    if (address == 0 or rc == kernel_module.blocked) return rc;
+    if (address == 0 or rc == waiting.blocked) return rc;
     const left = k.timeLeftNs() orelse return rc;
     const value = time.toTimespec(left);
     const told: [2]i64 = .{ value.sec, if (form == .timeval) @divTrunc(value.nsec, std.time.ns_per_us) else value.nsec };
@@ -44,13 +45,12 @@ pub fn tellRest(k: *Kernel, rc: i64, address: u64, comptime form: enum { timespe
 pub fn useMask(k: *Kernel, address: u64, bytes: u64) i64 {
     if (address == 0) return 0;
     if (bytes != @sizeOf(u64)) return fail(.INVAL);
-    const mask = k.memory.readValue(u64, address) catch return fail(.FAULT);
-    if (k.isFirstTry()) k.signals.setTemporaryMask(mask);
+    k.threads.current.signals.setTemporaryMask(k.memory.readValue(u64, address) catch return fail(.FAULT));
     return 0;
 }
 
 /// A signal that ends the call is delivered with the mask still in force.
 pub fn endMask(k: *Kernel, rc: i64) i64 {
-    if (rc != fail(.INTR) and rc != kernel_module.blocked) k.signals.endTemporaryMask();
+    if (rc != fail(.INTR) and rc != waiting.blocked) k.threads.current.signals.endTemporaryMask();
     return rc;
 }

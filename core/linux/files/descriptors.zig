@@ -196,14 +196,14 @@ pub fn ioctl(k: *Kernel, a: Args) i64 {
             k.files.closeOnExec(fd).* = a[1] & 0xffff_ffff == FIOCLEX;
             return 0;
         },
-        FIONREAD => return waiting(k, description, a[2]),
+        FIONREAD => return bytesWaiting(k, description, a[2]),
         TCGETS => return fromTerminal(k, description, TCGETS, termios_bytes, a[2]),
         TIOCGWINSZ => return fromTerminal(k, description, TIOCGWINSZ, 8, a[2]),
         else => return fail(.NOTTY),
     }
 }
 
-fn waiting(k: *Kernel, description: *const Description, address: u64) i64 {
+fn bytesWaiting(k: *Kernel, description: *const Description, address: u64) i64 {
     var count: i32 = 0;
     switch (description.kind) {
         .pipe_read => |made| count = @intCast(made.fill),

@@ -42,9 +42,13 @@ pub const Pipe = struct {
         return true;
     }
 
+    pub fn room(self: *const Pipe) usize {
+        return capacity - self.fill;
+    }
+
     /// Whether a writer that polls is told so.
     pub fn hasRoom(self: *const Pipe) bool {
-        return capacity - self.fill >= atomic_bytes;
+        return self.room() >= atomic_bytes;
     }
 
     /// Takes over what another pipe holds; the ends are the caller's to count.
