@@ -84,7 +84,6 @@ pub fn retryWaiting(machine: *Machine) void {
     defer threads.current = acting;
     var waiting = threads.waitingInOrder();
     while (waiting.next()) |thread| {
-        if (threads.calling and thread == threads.first()) continue;
         if (!mayEnd(k, thread)) continue;
         threads.current = thread;
         const result = table.again(k) orelse continue;
@@ -131,7 +130,6 @@ fn askHost(k: *Kernel, timeout_ns: ?u64) bool {
     k.answers.clear();
     var waiting = k.threads.waitingInOrder();
     while (waiting.next()) |thread| {
-        if (k.threads.calling and thread == k.threads.first()) continue;
         entries.appendSlice(k.allocator, thread.asks.entries.items) catch return false;
     }
     for (entries.items) |*entry| entry.revents = 0;
@@ -164,7 +162,6 @@ fn nearestDeadlineNs(k: *const Kernel) ?u64 {
     var least: ?u64 = null;
     var waiting = k.threads.waitingInOrder();
     while (waiting.next()) |thread| {
-        if (k.threads.calling and thread == k.threads.first()) continue;
         const deadline = thread.call.deadline orelse continue;
         const left = deadline.ns -| k.clockNs(deadline.clock);
         least = @min(least orelse left, left);

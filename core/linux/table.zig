@@ -168,10 +168,7 @@ pub fn dispatch(k: *Kernel, number: u64, args: Args) i64 {
         thread.call.seen = k.threads.changes;
         thread.call.tries = 1;
         k.threads.sleep(thread);
-    } else {
-        thread.call = .{};
-        thread.asks.clear();
-    }
+    } else forget(thread);
     return result;
 }
 
@@ -191,9 +188,14 @@ pub fn again(k: *Kernel) ?i64 {
 pub fn finish(k: *Kernel, thread: *Thread, result: i64) void {
     thread.regs.rax = @bitCast(result);
     thread.answered = .{ .number = thread.call.number, .result = result };
+    forget(thread);
+    k.threads.wake(thread);
+}
+
+fn forget(thread: *Thread) void {
+    thread.timed = thread.call.deadline != null;
     thread.call = .{};
     thread.asks.clear();
-    k.threads.wake(thread);
 }
 
 fn begin(k: *Kernel, number: u64, args: Args) i64 {
