@@ -70,6 +70,8 @@ pub const path_max_bytes = 4096;
 pub const descriptors_max = 4096;
 /// Pipes of one guest; each has a buffer of 64 KiB on the host.
 pub const pipes_max = 256;
+/// Watches of all epoll sets of one guest: what one look at a set may have to go through.
+pub const epoll_watches_max = 64 * 1024;
 /// Private files of one machine: bytes of content in whole pages, nodes (which a fork copies when it first changes one of
 /// them), and files with content, each of which is a host descriptor.
 pub const private_bytes_max = 64 * MiB;

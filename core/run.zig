@@ -114,6 +114,8 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.abort != 0) return .aborted;
     if (reasons & Reason.wall != 0) return .{ .timeout = .wall };
     if (reasons & Reason.cpu != 0) return .{ .timeout = .cpu };
+    // Whoever polls a signalfd looks again.
+    if (reasons & Reason.signal != 0) machine.kernel.changed();
     machine.interrupt.clear(Reason.signal | Reason.wake | Reason.timer | Reason.slice);
     machine.kernel.tick();
     // Who sleeps is looked at when turns are taken.

@@ -27,6 +27,7 @@ pub const Shape = enum {
     signal,
     clock,
     interval_timer,
+    epoll_operation,
 };
 
 pub const Call = struct { number: u32, name: []const u8, handler: Handler, shapes: []const Shape };

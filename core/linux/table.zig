@@ -4,6 +4,7 @@
 //! in its family's file and one row here.
 const std = @import("std");
 const call_module = @import("call.zig");
+const events = @import("events/handlers.zig");
 const exec = @import("exec.zig");
 const files = @import("files/handlers.zig");
 const futex = @import("futex.zig");
@@ -35,7 +36,7 @@ const own_rows = [_]Call{
     row(generation_number, "pristine_generation", identity.generation, &.{}),
 };
 
-const rows = files.rows ++ privileged.rows ++ [_]Call{
+const rows = files.rows ++ events.rows ++ privileged.rows ++ [_]Call{
     row(9, "mmap", memory.mmap, &.{ .address, .size, .protection, .map_flags, .descriptor, .offset }),
     row(10, "mprotect", memory.mprotect, &.{ .address, .size, .protection }),
     row(11, "munmap", memory.munmap, &.{ .address, .size }),

@@ -5,13 +5,17 @@ const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../../host.zig");
 const HostFile = @import("../../host_file.zig").HostFile;
+const epoll = @import("../events/epoll.zig");
+const eventfd = @import("../events/eventfd.zig");
 const limits = @import("../../limits.zig");
 const paths = @import("../paths.zig");
 const permissions_module = @import("../permissions.zig");
 const private_tree = @import("private/tree.zig");
+const readiness = @import("../events/readiness.zig");
 const synthetic = @import("../synthetic.zig");
 const Output = @import("../../output.zig").Output;
 const Pipe = @import("pipe.zig").Pipe;
+const timerfd = @import("../events/timerfd.zig");
 
 pub const OpenNode = struct { node: u32, at: u64 = 0 };
 
@@ -31,6 +35,11 @@ pub const Kind = union(enum) {
     private_directory: OpenNode,
     pipe_read: *Pipe,
     pipe_write: *Pipe,
+    epoll: *epoll.Epoll,
+    event: eventfd.Event,
+    timer: timerfd.Timer,
+    /// The signals that a signalfd takes.
+    signals: u64,
 };
 
 /// One open file; several descriptors may share it.
@@ -41,6 +50,13 @@ pub const Description = struct {
     status_flags: u32,
     /// Guest path it was opened by; empty for streams and pipes.
     path: []u8 = &.{},
+    /// What has happened to it, if its kind does not count that elsewhere.
+    changes: readiness.Changes = .{},
+    /// Watches of epoll sets on it, which go with it.
+    watches: u32 = 0,
+    /// Where an inquiry has put it, valid with its stamp.
+    asked: u32 = 0,
+    inquiry: u64 = 0,
 
     /// Opened with O_PATH: it names a place, and gives no access to what is in it.
     pub fn isPathOnly(self: *const Description) bool {
@@ -104,6 +120,12 @@ pub const FileTable = struct {
     working_directory: []u8,
     /// Pipes there are; each holds memory of the host's.
     pipes: u32 = 0,
+    /// Timerfds there are.
+    timers: u32 = 0,
+    /// Watches of all epoll sets.
+    watches: u32 = 0,
+    /// Tells the findings of one inquiry from those of others.
+    stamp: u64 = 0,
     scope: *Scope,
     /// The machine's own files in /tmp and the like; perhaps shared with images and forks.
     private: *private_tree.Tree,
@@ -141,8 +163,17 @@ pub const FileTable = struct {
         self.scope.release(self.allocator);
     }
 
+    pub fn nextStamp(self: *FileTable) u64 {
+        self.stamp += 1;
+        return self.stamp;
+    }
+
     /// Closes everything, for a table whose private files are given up too.
     pub fn closeAll(self: *FileTable) void {
+        // Sets and what they watch go in any order.
+        for (self.slots.items) |slot| if (slot.description) |description| {
+            if (description.kind == .epoll) description.kind.epoll.clear(self);
+        };
         for (self.slots.items) |slot| if (slot.description) |description| {
             description.references -= 1;
             if (description.references == 0) self.destroy(description);
@@ -190,6 +221,7 @@ pub const FileTable = struct {
         const description = try self.allocator.create(Description);
         errdefer self.allocator.destroy(description);
         description.* = .{ .kind = kind, .status_flags = status_flags, .path = try self.allocator.dupe(u8, path) };
+        self.timers += @intFromBool(kind == .timer);
         return description;
     }
 
@@ -216,6 +248,12 @@ pub const FileTable = struct {
             if (other == description or pipe != null and pipeOf(other) == pipe) return number;
         }
         return 0;
+    }
+
+    /// The first descriptor that refers to an open file.
+    pub fn firstWith(self: *const FileTable, description: *const Description) ?usize {
+        for (self.slots.items, 0..) |slot, index| if (slot.description == description) return index;
+        return null;
     }
 
     fn pipeOf(description: *const Description) ?*const Pipe {
@@ -256,6 +294,9 @@ pub const FileTable = struct {
     }
 
     fn destroy(self: *FileTable, description: *Description) void {
+        if (description.watches > 0) for (self.slots.items) |slot| if (slot.description) |other| {
+            if (other.kind == .epoll) other.kind.epoll.removeAllOf(self, description);
+        };
         switch (description.kind) {
             .host_stream => |stream| stream.release(self.allocator),
             .host_file => |file| file.file.release(self.allocator),
@@ -267,7 +308,9 @@ pub const FileTable = struct {
             .synthetic_directory => |directory| self.allocator.free(directory.path),
             .pipe_read => |pipe| self.pipes -= @intFromBool(pipe.closeReader(self.allocator)),
             .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
-            .output, .device, .private_file, .private_directory => {},
+            .epoll => |set| set.destroy(self),
+            .timer => self.timers -= 1,
+            .output, .device, .private_file, .private_directory, .event, .signals => {},
         }
         self.allocator.free(description.path);
         self.allocator.destroy(description);
