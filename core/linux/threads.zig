@@ -266,15 +266,15 @@ pub const Threads = struct {
     };
 
     pub fn waitingInOrder(self: *const Threads) Waiting {
-        var waiting: Waiting = .{ .found = undefined, .count = 0 };
+        var all: Waiting = .{ .found = undefined, .count = 0 };
         for (self.list.items) |thread| {
             // The first thread stands still while a call runs in its name.
             const stands = self.calling and thread == self.first();
-            if (thread.state == .waiting and !stands) waiting.add(thread);
+            if (thread.state == .waiting and !stands) all.add(thread);
         }
-        if (self.calling and self.caller.state == .waiting) waiting.add(self.caller);
-        std.sort.insertion(*Thread, waiting.found[0..waiting.count], {}, Waiting.before);
-        return waiting;
+        if (self.calling and self.caller.state == .waiting) all.add(self.caller);
+        std.sort.insertion(*Thread, all.found[0..all.count], {}, Waiting.before);
+        return all;
     }
 
     /// A copy for an image. Vector state is the caller's to bring.
