@@ -3,6 +3,7 @@ const std = @import("std");
 const builder = @import("elf_builder.zig");
 const errors = @import("errors.zig");
 const loader = @import("loader.zig");
+const Identity = @import("linux/kernel.zig").Identity;
 const FileTable = @import("linux/files/table.zig").FileTable;
 const Machine = @import("machine.zig").Machine;
 const Platform = @import("platform.zig").Platform;
@@ -21,10 +22,12 @@ pub fn boot(allocator: std.mem.Allocator, platform: *const Platform, code: []con
     errdefer if (machine.kernel_made) machine.destroy() else machine.destroyVm();
     var record: errors.Record = .{};
     machine.program = try loader.openBytes(allocator, file, &record);
+    const identity: Identity = .{};
     machine.kernel = .{
         .allocator = allocator,
         .memory = machine.space.access(),
         .space = &machine.space,
+        .threads = try .init(allocator, identity.pid),
         .files = try FileTable.initEmpty(allocator),
         .clock = &machine.clock,
         .interrupt = &machine.interrupt,

@@ -9,6 +9,8 @@ const layout = @import("layout.zig");
 const limits = @import("limits.zig");
 const Machine = @import("machine.zig").Machine;
 const Outcome = @import("run.zig").Outcome;
+const Thread = @import("linux/threads.zig").Thread;
+const vectors_module = @import("vectors.zig");
 const vm_pool = @import("vm_pool.zig");
 
 /// What a call passes and what comes back. Lives in the control block that JavaScript writes directly.
@@ -79,7 +81,13 @@ pub fn call(machine: *Machine, frame: *Frame, time_limits: interrupt_module.Limi
     defer vm_pool.unpin(machine);
     ensureStack(machine) catch return .out_of_memory;
     if (frame.function >= layout.address_end) return .{ .broken = "the function's address is not one of the guest's" };
-    const by_stub = loadVectors(machine) catch return .{ .broken = "the vector state could not be read or loaded" };
+    const program = machine.current();
+    defer endCaller(machine, program);
+    const by_stub = beginCaller(machine) catch return .{ .broken = "the vector state could not be read or loaded" };
+    return enter(machine, frame, by_stub, time_limits);
+}
+
+fn enter(machine: *Machine, frame: *Frame, by_stub: bool, time_limits: interrupt_module.Limits) Outcome {
     const stack_args = frame.stack_args[0..@min(frame.stack_count, limits.call_stack_args_max)];
     // At the function's first instruction rsp + 8 is a multiple of 16 and the return address lies at rsp.
     const with_arguments = std.mem.alignBackward(u64, machine.call.top - machine.call.staged - stack_args.len * 8, 16);
@@ -127,13 +135,54 @@ fn writeStack(machine: *Machine, address: u64, stack_args: []const u64) !void {
     if (stack_args.len > 0) try machine.space.writeAnyRights(address, std.mem.sliceAsBytes(stack_args));
 }
 
-/// In the middle of a program its own vector state is put aside first; the next run puts it back. True if the stub is to
-/// load the state for the call.
-fn loadVectors(machine: *Machine) !bool {
-    const vectors = &machine.vectors;
-    if (machine.state != .exited and machine.started) try vectors.putAside(&machine.vm, machine.allocator);
-    const in_guest = if (machine.image) |image| &image.vectors else null;
-    if (machine.is_fork and vectors.leaveToStub(in_guest, machine.platform.device.hasXsave())) return true;
-    try vectors.load(&machine.vm);
+/// The call's thread acts in the first one's name, which stands still: its id, its mask, its FS and GS. True if the stub is
+/// to load the vector state.
+fn beginCaller(machine: *Machine) !bool {
+    const threads = &machine.kernel.threads;
+    const caller = threads.caller;
+    const program = threads.current;
+    const main = threads.first();
+    program.segments = machine.currentSegments();
+    if (threads.caller_fresh) {
+        if (machine.started and machine.state != .exited) {
+            try caller.vectors.takeOver(&program.vectors, &machine.vm, machine.allocator);
+        } else {
+            // A program that has ended needs its state no more, and one that has not begun has none.
+            caller.vectors.current = program.vectors.current;
+            program.vectors.current = .{ .memory = &vectors_module.initial };
+        }
+        threads.caller_fresh = false;
+    }
+    caller.id = main.id;
+    caller.state = .runnable;
+    caller.segments = main.segments;
+    caller.signals.takeOver(&main.signals);
+    caller.name = main.name;
+    threads.calling = true;
+    threads.current = caller;
+    if (!std.meta.eql(program.segments, caller.segments)) machine.vcpu.setSegmentBases(caller.segments.fs, caller.segments.gs);
+    const image = machine.image orelse return loaded(machine, caller);
+    if (machine.is_fork and caller.vectors.leaveToStub(&machine.vm, image.callVectors(), machine.platform.device.hasXsave())) return true;
+    return loaded(machine, caller);
+}
+
+fn loaded(machine: *Machine, caller: *Thread) !bool {
+    try caller.vectors.load(&machine.vm);
     return false;
+}
+
+/// Back to the thread that was the current one; what the call has made of the first thread's bases and mask stays.
+fn endCaller(machine: *Machine, program: *Thread) void {
+    const threads = &machine.kernel.threads;
+    if (!threads.calling) return;
+    threads.calling = false;
+    threads.caller.state = .ended;
+    threads.caller.call = .{};
+    threads.caller.asks.clear();
+    const bases = if (threads.current == threads.caller) machine.currentSegments() else threads.caller.segments;
+    threads.first().segments = bases;
+    threads.first().signals.takeOver(&threads.caller.signals);
+    // Others may have run meanwhile, and ended.
+    const there = std.mem.indexOfScalar(*Thread, threads.list.items, program) != null;
+    threads.current = if (there) program else threads.first();
 }

@@ -12,6 +12,7 @@ const AddressSpace = @import("memory/address_space.zig").AddressSpace;
 const Block = @import("memory/frames.zig").Block;
 const Machine = @import("machine.zig").Machine;
 const Window = @import("memory/address_space.zig").Window;
+const Thread = @import("linux/threads.zig").Thread;
 const vm_pool = @import("vm_pool.zig");
 const Writer = std.Io.Writer;
 
@@ -29,6 +30,7 @@ pub fn write(out: *Writer, a: *Machine, b: *Machine) Error!void {
     if (!frozen_files.same(&a.kernel.files, &b.kernel.files)) try out.writeAll("files: open files or the working directory differ\n");
     if (!a.kernel.files.private.equals(b.kernel.files.private)) try out.writeAll("files: private files differ\n");
     if (!std.meta.eql(a.currentSegments(), b.currentSegments())) try out.print("segments: {any} and {any}\n", .{ a.currentSegments(), b.currentSegments() });
+    try threads(out, a, b);
     try vectorState(out, a, b);
     try mappings(out, &a.space, &b.space);
     try windows(out, &a.space, &b.space);
@@ -46,10 +48,30 @@ fn fields(comptime T: type, comptime name: []const u8, out: *Writer, a: *const T
 }
 
 fn vectorState(out: *Writer, a: *Machine, b: *Machine) Error!void {
+    const mine = a.kernel.threads.list.items;
+    const other = b.kernel.threads.list.items;
+    for (mine[0..@min(mine.len, other.len)], other[0..@min(mine.len, other.len)]) |one, two| try threadVectors(out, a, b, one, two);
+    try threadVectors(out, a, b, a.kernel.threads.caller, b.kernel.threads.caller);
+}
+
+fn threadVectors(out: *Writer, a: *Machine, b: *Machine, one: *const Thread, two: *const Thread) Error!void {
     var states: [2]kvm.Xsave = undefined;
-    for ([_]*Machine{ a, b }, &states) |machine, *state| try machine.vectors.copyTo(&machine.vm, state);
-    if (!std.mem.eql(u8, std.mem.asBytes(&states[0]), std.mem.asBytes(&states[1]))) try out.writeAll("vectors: differ\n");
-    if ((a.vectors.program == null) != (b.vectors.program == null)) try out.writeAll("vectors: put aside in one only\n");
+    try one.vectors.copyTo(&a.vm, &states[0]);
+    try two.vectors.copyTo(&b.vm, &states[1]);
+    if (!std.mem.eql(u8, std.mem.asBytes(&states[0]), std.mem.asBytes(&states[1]))) try out.print("vectors: differ in thread {d}\n", .{one.id});
+}
+
+/// Everything of threads but their vector state, and the current one's bases while they are in the processor.
+fn threads(out: *Writer, a: *const Machine, b: *const Machine) Error!void {
+    const mine = &a.kernel.threads;
+    const other = &b.kernel.threads;
+    if (mine.list.items.len != other.list.items.len) return out.print("threads: {d} and {d}\n", .{ mine.list.items.len, other.list.items.len });
+    if (mine.current.id != other.current.id or mine.next_id != other.next_id or mine.caller_fresh != other.caller_fresh) try out.writeAll("threads: another is the current one, or comes next\n");
+    for (mine.list.items, other.list.items) |one, two| inline for (@typeInfo(Thread).@"struct".fields) |field| {
+        if (comptime !std.mem.eql(u8, field.name, "vectors") and !std.mem.eql(u8, field.name, "asks") and !std.mem.eql(u8, field.name, "segments")) {
+            if (!std.meta.eql(@field(one, field.name), @field(two, field.name))) try out.print("thread {d}: {s} differs\n", .{ one.id, field.name });
+        }
+    };
 }
 
 fn mappings(out: *Writer, a: *const AddressSpace, b: *const AddressSpace) Error!void {

@@ -28,10 +28,9 @@ pub const Image = struct {
     references: std.atomic.Value(u32) = .init(1),
     frames: FrameImage,
     space: SpaceImage,
-    /// The frozen machine's other state. What a reset does not copy from it is not to be used, but for its kernel's files.
+    /// The frozen machine's other state. What a reset does not copy from it is not to be used, but for its kernel's files
+    /// and threads.
     machine: Machine,
-    vectors: kvm.Xsave,
-    program_vectors: ?kvm.Xsave,
     write_set: WriteSet = .{},
 
     /// Freezes a machine that does not run.
@@ -50,19 +49,17 @@ pub const Image = struct {
             .frames = undefined,
             .space = undefined,
             .machine = machine.*,
-            .vectors = undefined,
-            .program_vectors = if (machine.vectors.program) |area| area.* else null,
         };
-        self.machine.segments = machine.currentSegments();
-        try machine.vectors.copyTo(&machine.vm, &self.vectors);
+        machine.current().segments = machine.currentSegments();
         self.machine.kernel = try machine.kernel.freeze();
         errdefer self.machine.kernel.deinit();
+        try self.freezeVectors(machine);
         // The image must be able to outlive the machine, so it has a tracer of its own for forks to copy.
         if (machine.tracer) |tracer| self.machine.tracer = try tracer.another();
         errdefer if (self.machine.tracer) |tracer| tracer.destroy();
         // In the image's own memory too, where a stub can load it without an exit.
         machine.frames.noteWrite(@intCast(layout.vectors_physical / limits.page_size));
-        var loadable = self.vectors;
+        var loadable = self.callVectors().*;
         vectors_module.keepComponents(&loadable, machine.platform.device.xcr0);
         @memcpy(machine.vectorsPage(), std.mem.asBytes(&loadable));
         try self.space.freeze(&machine.space);
@@ -108,6 +105,9 @@ pub const Image = struct {
         errdefer machine.frames.deinit();
         machine.space = try AddressSpace.initFork(allocator, &machine.frames, &self.space);
         errdefer machine.space.deinit();
+        machine.kernel.threads = try self.machine.kernel.threads.copy();
+        errdefer machine.kernel.threads.deinit();
+        machine.kernel.answers = .{};
         machine.kernel.files = try frozen_files.copy(&self.machine.kernel.files, options.outputs);
         errdefer machine.kernel.files.deinit();
         machine.tracer = if (self.machine.tracer) |tracer| try tracer.another() else null;
@@ -145,17 +145,23 @@ pub const Image = struct {
         machine.kernel.counters = .{};
         machine.kernel.cycles_forgotten = 0;
         machine.kernel.cycles_before = self.machine.kernel.cpuCycles();
-        machine.vectors = self.freshVectors();
         // The clock's page was written, and perhaps the write set.
         machine.frames.touched.stale = true;
     }
 
-    /// The vector state as it was frozen.
-    pub fn freshVectors(self: *const Image) vectors_module.Vectors {
-        return .{
-            .current = .{ .memory = &self.vectors },
-            .program = if (self.program_vectors) |*area| area else null,
-        };
+    /// The vector state of each thread, in the image's own memory. A call in a fork begins as the next one in the machine would.
+    fn freezeVectors(self: *Image, machine: *Machine) Error!void {
+        const threads = &machine.kernel.threads;
+        const frozen = &self.machine.kernel.threads;
+        for (frozen.list.items, threads.list.items) |mine, thread| try mine.vectors.inherit(&thread.vectors, &machine.vm, machine.allocator);
+        const caller = if (threads.caller_fresh) threads.current else threads.caller;
+        try frozen.caller.vectors.inherit(&caller.vectors, &machine.vm, machine.allocator);
+        frozen.caller_fresh = false;
+    }
+
+    /// The vector state with which a call in a fork begins.
+    pub fn callVectors(self: *const Image) *const kvm.Xsave {
+        return self.machine.kernel.threads.caller.vectors.current.memory;
     }
 };
 

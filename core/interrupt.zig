@@ -24,6 +24,8 @@ pub const Reason = struct {
     pub const wake: u32 = 1 << 5;
     /// A timer of the guest's own may be due.
     pub const timer: u32 = 1 << 6;
+    /// Another thread of the guest's is to have the processor, or it is time to look who wants it.
+    pub const slice: u32 = 1 << 7;
 };
 
 /// One machine's interruption state; shared between threads and the signal handler.
@@ -122,19 +124,24 @@ pub const ThreadTimers = struct {
     wall: Timer = .{ .reason = Reason.wall, .clock = .MONOTONIC },
     cpu: Timer = .{ .reason = Reason.cpu, .clock = .THREAD_CPUTIME_ID },
     guest: Timer = .{ .reason = Reason.timer, .clock = .MONOTONIC },
+    slice: Timer = .{ .reason = Reason.slice, .clock = .MONOTONIC },
 
     pub fn init(self: *ThreadTimers) host.Error!void {
         try self.wall.create();
         errdefer _ = linux.syscall1(.timer_delete, @intCast(self.wall.id));
         try self.cpu.create();
         errdefer _ = linux.syscall1(.timer_delete, @intCast(self.cpu.id));
+        errdefer _ = linux.syscall1(.timer_delete, @intCast(self.cpu.id));
         try self.guest.create();
+        errdefer _ = linux.syscall1(.timer_delete, @intCast(self.guest.id));
+        try self.slice.create();
     }
 
     pub fn deinit(self: *ThreadTimers) void {
         _ = linux.syscall1(.timer_delete, @intCast(self.wall.id));
         _ = linux.syscall1(.timer_delete, @intCast(self.cpu.id));
         _ = linux.syscall1(.timer_delete, @intCast(self.guest.id));
+        _ = linux.syscall1(.timer_delete, @intCast(self.slice.id));
     }
 
     pub fn arm(self: *ThreadTimers, target: *Interrupt, limits: Limits) void {
@@ -146,6 +153,7 @@ pub const ThreadTimers = struct {
         self.wall.disarm();
         self.cpu.disarm();
         self.guest.disarm();
+        self.slice.disarm();
     }
 };
 
@@ -171,6 +179,16 @@ pub fn armGuestTimer(interrupt: *Interrupt, ns: u64) void {
     const timers = thread_timers orelse return;
     if (interrupt.thread.load(.seq_cst) == 0) return;
     timers.guest.arm(interrupt, ns);
+}
+
+/// Interrupts the guest that runs on the calling thread so that its threads can take turns.
+pub fn armSlice(interrupt: *Interrupt, ns: u64) void {
+    const timers = thread_timers orelse return;
+    timers.slice.arm(interrupt, ns);
+}
+
+pub fn disarmSlice() void {
+    if (thread_timers) |timers| timers.slice.disarm();
 }
 
 pub fn disarmThread() void {

@@ -89,6 +89,14 @@ pub const private_nodes_max = 16 * 1024;
 pub const private_descriptors_max = 1024;
 /// Real-time signals of one guest that wait in order, whatever it sets RLIMIT_SIGPENDING to; POSIX asks for 32.
 pub const signals_queued_max = 64;
+/// Threads of one guest; each costs some 12 KiB on the host. Beyond them clone answers EAGAIN.
+pub const threads_max = 512;
+/// As Linux's kernel.pid_max: thread ids begin again at the first one.
+pub const thread_id_max = 32768;
+/// How long a thread runs while others could: the time of a round through KVM is below 1 % of it.
+pub const slice_ns = 4 * std.time.ns_per_ms;
+/// While a thread runs, others that sleep are woken no finer than this.
+pub const wake_step_ns = 1 * std.time.ns_per_ms;
 /// POSIX timers of one guest.
 pub const timers_max = 32;
 /// The shortest time to the next interruption of a guest by its own timers: a period that is shorter is overrun.

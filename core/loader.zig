@@ -148,7 +148,7 @@ pub fn start(machine: *Machine, interpreter: ?*Program, name: []const u8, argv: 
     try place(machine, interpreter);
     const base = if (interpreter) |some| some.bias +% some.image.page_start else 0;
     const rsp = try initial_stack.build(machine, .{ .name = name, .interpreter_base = base }, argv, env);
-    machine.saved = .{ .rip = if (interpreter) |some| some.entry else program.entry, .rsp = rsp, .rflags = 0x202 };
+    machine.current().regs = .{ .rip = if (interpreter) |some| some.entry else program.entry, .rsp = rsp, .rflags = 0x202 };
 }
 
 /// What the kernel knows of the machine's program is the program's own.

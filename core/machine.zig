@@ -21,6 +21,7 @@ const page_tables = @import("memory/page_tables.zig");
 const platform_module = @import("platform.zig");
 const reset = @import("reset.zig");
 const run_module = @import("run.zig");
+const scheduler = @import("scheduler.zig");
 const system_area = @import("system_area.zig");
 const AddressSpace = @import("memory/address_space.zig").AddressSpace;
 const frames_module = @import("memory/frames.zig");
@@ -30,10 +31,11 @@ const Output = @import("output.zig").Output;
 const Platform = platform_module.Platform;
 const Program = @import("program.zig").Program;
 const touched = @import("memory/touched.zig");
+const Thread = @import("linux/threads.zig").Thread;
 const Tracer = @import("tracer.zig").Tracer;
 const Vcpu = @import("vcpu.zig").Vcpu;
 const vectors_module = @import("vectors.zig");
-const Vectors = vectors_module.Vectors;
+const waiting = @import("linux/waiting.zig");
 const Vm = @import("vm.zig").Vm;
 const vm_pool = @import("vm_pool.zig");
 
@@ -59,11 +61,6 @@ pub const Machine = struct {
     program: *Program = undefined,
     tracer: ?*Tracer = null,
     outputs: [2]?*Output = .{ null, null },
-    /// The registers with which the program goes on.
-    saved: kvm.Regs = .{},
-    /// FS and GS bases while the machine has no VM.
-    segments: kernel_module.Segments = .{},
-    vectors: Vectors = .{},
     call: call_module.CallArea = .{},
     /// Where the embedder's small allocations in guest memory come from.
     arena: struct { at: u64 = 0, end: u64 = 0 } = .{},
@@ -71,12 +68,18 @@ pub const Machine = struct {
     started: bool = false,
     /// The guest is made to trap behind the stub that a signal found it in.
     stepping: bool = false,
+    /// The current thread has had its slice: it gives way as soon as its registers are the user's.
+    gives_way: bool = false,
+    /// The stub leaves gettid to the VMM, since there were several threads.
+    asks_thread_ids: bool = false,
     /// The VM did what no stub does: it is not used again.
     broken: bool = false,
     last_fault: faults.Fault = .{ .signal = 0, .code = 0 },
     fault_repeats: u32 = 0,
     fault_address: u64 = 0,
     fault_rip: u64 = 0,
+    /// The registers of the last stop, for reports: its thread may be gone.
+    stop_regs: kvm.Regs = .{},
     report: std.Io.Writer.Allocating,
     /// The image whose memory this machine shares: of a fork the one it goes back to, of a machine the first it was
     /// frozen into.
@@ -103,19 +106,19 @@ pub const Machine = struct {
         .program = .restored,
         .tracer = .kept,
         .outputs = .restored,
-        .saved = .copied,
-        .segments = .restored,
-        .vectors = .restored,
         .call = .copied,
         .arena = .copied,
         .state = .copied,
         .started = .copied,
         .stepping = .copied,
+        .gives_way = .copied,
+        .asks_thread_ids = .copied,
         .broken = .restored,
         .last_fault = .copied,
         .fault_repeats = .copied,
         .fault_address = .copied,
         .fault_rip = .copied,
+        .stop_regs = .copied,
         .report = .restored,
         .image = .kept,
         .is_fork = .kept,
@@ -175,26 +178,33 @@ pub const Machine = struct {
             self.vm.tsc_offset = platform.prepareTsc(&self.vm);
             self.vm.prepared = true;
         }
-        self.vm.loadSegments(&platform.device, root, self.segments.fs, self.segments.gs);
+        const segments = self.current().segments;
+        self.vm.loadSegments(&platform.device, root, segments.fs, segments.gs);
         try self.vm.backPhysical(self.frames.base, self.frames.blocks.items.len * limits.window_size, self.frames.bytes_max);
         self.interrupt.run = self.vm.run;
-        self.vectors.processor_initial = true;
+        self.vm.vectors_initial = true;
         self.clock.useCounter(self.vm.tsc_offset);
     }
 
     /// The VM pool takes the VM away: what only the VM holds of the guest's state is kept. False if it could not be.
     pub fn detaching(self: *Machine) bool {
-        self.segments = self.currentSegments();
         self.interrupt.run = null;
-        self.vectors.keep(&self.vm, self.allocator) catch {
+        if (!self.kernel_made) return true;
+        self.current().segments = self.currentSegments();
+        const threads = &self.kernel.threads;
+        for ([_]*Thread{ threads.current, threads.caller }) |thread| thread.vectors.keep(&self.vm, self.allocator) catch {
             self.state = .poisoned;
             return false;
         };
         return true;
     }
 
+    pub fn current(self: *const Machine) *Thread {
+        return self.kernel.threads.current;
+    }
+
     pub fn currentSegments(self: *Machine) kernel_module.Segments {
-        if (!self.attachment.attached) return self.segments;
+        if (!self.attachment.attached) return self.current().segments;
         const sregs = self.vcpu.segments();
         return .{ .fs = sregs.fs.base, .gs = sregs.gs.base };
     }
@@ -212,6 +222,13 @@ pub const Machine = struct {
     pub fn writeStubs(self: *Machine, answers: system_area.Answers) void {
         system_area.writeRing0Stubs(self.systemPage(.ring0_stubs), answers);
         system_area.writeUserStubs(self.systemPage(.user_stubs), self.platform.route, answers);
+    }
+
+    /// From now on gettid comes to the VMM: the stub knows only one thread.
+    pub fn askThreadIds(self: *Machine) void {
+        self.asks_thread_ids = true;
+        system_area.leaveThreadIds(self.systemPage(.ring0_stubs), self.systemPage(.user_stubs));
+        for ([_]layout.Page{ .ring0_stubs, .user_stubs }) |page| self.frames.noteWrite(@intCast(page.physical() / limits.page_size));
     }
 
     fn mapSystemArea(self: *Machine) CreateError!void {
@@ -241,14 +258,17 @@ pub const Machine = struct {
     /// Takes everything down. Nothing may run in the machine any more.
     pub fn destroy(self: *Machine) void {
         assert(self.interrupt.thread.load(.seq_cst) == 0);
+        // Nothing of the guest's state is wanted any more.
+        const threads = &self.kernel.threads;
+        for ([_]*Thread{ threads.current, threads.caller }) |thread| thread.vectors.current = .{ .memory = &vectors_module.initial };
+        vm_pool.detach(self);
         self.kernel.deinit();
+        self.kernel_made = false;
         self.destroyVm();
     }
 
     /// Takes down a machine whose kernel was not made yet.
     pub fn destroyVm(self: *Machine) void {
-        // Nothing of the guest's state is wanted any more.
-        self.vectors.current = .{ .memory = &vectors_module.initial };
         vm_pool.detach(self);
         self.program.release(self.allocator);
         self.space.deinit();
@@ -259,7 +279,6 @@ pub const Machine = struct {
             some.deinit();
             self.allocator.destroy(some);
         };
-        self.vectors.deinit(self.allocator);
         self.report.deinit();
         const allocator = self.allocator;
         self.* = undefined;
@@ -277,9 +296,7 @@ pub const Machine = struct {
     fn runPinned(self: *Machine, goal: run_module.Goal, time_limits: interrupt_module.Limits) run_module.Outcome {
         vm_pool.pin(self) catch return .{ .broken = "the host refused a virtual machine" };
         defer vm_pool.unpin(self);
-        self.vectors.loadProgram(&self.vm) catch return .{ .broken = "the vector state could not be loaded" };
-        self.vcpu.registers().* = self.saved;
-        self.vcpu.resumeUser();
+        scheduler.load(self, self.current()) catch return .{ .broken = "the vector state could not be loaded" };
         return self.enter(goal, time_limits);
     }
 
@@ -288,10 +305,10 @@ pub const Machine = struct {
         self.started = true;
         const interrupt = &self.interrupt;
         const Reason = interrupt_module.Reason;
-        interrupt.clear(Reason.wall | Reason.cpu | Reason.wake | Reason.timer);
+        interrupt.clear(Reason.wall | Reason.cpu | Reason.wake | Reason.timer | Reason.slice);
         interrupt.rearmEntry();
         const kernel = &self.kernel;
-        const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null or kernel.timers.isActive(kernel);
+        const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null or kernel.timers.isActive(kernel) or kernel.threads.list.items.len > 1;
         const timers: ?*interrupt_module.ThreadTimers = if (limited) interrupt_module.threadTimers(std.heap.c_allocator) catch return .{ .broken = "no timer could be made for this thread" } else null;
         interrupt.thread.store(threadId(), .seq_cst);
         self.clock.anchor();
@@ -299,10 +316,11 @@ pub const Machine = struct {
         if (!self.populated) self.populate();
         const faults_before = if (self.is_fork) touched.threadFaults() else 0;
         kernel.entered_tsc = host.rdtsc();
+        if (kernel.timers.asleep) waiting.wake(kernel, kernel.threads.list.items);
         kernel.timers.wake(kernel);
         kernel.tick();
         // What came while nothing ran acts before the guest does.
-        if (kernel.signals.anyDeliverable()) interrupt.raise(Reason.signal);
+        if (kernel.isInterrupted(self.current())) interrupt.raise(Reason.signal);
         const outcome = run_module.run(self, goal);
         kernel.counters.cycles += host.rdtsc() -% kernel.entered_tsc;
         if (self.is_fork and touched.threadFaults() != faults_before) self.frames.touched.stale = true;
@@ -332,11 +350,11 @@ pub const Machine = struct {
         self.kernel.prepareForProgram(prepared.name);
         self.program.setCommandLine(self.allocator, prepared.argv) catch return false;
         loader.start(self, prepared.interpreter, prepared.name, prepared.argv, prepared.env) catch return false;
-        self.vectors.goTo(.{ .current = .{ .memory = &vectors_module.initial } });
-        self.vectors.load(&self.vm) catch return false;
-        self.vcpu.registers().* = self.saved;
+        const thread = self.current();
+        thread.vectors.current = .{ .memory = &vectors_module.initial };
         self.vcpu.setSegmentBases(0, 0);
-        self.vcpu.resumeUser();
+        thread.segments = .{};
+        scheduler.load(self, thread) catch return false;
         return true;
     }
 
@@ -344,7 +362,7 @@ pub const Machine = struct {
     pub fn settle(self: *Machine, outcome: run_module.Outcome) void {
         if (outcome == .broken) self.broken = true;
         self.state = switch (outcome) {
-            .ready, .call_return => .stopped,
+            .ready, .listen, .call_return => .stopped,
             .exit, .signal => .exited,
             .out_of_memory, .timeout, .aborted, .closed, .broken => .poisoned,
         };
@@ -358,7 +376,7 @@ pub const Machine = struct {
 
     pub fn writeReport(self: *Machine) void {
         self.report.clearRetainingCapacity();
-        faults.writeReport(&self.report.writer, self.last_fault, &self.saved, self.program.namer()) catch {};
+        faults.writeReport(&self.report.writer, self.last_fault, &self.stop_regs, self.program.namer()) catch {};
     }
 
     /// The first line of the last report, for messages.

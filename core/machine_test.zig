@@ -151,7 +151,7 @@ test "memory without end stops at the ceiling" {
 fn runWithRdi(code: []const u8, rdi: u64) !Outcome {
     const machine = try bootCode(code, 16 * limits.MiB);
     defer machine.destroy();
-    machine.saved.rdi = rdi;
+    machine.current().regs.rdi = rdi;
     return machine.run(.exit, generous);
 }
 
@@ -239,7 +239,7 @@ test "random bytes as a program end in some way, every time" {
         const machine = try bootCode(&code, 4 * limits.MiB);
         defer machine.destroy();
         inline for (.{ "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9" }) |name| {
-            @field(machine.saved, name) = random.random().int(u64) >> random.random().int(u6);
+            @field(machine.current().regs, name) = random.random().int(u64) >> random.random().int(u6);
         }
         _ = machine.run(.exit, .{ .wall_ns = 10 * std.time.ns_per_ms });
     }

@@ -9,10 +9,12 @@
 //! every frame whose entry was written: that is the event on the target's host page without which shadow paging would go
 //! on translating as before.
 const std = @import("std");
+const kvm = @import("kvm.zig");
 const limits = @import("limits.zig");
 const planted = @import("planted.zig");
 const reset_costs = @import("reset_costs.zig");
 const reset_fields = @import("reset_fields.zig");
+const threads = @import("linux/threads.zig");
 const vm_pool = @import("vm_pool.zig");
 const FrameSpace = @import("memory/frames.zig").FrameSpace;
 const Image = @import("image.zig").Image;
@@ -77,7 +79,7 @@ fn loadSegments(machine: *Machine) void {
     const vm = &machine.vm;
     const device = &machine.platform.device;
     const root = machine.space.tables.rootPhysical();
-    const segments = machine.segments;
+    const segments = machine.current().segments;
     if (vm.hasSegments(device, root, segments.fs, segments.gs)) return;
     vm.loadSegments(device, root, segments.fs, segments.gs);
 }
@@ -290,12 +292,10 @@ fn restoreRecords(machine: *Machine, image: *Image, vm_kept: bool) Error!void {
     try machine.space.adoptImage(vm_kept);
     try machine.kernel.restore(&frozen.kernel, machine.outputs);
     reset_fields.copy(Machine, machine, frozen);
-    machine.segments = frozen.segments;
     if (machine.program != frozen.program and !planted.is(.program_kept)) {
         machine.program.release(machine.allocator);
         machine.program = frozen.program.retain();
     }
-    machine.vectors.goTo(image.freshVectors());
     if (!planted.is(.generation_kept)) machine.clock.renewGeneration();
     machine.interrupt.reasons.store(0, .seq_cst);
     machine.broken = false;
@@ -306,22 +306,22 @@ fn restoreRecords(machine: *Machine, image: *Image, vm_kept: bool) Error!void {
 
 /// What planted faults keep over a reset.
 const Kept = struct {
-    saved: @FieldType(Machine, "saved") = .{},
-    segments: @FieldType(Machine, "segments") = .{},
+    regs: kvm.Regs = .{},
+    segments: threads.Segments = .{},
     call: @FieldType(Machine, "call") = .{},
     arena: @FieldType(Machine, "arena") = .{},
     brk_end: u64 = 0,
 
     fn of(machine: *Machine) Kept {
-        return .{ .saved = machine.saved, .segments = machine.currentSegments(), .call = machine.call, .arena = machine.arena, .brk_end = machine.space.brk_end };
+        return .{ .regs = machine.current().regs, .segments = machine.currentSegments(), .call = machine.call, .arena = machine.arena, .brk_end = machine.space.brk_end };
     }
 
     fn putBack(self: *const Kept, machine: *Machine) void {
-        planted.keeps(.registers_kept, machine, "saved", self);
+        planted.keeps(.registers_kept, machine.current(), "regs", self);
         planted.keeps(.call_area_kept, machine, "call", self);
         planted.keeps(.arena_kept, machine, "arena", self);
-        planted.keeps(.fs_base_kept, &machine.segments, "fs", &self.segments);
-        planted.keeps(.gs_base_kept, &machine.segments, "gs", &self.segments);
+        planted.keeps(.fs_base_kept, &machine.current().segments, "fs", &self.segments);
+        planted.keeps(.gs_base_kept, &machine.current().segments, "gs", &self.segments);
         planted.keeps(.heap_end_kept, &machine.space, "brk_end", self);
     }
 };

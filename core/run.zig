@@ -6,7 +6,11 @@ const layout = @import("layout.zig");
 const Machine = @import("machine.zig").Machine;
 const signal_frame = @import("signal_frame.zig");
 const signals_module = @import("linux/signals.zig");
+const kernel_module = @import("linux/kernel.zig");
+const scheduler = @import("scheduler.zig");
 const system_area = @import("system_area.zig");
+const thread_calls = @import("linux/thread_calls.zig");
+const waiting = @import("linux/waiting.zig");
 const table = @import("linux/table.zig");
 const Exception = @import("vcpu.zig").Exception;
 const vectors_module = @import("vectors.zig");
@@ -18,6 +22,7 @@ pub const Outcome = union(enum) {
     exit: u8,
     signal: u8,
     ready,
+    listen,
     call_return,
     out_of_memory,
     timeout: enum { wall, cpu },
@@ -33,7 +38,7 @@ const trap_flag: u64 = 0x100;
 /// The same instruction may fault so often at one address before the fault counts as incurable.
 const same_fault_max = 64;
 
-/// Runs with the registers in the vCPU's sync area. On return the guest's registers are in `machine.saved`.
+/// Runs with the registers in the vCPU's sync area. On return they are the current thread's.
 pub fn run(machine: *Machine, goal: Goal) Outcome {
     machine.fault_repeats = 0;
     while (true) {
@@ -41,11 +46,16 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
         if (machine.interrupt.pending() != 0) {
             if (interrupted(machine)) |outcome| return stopAsUser(machine, outcome);
         }
+        if (scheduler.needsTurn(machine)) {
+            if (takeTurn(machine, goal)) |outcome| return outcome;
+            if (scheduler.needsTurn(machine)) continue;
+        }
+        scheduler.plan(machine);
         switch (machine.vcpu.enter()) {
             .system_call => if (systemCall(machine, goal)) |outcome| return outcome,
             .call_return => {
                 machine.stepping = false;
-                if (goal == .call) return .call_return;
+                if (goal == .call and machine.current() == machine.kernel.threads.caller) return .call_return;
                 if (raise(machine, .{ .signal = faults.SIGSEGV, .code = 0, .address = machine.vcpu.registers().rip })) |outcome| return outcome;
             },
             .exception => |exception| if (exceptionOf(machine, exception)) |outcome| return outcome,
@@ -62,14 +72,32 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
     }
 }
 
-/// Keeps the registers with which the guest would go on in ring 3.
+/// The current thread cannot go on: another takes its turn, or all sleep. On null it is to be looked again.
+fn takeTurn(machine: *Machine, goal: Goal) ?Outcome {
+    switch (scheduler.turn(machine, goal == .listen)) {
+        .failed => return .{ .broken = "the host has no memory, or refused a thread's state" },
+        .listens => return .listen,
+        .again => return null,
+        .go => {},
+    }
+    const thread = machine.current();
+    const answered = thread.answered;
+    thread.answered = null;
+    if (machine.kernel.anyDeliverable(thread)) return deliverSignals(machine, if (answered) |call| .{ .number = call.number, .result = call.result } else null);
+    thread.signals.endTemporaryMask();
+    return null;
+}
+
+/// Keeps the registers with which the guest would go on in ring 3; a thread that sleeps has kept them already.
 fn stopAsUser(machine: *Machine, outcome: Outcome) Outcome {
+    if (scheduler.needsTurn(machine)) return outcome;
     const regs = machine.vcpu.registers();
     if (regs.rip == system_area.ring0_sysret) {
         regs.rip = regs.rcx;
         regs.rflags = regs.r11;
     }
-    machine.saved = machine.vcpu.registers().*;
+    scheduler.save(machine);
+    machine.stop_regs = machine.current().regs;
     return outcome;
 }
 
@@ -82,14 +110,38 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.abort != 0) return .aborted;
     if (reasons & Reason.wall != 0) return .{ .timeout = .wall };
     if (reasons & Reason.cpu != 0) return .{ .timeout = .cpu };
-    machine.interrupt.clear(Reason.signal | Reason.wake | Reason.timer);
+    machine.interrupt.clear(Reason.signal | Reason.wake | Reason.timer | Reason.slice);
     machine.kernel.tick();
-    return if (machine.started) deliverOrStep(machine) else null;
+    // Who sleeps is looked at when turns are taken.
+    if (reasons & Reason.wake != 0) machine.kernel.changed();
+    if (scheduler.needsTurn(machine) or !machine.started) return null;
+    if (reasons & Reason.slice != 0 and scheduler.sliceIsOver(machine)) machine.gives_way = true;
+    if (machine.gives_way) return giveWayOrStep(machine);
+    return deliverOrStep(machine);
+}
+
+/// Lets another thread run, or makes the guest trap where that can be done.
+fn giveWayOrStep(machine: *Machine) ?Outcome {
+    if (!machine.vcpu.inOwnCode()) {
+        if (machine.vcpu.stepOutOfStub()) machine.stepping = true;
+        return null;
+    }
+    giveWay(machine);
+    return null;
+}
+
+/// The registers in the sync area are the user's: the current thread goes to the end of those that want to run.
+fn giveWay(machine: *Machine) void {
+    machine.gives_way = false;
+    scheduler.save(machine);
+    const k = &machine.kernel;
+    k.threads.current.turn = k.threads.takeTurn();
+    k.gives_way = true;
 }
 
 /// Delivers what is pending, or makes the guest trap where that can be done.
 fn deliverOrStep(machine: *Machine) ?Outcome {
-    if (!machine.kernel.signals.anyDeliverable()) return null;
+    if (!machine.kernel.anyDeliverable(machine.current())) return null;
     if (machine.vcpu.inOwnCode()) return deliverSignals(machine, null);
     // Inside a stub the registers are not the user's: one step behind it they are. The stub may answer by itself or go on to
     // a function, so waiting for an exit could be for ever.
@@ -114,7 +166,14 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
         return raise(machine, .{ .signal = faults.SIGSEGV, .code = 0, .address = regs.rcx });
     }
     const result = table.dispatch(k, number, args);
+    if (result == waiting.blocked) {
+        asUserAfterCall(machine, @bitCast(number));
+        scheduler.save(machine);
+        return if (machine.space.out_of_memory) .out_of_memory else null;
+    }
     if (machine.tracer) |tracer| tracer.call(k, number, args, result);
+    if (k.made) |made| if (!startThread(machine, made)) return .{ .broken = "the vector state of a thread could not be read" };
+    if (k.ends_thread) return endThread(machine);
     if (k.segments) |segments| {
         machine.vcpu.setSegmentBases(segments.fs, segments.gs);
         k.segments = null;
@@ -132,13 +191,43 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
         k.registers_replaced = false;
         if (!signal_frame.restore(machine)) return raise(machine, .{ .signal = faults.SIGSEGV, .code = signals_module.SI_KERNEL });
         machine.vcpu.resumeUser();
-        return if (k.signals.anyDeliverable()) deliverSignals(machine, null) else null;
+        return if (k.anyDeliverable(machine.current())) deliverSignals(machine, null) else null;
     }
-    if (k.signals.anyDeliverable()) {
+    if (k.anyDeliverable(machine.current())) {
         asUserAfterCall(machine, result);
         return deliverSignals(machine, .{ .number = number, .result = result });
     }
+    if (machine.gives_way or k.gives_way) {
+        asUserAfterCall(machine, result);
+        giveWay(machine);
+        return null;
+    }
     machine.vcpu.resumeSystemCall(result);
+    return null;
+}
+
+/// A new thread begins as its parent stands behind its call, but for the result and the stack.
+fn startThread(machine: *Machine, made: kernel_module.Made) bool {
+    const k = &machine.kernel;
+    k.made = null;
+    if (!machine.asks_thread_ids) machine.askThreadIds();
+    const thread = made.thread;
+    const parent = machine.vcpu.registers();
+    thread.regs = parent.*;
+    thread.regs.rip = parent.rcx;
+    thread.regs.rflags = parent.r11;
+    thread.regs.rax = 0;
+    if (made.stack != 0) thread.regs.rsp = made.stack;
+    thread.vectors.inherit(&machine.current().vectors, &machine.vm, machine.allocator) catch return false;
+    return true;
+}
+
+/// exit(2): the process ends with its last thread, by the code of its first.
+fn endThread(machine: *Machine) ?Outcome {
+    const k = &machine.kernel;
+    k.ends_thread = false;
+    if (k.threads.countAlive() == 1) return stopAfterCall(machine, 0, .{ .exit = k.exit_code });
+    thread_calls.endCurrent(k);
     return null;
 }
 
@@ -168,7 +257,8 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
         machine.stepping = false;
         regs.rflags &= ~trap_flag;
         machine.vcpu.resumeUser();
-        return deliverSignals(machine, null);
+        if (machine.gives_way) giveWay(machine) else return deliverSignals(machine, null);
+        return null;
     }
     if (exception.vector != faults.page_fault_vector) return raise(machine, faultOf(machine, exception));
     if (faults.isOfProtectionKey(exception)) {
@@ -185,7 +275,7 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
             if (machine.fault_repeats > same_fault_max) return .{ .broken = "a page fault that mapping the page does not cure" };
             machine.vcpu.resumeUser();
             // An interruption may have come on the way here, where it could not be acted on.
-            return deliverOrStep(machine);
+            return if (machine.gives_way) giveWayOrStep(machine) else deliverOrStep(machine);
         },
         .out_of_memory => {
             return stopAsUser(machine, .out_of_memory);
@@ -198,7 +288,7 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
 fn loadVectorsFromOutside(machine: *Machine) bool {
     const image = machine.image orelse return false;
     if (!machine.vcpu.inUserStub() or machine.vcpu.registers().rip < layout.stub_load_vectors) return false;
-    vectors_module.put(&machine.vm, &image.vectors) catch return false;
+    vectors_module.put(&machine.vm, image.callVectors()) catch return false;
     machine.vcpu.resumeUser();
     return true;
 }
@@ -207,7 +297,7 @@ fn faultOf(machine: *Machine, exception: Exception) faults.Fault {
     var fault = faults.ofException(asHardware(machine, exception), machine.vcpu.registers().rip);
     const simd = exception.vector == faults.simd_vector;
     if (simd or exception.vector == faults.x87_vector) {
-        fault.code = faults.floatingCode(machine.vectors.raisedExceptions(&machine.vm, simd) catch 0);
+        fault.code = faults.floatingCode(machine.current().vectors.raisedExceptions(&machine.vm, simd) catch 0);
     }
     return fault;
 }
@@ -226,14 +316,14 @@ fn asHardware(machine: *Machine, exception: Exception) Exception {
 fn raise(machine: *Machine, fault: faults.Fault) ?Outcome {
     machine.vcpu.resumeUser();
     machine.last_fault = fault;
-    machine.kernel.signals.raiseFault(fault);
+    machine.current().signals.raiseFault(&machine.kernel.signals, fault);
     return deliverSignals(machine, null);
 }
 
 /// Acts on pending signals; the registers in the sync area are the user's. `call` is the system call just answered, which
 /// is made again after a handler with SA_RESTART.
 fn deliverSignals(machine: *Machine, call: ?signal_frame.InterruptedCall) ?Outcome {
-    const signals = &machine.kernel.signals;
+    const signals = &machine.current().signals;
     var restartable = call;
     while (machine.kernel.nextSignal()) |disposition| switch (disposition) {
         .ignore => {},
@@ -243,7 +333,7 @@ fn deliverSignals(machine: *Machine, call: ?signal_frame.InterruptedCall) ?Outco
                 const fault: faults.Fault = .{ .signal = faults.SIGSEGV, .code = signals_module.SI_KERNEL };
                 machine.last_fault = .{ .signal = fault.signal, .code = 0, .address = machine.vcpu.registers().rsp };
                 if (handling.delivery.entry.signal == faults.SIGSEGV) return stopAsUser(machine, .{ .signal = faults.SIGSEGV });
-                signals.raiseFault(fault);
+                signals.raiseFault(&machine.kernel.signals, fault);
             }
             restartable = null;
         },

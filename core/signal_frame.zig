@@ -86,7 +86,7 @@ const eintr = -4;
 pub fn build(machine: *Machine, delivery: signals_module.Delivery, action: signals_module.Action, call: ?InterruptedCall) bool {
     if (action.handler >= layout.address_end) return false;
     const regs = machine.vcpu.registers();
-    const signals = &machine.kernel.signals;
+    const signals = &machine.current().signals;
     if (call) |interrupted| {
         if (interrupted.result == eintr and action.flags & signals_module.SA_RESTART != 0 and restarts(interrupted.number)) {
             regs.rax = interrupted.number;
@@ -128,7 +128,7 @@ pub fn build(machine: *Machine, delivery: signals_module.Delivery, action: signa
     signals.saved_mask = null;
     if (alternate.flags & signals_module.SS_AUTODISARM != 0) signals.alternate = .{};
     signals.blocked |= action.mask;
-    if (action.flags & signals_module.SA_NODEFER == 0) signals.blocked |= signals_module.Signals.bit(fault.signal);
+    if (action.flags & signals_module.SA_NODEFER == 0) signals.blocked |= signals_module.bit(fault.signal);
     regs.rdi = fault.signal;
     regs.rsi = sp + @offsetOf(Frame, "info");
     regs.rdx = sp + @offsetOf(Frame, "ucontext");
@@ -176,8 +176,8 @@ pub fn restore(machine: *Machine) bool {
     const frame = memory.readValue(Frame, address) catch return false;
     const context = frame.ucontext.mcontext;
     if (context.rip >= layout.address_end) return false;
-    const signals = &machine.kernel.signals;
-    signals.blocked = frame.ucontext.sigmask & ~signals_module.Signals.unblockable;
+    const signals = &machine.current().signals;
+    signals.blocked = frame.ucontext.sigmask & ~signals_module.unblockable;
     // Linux too leaves the stack as it is if the frame's is none, or the program goes on standing on it.
     signals.setAlternate(frame.ucontext.stack, context.rsp) catch {};
     inline for (@typeInfo(kvm.Regs).@"struct".fields) |field| {

@@ -64,7 +64,7 @@ const gettid = 186;
 /// `xchg %rax, %rcx` puts the number where `jrcxz` can test it without touching flags; all 64 bits
 /// of it, since rax may also be the result of a function on its way out. Behind it comes the exit; the
 /// answer's `mov` and `leave` come last.
-fn answering(comptime exit: []const u8, comptime leave: []const u8) struct { code: []const u8, answer: usize, exit_end: usize } {
+fn answering(comptime exit: []const u8, comptime leave: []const u8) Answering {
     const exchange = [_]u8{ 0x48, 0x91 };
     const first = exchange ++ [_]u8{ 0x48, 0x8d, 0x49, @bitCast(@as(i8, -getpid)) };
     const second = [_]u8{ 0x48, 0x8d, 0x89 } ++ std.mem.toBytes(@as(i32, getpid - gettid));
@@ -75,7 +75,35 @@ fn answering(comptime exit: []const u8, comptime leave: []const u8) struct { cod
     const jump_first = [_]u8{ 0xe3, second.len + jump_bytes + behind_second };
     const before_exit = first ++ jump_first ++ second ++ jump_second ++ undo;
     const code = before_exit ++ exit ++ exchange ++ [_]u8{ 0xb8, 0, 0, 0, 0 } ++ leave;
-    return .{ .code = code, .answer = before_exit.len + exit.len + exchange.len + 1, .exit_end = before_exit.len };
+    return .{
+        .code = code,
+        .answer = before_exit.len + exit.len + exchange.len + 1,
+        .exit_end = before_exit.len,
+        .thread_jump = first.len + jump_bytes + second.len + 1,
+    };
+}
+
+const Answering = struct {
+    code: []const u8,
+    answer: usize,
+    exit_end: usize,
+    /// How far the jump for gettid goes.
+    thread_jump: usize,
+};
+
+/// Lets gettid exit as other calls do: its jump leads to the next instruction.
+pub fn leaveThreadIds(ring0_page: *[limits.page_size]u8, user_page: *[limits.page_size]u8) void {
+    const ring0 = comptime answering(&ring0_exit, &ring0_leave);
+    const ring3 = comptime answering(&ring3_exit, &ring3_leave);
+    const jrcxz = 0xe3;
+    const pages = [_]struct { *[limits.page_size]u8, usize }{
+        .{ ring0_page, layout.stub_ring0_syscall - layout.Page.ring0_stubs.address() + ring0.thread_jump },
+        .{ user_page, layout.stub_syscall - layout.Page.user_stubs.address() + ring3.thread_jump },
+    };
+    // A stub that answers nothing has no jump.
+    for (pages) |page| if (page[0][page[1] - 1] == jrcxz) {
+        page[0][page[1]] = 0;
+    };
 }
 
 /// Whether the stub may answer by itself, and with what. A trace wants to see every call.

@@ -1,7 +1,7 @@
-//! A guest's vector state (x87, MXCSR, SSE, AVX, AVX-512): where it is now, and how it gets into the processor.
+//! A thread's vector state (x87, MXCSR, SSE, AVX, AVX-512): where it is now, and how it gets into the processor.
 //!
-//! It stays in the processor from run to run; it is read out only when the machine loses its VM, is frozen, or has a
-//! function called in the middle of its program. What is loaded is KVM's XSAVE image in the standard form.
+//! The current thread's stays in the processor from run to run; it is read out only when another thread's is to go there,
+//! the machine loses its VM or is frozen. What is loaded is KVM's XSAVE image in the standard form.
 //! Sources: Intel SDM volume 1, chapter 13; KVM api.rst, KVM_GET_XSAVE.
 const std = @import("std");
 const host = @import("host.zig");
@@ -94,28 +94,21 @@ fn loadWithFault(vm: *const Vm, area: *const kvm.Xsave) host.Error!void {
 }
 
 pub const Vectors = struct {
-    /// The state with which the guest goes on.
+    /// The state with which the thread goes on.
     current: Place = .{ .memory = &initial },
-    /// The program's own, put aside while functions are called in its middle.
-    program: ?*const kvm.Xsave = null,
-    /// Own copies, made when they are first needed.
-    current_copy: ?*kvm.Xsave = null,
-    program_copy: ?*kvm.Xsave = null,
-    /// The attached VM's processor is as after power-on.
-    processor_initial: bool = false,
+    /// Own memory for it, made when it is first needed.
+    copy: ?*kvm.Xsave = null,
 
     pub const Error = error{ OutOfMemory, HostFailure };
 
     pub fn deinit(self: *Vectors, allocator: std.mem.Allocator) void {
-        if (self.current_copy) |copy| allocator.destroy(copy);
-        if (self.program_copy) |copy| allocator.destroy(copy);
+        if (self.copy) |copy| allocator.destroy(copy);
         self.* = undefined;
     }
 
-    fn read(vm: *const Vm, allocator: std.mem.Allocator, copy: *?*kvm.Xsave) Error!*const kvm.Xsave {
-        if (copy.* == null) copy.* = try allocator.create(kvm.Xsave);
-        _ = try host.ioctlPtr(vm.vcpu_fd, kvm.GET_XSAVE, copy.*.?);
-        return copy.*.?;
+    fn ownCopy(self: *Vectors, allocator: std.mem.Allocator) Error!*kvm.Xsave {
+        if (self.copy == null) self.copy = try allocator.create(kvm.Xsave);
+        return self.copy.?;
     }
 
     /// A copy of the state, wherever it is.
@@ -137,59 +130,56 @@ pub const Vectors = struct {
     }
 
     /// Puts the state into the processor of the attached VM.
-    pub fn load(self: *Vectors, vm: *const Vm) Error!void {
+    pub fn load(self: *Vectors, vm: *Vm) Error!void {
         switch (self.current) {
-            .processor => {},
-            .memory => |area| if (area != &initial or !self.processor_initial) {
+            .processor => return,
+            .memory => |area| if (area != &initial or !vm.vectors_initial) {
                 if (planted.enabled) {
                     try loadWithFault(vm, area);
                 } else try put(vm, area);
             },
         }
         self.current = .processor;
-        self.processor_initial = false;
+        vm.vectors_initial = false;
     }
 
     /// Whether a stub in the guest is to load the state, which is then as good as loaded: it must be that of the image, a
     /// copy of which is in the guest's memory, and ring 3 must have the instruction.
-    pub fn leaveToStub(self: *Vectors, image: ?*const kvm.Xsave, has_xsave: bool) bool {
+    pub fn leaveToStub(self: *Vectors, vm: *Vm, image: ?*const kvm.Xsave, has_xsave: bool) bool {
         if (planted.enabled or !has_xsave or image == null) return false;
         if (self.current != .memory or self.current.memory != image.?) return false;
         self.current = .processor;
-        self.processor_initial = false;
+        vm.vectors_initial = false;
         return true;
     }
 
-    /// The program goes on: its own state comes back if calls had put it aside.
-    pub fn loadProgram(self: *Vectors, vm: *const Vm) Error!void {
-        if (self.program) |area| self.current = .{ .memory = area };
-        self.program = null;
-        return self.load(vm);
-    }
-
-    /// Before a call in the middle of the program: its state is put aside, once.
-    pub fn putAside(self: *Vectors, vm: *const Vm, allocator: std.mem.Allocator) Error!void {
-        if (self.program != null) return;
-        self.program = switch (self.current) {
-            .processor => try read(vm, allocator, &self.program_copy),
-            .memory => |area| blk: {
-                if (area != self.current_copy) break :blk area;
-                // The own copy will be written over when the VM is lost again.
-                if (self.program_copy == null) self.program_copy = try allocator.create(kvm.Xsave);
-                self.program_copy.?.* = area.*;
-                break :blk self.program_copy.?;
-            },
-        };
-    }
-
-    /// Replaces the state, keeping the own copies' memory and what is known of the processor.
-    pub fn goTo(self: *Vectors, fresh: Vectors) void {
-        self.current = fresh.current;
-        self.program = fresh.program;
-    }
-
-    /// Before the machine loses its VM.
+    /// Takes the state out of the processor, before another thread's goes there or the machine loses its VM.
     pub fn keep(self: *Vectors, vm: *const Vm, allocator: std.mem.Allocator) Error!void {
-        if (self.current == .processor) self.current = .{ .memory = try read(vm, allocator, &self.current_copy) };
+        if (self.current != .processor) return;
+        const copy = try self.ownCopy(allocator);
+        _ = try host.ioctlPtr(vm.vcpu_fd, kvm.GET_XSAVE, copy);
+        self.current = .{ .memory = copy };
+    }
+
+    /// Takes over another thread's state, in memory of its own.
+    pub fn inherit(self: *Vectors, other: *const Vectors, vm: *const Vm, allocator: std.mem.Allocator) Error!void {
+        const copy = try self.ownCopy(allocator);
+        try other.copyTo(vm, copy);
+        self.current = .{ .memory = copy };
+    }
+
+    /// Another thread's state becomes this one's where it is; the other keeps a copy.
+    pub fn takeOver(self: *Vectors, other: *Vectors, vm: *const Vm, allocator: std.mem.Allocator) Error!void {
+        switch (other.current) {
+            .processor => {
+                try other.keep(vm, allocator);
+                self.current = .processor;
+            },
+            .memory => |area| if (area == other.copy) {
+                try self.inherit(other, vm, allocator);
+            } else {
+                self.current = .{ .memory = area };
+            },
+        }
     }
 };

@@ -146,6 +146,8 @@ pub const Vm = struct {
     tsc_offset: i64 = 0,
     /// Everything a machine needs is set but registers and memory.
     prepared: bool = false,
+    /// The processor's vector state is as after power-on.
+    vectors_initial: bool = false,
     /// Where an XSAVE image has the rights of protection keys; 0 where there are none.
     pkru_offset: u32 = 0,
 

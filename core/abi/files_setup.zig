@@ -27,7 +27,7 @@ pub fn make(machine: *Machine, config: *const Config, record: *errors.Record) er
     try connect(machine, 0, config.stdin, record);
     try connect(machine, 1, config.stdout, record);
     try connect(machine, 2, config.stderr, record);
-    kernel.setName(std.fs.path.basename(config.program));
+    kernel.threads.first().setName(std.fs.path.basename(config.program));
     if (config.read.all and config.write.all) {
         kernel.identity.uid = linux.geteuid();
         kernel.identity.gid = linux.getegid();

@@ -147,6 +147,7 @@ fn resultOf(entry: *Entry, outcome: Outcome, record: *errors.Record, is_call: bo
     return switch (outcome) {
         .call_return => 0,
         .ready => stopped(block, .ready, 0),
+        .listen => stopped(block, .listen, 0),
         .exit => |code| if (is_call) record.format(.GUEST_EXIT, "the program exited with status {d} during a call", .{code}, "the function called exit; boot another machine or fork a snapshot", .{ .exitCode = code }).status() else stopped(block, .exit, code),
         .signal => |signal| if (is_call) faultOf(machine, signal, record).status() else stopped(block, .signal, signal),
         .out_of_memory => record.format(.OUT_OF_MEMORY, "the program needs more than its {d} MiB of memory", .{machine.frames.frames_max * limits.page_size / limits.MiB}, "raise `memory` (--memory)", .{ .limit = machine.frames.frames_max * limits.page_size }).status(),
@@ -181,8 +182,8 @@ fn faultOf(machine: *machine_module.Machine, signal: u8, record: *errors.Record)
     return record.format(.GUEST_FAULT, "the guest was ended by {s}", .{message}, "the machine's report has the registers; the fault is in the guest's code", .{
         .signal = faults.signalName(signal),
         .address = fault.address,
-        .rip = machine.saved.rip,
-        .symbol = namer.name_fn(namer.context, machine.saved.rip, &buffer),
+        .rip = machine.stop_regs.rip,
+        .symbol = namer.name_fn(namer.context, machine.stop_regs.rip, &buffer),
         .report = machine.report.written(),
     });
 }

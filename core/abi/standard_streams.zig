@@ -5,8 +5,10 @@ const config_module = @import("config.zig");
 const errors = @import("../errors.zig");
 const files_setup = @import("files_setup.zig");
 const host = @import("../host.zig");
+const kernel_module = @import("../linux/kernel.zig");
 const registry = @import("registry.zig");
 const Output = @import("../output.zig").Output;
+const Threads = @import("../linux/threads.zig").Threads;
 const Tracer = @import("../tracer.zig").Tracer;
 const Config = config_module.Config;
 
@@ -22,14 +24,17 @@ pub fn makeKernel(entry: *registry.Entry, config: *const Config, record: *errors
         const fd = duplicate(config.trace) catch return badDescriptor(record, "trace");
         machine.tracer = Tracer.create(registry.allocator, fd) catch return outOfMemory(record);
     }
+    const identity: kernel_module.Identity = .{};
     machine.kernel = .{
         .allocator = registry.allocator,
         .memory = machine.space.access(),
         .space = &machine.space,
+        .threads = Threads.init(registry.allocator, identity.pid) catch return outOfMemory(record),
         .files = undefined,
         .clock = &machine.clock,
         .interrupt = &machine.interrupt,
     };
+    errdefer machine.kernel.threads.deinit();
     try files_setup.make(machine, config, record);
     if (machine.tracer == null) machine.writeStubs(.{ .process = machine.kernel.identity.pid });
 }

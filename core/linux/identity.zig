@@ -11,8 +11,6 @@ const fail = kernel_module.fail;
 pub fn getpid(k: *Kernel, _: Args) i64 {
     return k.identity.pid;
 }
-pub const gettid = getpid;
-
 pub fn getppid(k: *Kernel, _: Args) i64 {
     return k.identity.parent;
 }
@@ -144,7 +142,7 @@ pub fn uname(k: *Kernel, a: Args) i64 {
 
 pub fn prlimit64(k: *Kernel, a: Args) i64 {
     const pid: i32 = @bitCast(@as(u32, @truncate(a[0])));
-    if (pid != 0 and pid != k.identity.pid) return fail(.SRCH);
+    if (pid != 0 and k.threads.find(pid) == null) return fail(.SRCH);
     if (a[1] >= k.resource_limits.len) return fail(.INVAL);
     const slot = &k.resource_limits[@intCast(a[1])];
     const old = slot.*;
@@ -217,7 +215,7 @@ pub fn getrandom(k: *Kernel, a: Args) i64 {
 /// One CPU is reported.
 pub fn schedGetaffinity(k: *Kernel, a: Args) i64 {
     const pid: i32 = @bitCast(@as(u32, @truncate(a[0])));
-    if (pid != 0 and pid != k.identity.pid) return fail(.SRCH);
+    if (pid != 0 and k.threads.find(pid) == null) return fail(.SRCH);
     const mask_bytes = 8;
     if (a[1] < mask_bytes or a[1] % 8 != 0) return fail(.INVAL);
     k.memory.writeValue(a[2], @as(u64, 1)) catch return fail(.FAULT);
@@ -228,10 +226,6 @@ pub fn getcpu(k: *Kernel, a: Args) i64 {
     for (a[0..2]) |address| {
         if (address != 0) k.memory.writeValue(address, @as(u32, 0)) catch return fail(.FAULT);
     }
-    return 0;
-}
-
-pub fn schedYield(_: *Kernel, _: Args) i64 {
     return 0;
 }
 
@@ -250,11 +244,11 @@ pub fn prctl(k: *Kernel, a: Args) i64 {
                 error.Fault => return fail(.FAULT),
                 error.NameTooLong => {},
             };
-            k.name = name;
+            k.threads.current.name = name;
             return 0;
         },
         PR_GET_NAME => {
-            k.memory.write(a[1], &k.name) catch return fail(.FAULT);
+            k.memory.write(a[1], &k.threads.current.name) catch return fail(.FAULT);
             return 0;
         },
         PR_GET_DUMPABLE => return 1,
@@ -287,17 +281,6 @@ pub fn archPrctl(k: *Kernel, a: Args) i64 {
         },
         else => return fail(.INVAL),
     }
-}
-
-pub fn setTidAddress(k: *Kernel, a: Args) i64 {
-    k.clear_child_tid = a[0];
-    return k.identity.pid;
-}
-
-/// Robust futexes matter only when a thread dies; the list is accepted.
-pub fn setRobustList(_: *Kernel, a: Args) i64 {
-    const head_bytes = 24;
-    return if (a[1] == head_bytes) 0 else fail(.INVAL);
 }
 
 pub fn exitGroup(k: *Kernel, a: Args) i64 {

@@ -1,7 +1,8 @@
 //! The emulated kernel's state of one machine, as the system-call handlers see it.
 //!
 //! A handler is `fn (kernel: *Kernel, args: Args) i64`: a result, or a negative errno. It reads guest memory only through
-//! `kernel.memory`, counts each host call it causes with `kernel.hostCall()`, and blocks only through `kernel.waitForHost`.
+//! `kernel.memory`, counts each host call it causes with `kernel.hostCall()`, and never waits: it returns `kernel.block()`
+//! and is run again when something may have changed (`waiting.zig`).
 const std = @import("std");
 const linux = std.os.linux;
 const exec = @import("exec.zig");
@@ -21,6 +22,10 @@ const Scheduling = @import("scheduling.zig").Scheduling;
 const Signals = signals_module.Signals;
 const timers_module = @import("timers.zig");
 const Timers = timers_module.Timers;
+const threads_module = @import("threads.zig");
+const Thread = threads_module.Thread;
+const Threads = threads_module.Threads;
+const waiting = @import("waiting.zig");
 
 pub const Args = [6]u64;
 
@@ -29,8 +34,6 @@ pub fn fail(code: linux.E) i64 {
     return -@as(i64, @intFromEnum(code));
 }
 
-pub const Wait = interrupt_module.WaitResult;
-
 /// Why the guest stops running, as its own system calls or the kernel decide it.
 pub const Stop = union(enum) {
     exit: u8,
@@ -38,6 +41,9 @@ pub const Stop = union(enum) {
     /// Another program is to take this one's place.
     exec: *exec.Prepared,
 };
+
+/// A new thread, and where its stack pointer is to be; 0 is where its parent's is.
+pub const Made = struct { thread: *Thread, stack: u64 };
 
 pub const Identity = struct { uid: u32 = 1000, gid: u32 = 1000, pid: i32 = 1000, parent: i32 = 1 };
 
@@ -52,15 +58,19 @@ pub const Counters = struct {
     unsupported: [limits.system_call_numbers]u32 = @splat(0),
 };
 
-pub const Segments = struct { fs: u64 = 0, gs: u64 = 0 };
+pub const Segments = threads_module.Segments;
 
 pub const Kernel = struct {
     allocator: std.mem.Allocator,
     memory: GuestAccess,
     space: *AddressSpace,
     files: FileTable,
+    threads: Threads,
+    /// The process's; each thread has its own beside.
     signals: Signals = .{},
     timers: Timers = .{},
+    /// What the host had to say in the wait that just ended.
+    answers: waiting.Answers = .{},
     clock: *Clock,
     interrupt: *interrupt_module.Interrupt,
     counters: Counters = .{},
@@ -71,13 +81,19 @@ pub const Kernel = struct {
     segments: ?Segments = null,
     current_segments: Segments = .{},
     resource_limits: [16]ResourceLimit = default_resource_limits,
-    name: [16]u8 = @splat(0),
     /// What /proc/self tells: the program's path, its file, its arguments with a NUL behind each.
     program_path: []const u8 = "",
     program_file: ?*HostFile = null,
     command_line: []const u8 = "",
-    clear_child_tid: u64 = 0,
     stop: ?Stop = null,
+    /// The current thread lets others run.
+    gives_way: bool = false,
+    /// The current thread is to end (exit).
+    ends_thread: bool = false,
+    /// What the process's first thread has exited with, for when the last one does.
+    exit_code: u8 = 0,
+    /// A thread just made, which begins as its parent stands behind its call.
+    made: ?Made = null,
     /// Set by a handler whose call must not have its result written (rt_sigreturn).
     registers_replaced: bool = false,
     /// The guest's at the system call under way.
@@ -96,8 +112,10 @@ pub const Kernel = struct {
         .memory = .kept,
         .space = .kept,
         .files = .restored,
+        .threads = .restored,
         .signals = .copied,
         .timers = .copied,
+        .answers = .kept,
         .clock = .kept,
         .interrupt = .kept,
         .counters = .kept,
@@ -107,13 +125,15 @@ pub const Kernel = struct {
         .segments = .copied,
         .current_segments = .copied,
         .resource_limits = .copied,
-        .name = .copied,
         .program_path = .copied,
         .program_file = .copied,
         .command_line = .copied,
-        .clear_child_tid = .copied,
         .stop = .copied,
+        .gives_way = .copied,
+        .ends_thread = .copied,
+        .exit_code = .copied,
         .registers_replaced = .copied,
+        .made = .kept,
         .stack_pointer = .kept,
         .entered_tsc = .kept,
         .cycles_forgotten = .restored,
@@ -123,6 +143,8 @@ pub const Kernel = struct {
     pub fn deinit(self: *Kernel) void {
         self.forgetStop();
         self.files.deinit();
+        self.threads.deinit();
+        self.answers.deinit(self.allocator);
     }
 
     /// Forgets a reason to stop that nobody acted on.
@@ -135,6 +157,10 @@ pub const Kernel = struct {
     /// An image's kernel: all but open files is copied, and what belongs to the machine alone is not to be used.
     pub fn freeze(self: *const Kernel) frozen.Error!Kernel {
         var image = self.*;
+        image.answers = .{};
+        image.threads = try self.threads.copy();
+        errdefer image.threads.deinit();
+        if (!image.timers.asleep) waiting.putToSleep(self, image.threads.list.items);
         image.timers.putToSleep(self);
         image.files = try frozen.copy(&self.files, .{ null, null });
         return image;
@@ -143,48 +169,57 @@ pub const Kernel = struct {
     /// Puts everything back to the image's state.
     pub fn restore(self: *Kernel, image: *const Kernel, outputs: frozen.Outputs) frozen.Error!void {
         const before = if (planted.enabled) self.* else {};
+        const thread_before = if (planted.enabled) self.threads.first().* else {};
         reset_fields.copy(Kernel, self, image);
-        if (planted.enabled) self.plant(&before);
+        try self.threads.restore(&image.threads);
+        if (planted.enabled) self.plant(&before, &thread_before);
         self.cycles_forgotten = self.counters.cycles;
         self.cycles_before = image.cpuCycles();
         try frozen.restore(&self.files, &image.files, outputs);
     }
 
-    fn plant(self: *Kernel, before: *const Kernel) void {
+    fn plant(self: *Kernel, before: *const Kernel, thread_before: *const Thread) void {
+        const thread = self.threads.first();
         planted.keeps(.scheduling_kept, self, "scheduling", before);
         planted.keeps(.umask_kept, self, "umask", before);
         planted.keeps(.limit_kept, self, "resource_limits", before);
-        planted.keeps(.name_kept, self, "name", before);
-        planted.keeps(.thread_address_kept, self, "clear_child_tid", before);
+        planted.keeps(.name_kept, thread, "name", thread_before);
+        planted.keeps(.thread_address_kept, thread, "clear_child_tid", thread_before);
         planted.keeps(.handler_kept, &self.signals, "actions", &before.signals);
-        planted.keeps(.mask_kept, &self.signals, "blocked", &before.signals);
+        planted.keeps(.mask_kept, &thread.signals, "blocked", &thread_before.signals);
         planted.keeps(.pending_kept, &self.signals, "queue", &before.signals);
-        planted.keeps(.pending_kept, &self.signals, "queued", &before.signals);
-        planted.keeps(.pending_kept, &self.signals, "queued_set", &before.signals);
         planted.keeps(.timer_kept, self, "timers", before);
-        planted.keeps(.alternate_stack_kept, &self.signals, "alternate", &before.signals);
+        planted.keeps(.alternate_stack_kept, &thread.signals, "alternate", &thread_before.signals);
     }
 
     /// What another program finds changed (execve(2), "Effect on process attributes"): signals that were handled have their
     /// default action again, and what is to be closed is closed.
     pub fn prepareForProgram(self: *Kernel, name: []const u8) void {
+        const thread = self.threads.current;
+        self.threads.keepOnly(thread);
         self.signals.prepareForProgram();
+        thread.signals.alternate = .{};
         self.timers.prepareForProgram();
         self.files.closeForProgram();
-        self.clear_child_tid = 0;
-        self.setName(std.fs.path.basename(name));
-    }
-
-    /// What /proc/self/comm shows, cut to its length.
-    pub fn setName(self: *Kernel, name: []const u8) void {
-        self.name = @splat(0);
-        const count = @min(name.len, self.name.len - 1);
-        @memcpy(self.name[0..count], name[0..count]);
+        thread.clear_child_tid = 0;
+        thread.robust_list = 0;
+        thread.setName(std.fs.path.basename(name));
     }
 
     /// CPU time of the machine: what it has spent in runs and calls but for waiting. Asked while it runs.
     pub fn cpuTimeNs(self: *const Kernel) u64 {
-        return self.clock.cyclesToNs(self.cpuCycles() + (host.rdtsc() -% self.entered_tsc));
+        return self.clock.cyclesToNs(self.cpuCyclesNow());
+    }
+
+    /// Cycles of the machine's CPU time, asked while it runs.
+    pub fn cpuCyclesNow(self: *const Kernel) u64 {
+        return self.cpuCycles() + (host.rdtsc() -% self.entered_tsc);
+    }
+
+    /// CPU time of one thread, asked while the machine runs.
+    pub fn threadCpuNs(self: *const Kernel, thread: *const Thread) u64 {
+        const running = if (thread == self.threads.current) self.cpuCyclesNow() -% self.threads.switched_at else 0;
+        return self.clock.cyclesToNs(thread.cycles +% running);
     }
 
     /// What the guest has spent in runs and calls that are over.
@@ -206,52 +241,100 @@ pub const Kernel = struct {
         self.counters.host_calls += 1;
     }
 
-    /// Blocks until the host descriptor has one of `events`, the time is over, or the guest is to do something else: stop,
-    /// or act on a signal. With `fd` -1 it only waits. The only place where a handler may block.
-    pub fn waitForHost(self: *Kernel, fd: i32, events: i16, timeout_ns: ?u64) Wait {
-        var descriptors = [_]linux.pollfd{.{ .fd = fd, .events = events, .revents = 0 }};
-        return self.waitForAny(if (fd < 0) descriptors[0..0] else &descriptors, timeout_ns);
+    /// This call cannot go on: its thread sleeps, and the handler is run again when something may have changed. EINTR if a
+    /// signal is to act instead.
+    pub fn block(self: *Kernel) i64 {
+        return waiting.block(self);
     }
 
-    pub fn waitForAny(self: *Kernel, descriptors: []linux.pollfd, timeout_ns: ?u64) Wait {
-        self.hostCall();
-        const deadline: ?u64 = if (timeout_ns) |ns| host.monotonicNs() +| ns else null;
-        const result: Wait = while (true) {
-            if (self.endsWait(.waiting)) break .interrupted;
-            const left = if (deadline) |at| at -| host.monotonicNs() else null;
-            const before = host.rdtsc();
-            const waited = interrupt_module.wait(self.interrupt, descriptors, left);
-            self.entered_tsc +%= host.rdtsc() -% before;
-            if (waited != .interrupted) break waited;
-        };
-        if (self.timers.isActive(self)) self.armTimers(.running);
-        return result;
+    /// Whether the handler runs for the first time for this call.
+    pub fn isFirstTry(self: *const Kernel) bool {
+        return self.threads.current.call.tries == 0;
+    }
+
+    /// When the call's time is over; null is never. Only the first try sets it.
+    pub fn waitDeadline(self: *Kernel, clock: timers_module.Clock, kind: waiting.SpanOrDate, ns: ?u64) void {
+        waiting.setDeadline(self, clock, kind, ns);
+    }
+
+    pub fn isTimeOver(self: *const Kernel) bool {
+        return self.isDue(self.threads.current);
+    }
+
+    pub fn isDue(self: *const Kernel, thread: *const Thread) bool {
+        const deadline = thread.call.deadline orelse return false;
+        return self.clockNs(deadline.clock) >= deadline.ns;
+    }
+
+    /// What a call that waits more than once has done so far.
+    pub fn callProgress(self: *Kernel) *u64 {
+        return &self.threads.current.call.progress;
+    }
+
+    /// Something that threads may wait for has changed.
+    pub fn changed(self: *Kernel) void {
+        self.threads.changes += 1;
+    }
+
+    /// Which of their events host descriptors have, in `revents`; a handler that then blocks is run again when they have some.
+    pub fn askHost(self: *Kernel, entries: []linux.pollfd, patience: waiting.Patience) void {
+        waiting.askHost(self, entries, patience);
+    }
+
+    /// The signals of the process that are this thread's to take: each goes to the first thread that lets it in.
+    pub fn processSignalsOf(self: *const Kernel, thread: *const Thread) u64 {
+        var left = ~@as(u64, 0);
+        if (self.threads.calling) {
+            if (thread == self.threads.caller) return left;
+            left &= turnsAway(self.threads.caller);
+        }
+        for (self.threads.list.items) |other| {
+            if (other == thread) return left;
+            if (other.isAlive() and !(self.threads.calling and other == self.threads.first())) left &= turnsAway(other);
+        }
+        return left;
+    }
+
+    fn turnsAway(thread: *const Thread) u64 {
+        return thread.signals.masked() & ~thread.signals.awaited;
+    }
+
+    /// Whether a signal is to act on the thread now.
+    pub fn anyDeliverable(self: *Kernel, thread: *Thread) bool {
+        return thread.signals.anyDeliverable(&self.signals, self.processSignalsOf(thread));
+    }
+
+    /// Whether a thread's wait is to end for a signal.
+    pub fn isInterrupted(self: *Kernel, thread: *Thread) bool {
+        const of_process = self.processSignalsOf(thread);
+        if (thread.signals.pendingSet(&self.signals, of_process) & thread.signals.awaited != 0) return true;
+        return thread.signals.anyDeliverable(&self.signals, of_process);
+    }
+
+    /// Whether a wait for the embedder's side of an output is over; if not, it goes on as if nothing had been.
+    pub fn endsHostWait(self: *Kernel) bool {
+        const Reason = interrupt_module.Reason;
+        const passing = Reason.signal | Reason.timer | Reason.wake | Reason.slice;
+        // Reasons first: what is noted behind this is found by the next look.
+        self.interrupt.clear(passing);
+        self.tickWhile(.running);
+        return self.interrupt.pending() & ~passing != 0 or self.isInterrupted(self.threads.current);
     }
 
     const Doing = enum { running, waiting };
-
-    /// Whether a wait that was interrupted is over; if not, it goes on as if nothing had been.
-    pub fn endsWait(self: *Kernel, doing: Doing) bool {
-        const Reason = interrupt_module.Reason;
-        const passing = Reason.signal | Reason.timer | Reason.wake;
-        // Reasons first: what is noted behind this is found by the next look.
-        self.interrupt.clear(passing);
-        self.tickWhile(doing);
-        return self.interrupt.pending() & ~passing != 0 or self.signals.endsWait();
-    }
 
     /// Sends the signals of timers that are due, and sets the host's timer to what comes next.
     pub fn tick(self: *Kernel) void {
         self.tickWhile(.running);
     }
 
-    fn tickWhile(self: *Kernel, doing: Doing) void {
+    pub fn tickWhile(self: *Kernel, doing: Doing) void {
         if (!self.timers.isActive(self)) return;
         self.timers.expire(self);
         self.armTimers(doing);
     }
 
-    fn armTimers(self: *Kernel, doing: Doing) void {
+    pub fn armTimers(self: *Kernel, doing: Doing) void {
         if (self.timers.nextDelayNs(self, doing == .waiting)) |ns| interrupt_module.armGuestTimer(self.interrupt, ns);
     }
 
@@ -287,13 +370,21 @@ pub const Kernel = struct {
 
     /// What does not find room in the queue still comes, once and without its particulars.
     pub fn sendSignal(self: *Kernel, entry: signals_module.Entry) void {
-        if (!self.signals.send(entry, self.queueLimit())) self.signals.raise(entry.signal);
+        self.changed();
+        if (!self.signals.send(entry, self.queueLimit(), self.threads.first().signals.blocked)) self.signals.raise(entry.signal);
     }
 
-    /// The next signal that is to act now, with all that its handler is told.
+    /// To one thread. False if its queue is full.
+    pub fn sendToThread(self: *Kernel, thread: *Thread, entry: signals_module.Entry) bool {
+        self.changed();
+        return thread.signals.send(&self.signals, entry, self.queueLimit());
+    }
+
+    /// The next signal that is to act on the current thread now, with all that its handler is told.
     pub fn nextSignal(self: *Kernel) ?signals_module.Disposition {
         if (self.timers.isActive(self)) self.timers.expire(self);
-        var disposition = self.signals.next() orelse return null;
+        const thread = self.threads.current;
+        var disposition = thread.signals.next(&self.signals, self.processSignalsOf(thread)) orelse return null;
         switch (disposition) {
             .handle => |*handling| handling.delivery.entry = self.withParticulars(handling.delivery.entry),
             else => {},

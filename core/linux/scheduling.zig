@@ -22,9 +22,10 @@ fn intOf(value: u64) i32 {
     return @bitCast(@as(u32, @truncate(value)));
 }
 
+/// Whether the guest itself is meant, or one of its threads.
 fn isSelf(k: *const Kernel, value: u64) bool {
     const pid = intOf(value);
-    return pid == 0 or pid == k.identity.pid;
+    return pid == 0 or k.threads.find(pid) != null;
 }
 
 /// 0 if the guest itself is meant, else a negative errno.

@@ -4,10 +4,11 @@ const std = @import("std");
 const kernel_module = @import("kernel.zig");
 const signals_module = @import("signals.zig");
 const time = @import("time.zig");
+const waiting = @import("waiting.zig");
 const Args = kernel_module.Args;
 const Entry = signals_module.Entry;
 const Kernel = kernel_module.Kernel;
-const Signals = signals_module.Signals;
+const Thread = @import("threads.zig").Thread;
 const fail = kernel_module.fail;
 
 const mask_bytes = 8;
@@ -36,12 +37,15 @@ pub fn rtSigaction(k: *Kernel, a: Args) i64 {
     const slot = &k.signals.actions[signal];
     const old = slot.*;
     if (a[1] != 0) {
-        if (Signals.bit(signal) & Signals.unblockable != 0) return fail(.INVAL);
+        if (signals_module.bit(signal) & signals_module.unblockable != 0) return fail(.INVAL);
         slot.* = k.memory.readValue(signals_module.Action, a[1]) catch return fail(.FAULT);
         slot.flags &= known_action_flags;
-        slot.mask &= ~Signals.unblockable;
+        slot.mask &= ~signals_module.unblockable;
         const ignored = slot.handler == signals_module.ignore_handler or (slot.handler == signals_module.default_handler and signals_module.isIgnoredByDefault(signal));
-        if (ignored) k.signals.forget(signal);
+        if (ignored) {
+            k.signals.forget(signal);
+            for (k.threads.list.items) |thread| thread.signals.queue.forget(signal);
+        }
         k.tick();
     }
     if (a[2] != 0) k.memory.writeValue(a[2], old) catch return fail(.FAULT);
@@ -50,15 +54,18 @@ pub fn rtSigaction(k: *Kernel, a: Args) i64 {
 
 pub fn rtSigprocmask(k: *Kernel, a: Args) i64 {
     if (a[3] != mask_bytes) return fail(.INVAL);
-    const old = k.signals.blocked;
+    const own = &k.threads.current.signals;
+    const old = own.blocked;
     if (a[1] != 0) {
-        const set = (k.memory.readValue(u64, a[1]) catch return fail(.FAULT)) & ~Signals.unblockable;
-        k.signals.blocked = switch (a[0]) {
+        const set = (k.memory.readValue(u64, a[1]) catch return fail(.FAULT)) & ~signals_module.unblockable;
+        own.blocked = switch (a[0]) {
             0 => old | set,
             1 => old & ~set,
             2 => set,
             else => return fail(.INVAL),
         };
+        // What is let out here may be another thread's to take.
+        if (own.blocked != old and k.threads.list.items.len > 1) k.changed();
         k.tick();
     }
     if (a[2] != 0) k.memory.writeValue(a[2], old) catch return fail(.FAULT);
@@ -74,41 +81,39 @@ pub fn rtSigreturn(k: *Kernel, _: Args) i64 {
 pub fn rtSigpending(k: *Kernel, a: Args) i64 {
     if (a[1] > mask_bytes) return fail(.INVAL);
     k.tick();
-    const pending = k.signals.pendingSet() & k.signals.blocked;
+    const own = &k.threads.current.signals;
+    const pending = own.pendingSet(&k.signals, ~@as(u64, 0)) & own.blocked;
     k.memory.write(a[0], std.mem.asBytes(&pending)[0..@intCast(a[1])]) catch return fail(.FAULT);
     return 0;
 }
 
 pub fn rtSigsuspend(k: *Kernel, a: Args) i64 {
     if (a[1] != mask_bytes) return fail(.INVAL);
-    k.signals.setTemporaryMask(k.memory.readValue(u64, a[0]) catch return fail(.FAULT));
+    k.threads.current.signals.setTemporaryMask(k.memory.readValue(u64, a[0]) catch return fail(.FAULT));
     return pause(k, a);
 }
 
 pub fn pause(k: *Kernel, _: Args) i64 {
-    while (k.waitForHost(-1, 0, null) != .interrupted) {}
-    return fail(.INTR);
+    return k.block();
 }
 
 /// Takes a signal of a set, blocked as a rule, without its handler.
 pub fn rtSigtimedwait(k: *Kernel, a: Args) i64 {
     if (a[3] != mask_bytes) return fail(.INVAL);
-    const set = (k.memory.readValue(u64, a[0]) catch return fail(.FAULT)) & ~Signals.unblockable;
-    var deadline: ?u64 = null;
-    if (a[2] != 0) {
+    const set = (k.memory.readValue(u64, a[0]) catch return fail(.FAULT)) & ~signals_module.unblockable;
+    if (a[2] != 0 and k.isFirstTry()) {
         const span = time.fromTimespec(k.memory.readValue(time.Timespec, a[2]) catch return fail(.FAULT)) orelse return fail(.INVAL);
-        deadline = k.clockNs(.monotonic) +| span;
+        k.waitDeadline(.monotonic, .span, span);
     }
-    k.signals.awaited = set;
-    defer k.signals.awaited = 0;
-    while (true) {
-        k.tick();
-        if (k.signals.take(set)) |entry| return tellSignal(k, k.withParticulars(entry), a[1]);
-        if (k.signals.anyDeliverable()) return fail(.INTR);
-        const left = if (deadline) |at| at -| k.clockNs(.monotonic) else null;
-        if (left != null and left.? == 0) return fail(.AGAIN);
-        if (k.waitForHost(-1, 0, left) == .interrupted and !k.signals.endsWait()) return fail(.INTR);
-    }
+    const own = &k.threads.current.signals;
+    own.awaited = 0;
+    k.tick();
+    if (own.take(&k.signals, set, k.processSignalsOf(k.threads.current))) |entry| return tellSignal(k, k.withParticulars(entry), a[1]);
+    if (k.isTimeOver()) return fail(.AGAIN);
+    const result = k.block();
+    // Until the next try, its signals are this thread's to take.
+    if (result == waiting.blocked) own.awaited = set;
+    return result;
 }
 
 fn tellSignal(k: *Kernel, entry: Entry, address: u64) i64 {
@@ -117,11 +122,11 @@ fn tellSignal(k: *Kernel, entry: Entry, address: u64) i64 {
 }
 
 pub fn sigaltstack(k: *Kernel, a: Args) i64 {
-    const old = k.signals.alternate;
+    const old = k.threads.current.signals.alternate;
     const on_it = old.holds(k.stack_pointer);
     if (a[0] != 0) {
         const new = k.memory.readValue(signals_module.AlternateStack, a[0]) catch return fail(.FAULT);
-        k.signals.setAlternate(new, k.stack_pointer) catch |failure| return switch (failure) {
+        k.threads.current.signals.setAlternate(new, k.stack_pointer) catch |failure| return switch (failure) {
             error.Busy => fail(.PERM),
             error.Invalid => fail(.INVAL),
             error.TooSmall => fail(.NOMEM),
@@ -139,56 +144,66 @@ fn checkProcess(k: *const Kernel, pid: u64) i64 {
     return if (target == k.identity.pid or target == 0 or target == -k.identity.pid) 0 else fail(.SRCH);
 }
 
-fn checkThread(k: *const Kernel, value: u64) i64 {
-    const thread: i32 = @bitCast(@as(u32, @truncate(value)));
-    if (thread <= 0) return fail(.INVAL);
-    return if (thread == k.identity.pid) 0 else fail(.SRCH);
+/// A thread by its id, which must not be 0 or negative.
+fn findThread(k: *const Kernel, value: u64, errno: *i64) ?*Thread {
+    const id: i32 = @bitCast(@as(u32, @truncate(value)));
+    errno.* = fail(if (id <= 0) .INVAL else .SRCH);
+    return if (id <= 0) null else k.threads.find(id);
 }
 
-/// Sends one of the guest's own signals to itself; signal 0 only asks.
-fn send(k: *Kernel, signal_value: u64, code: i32) i64 {
-    if (@as(u32, @truncate(signal_value)) == 0) return 0;
-    const signal = signalNumber(signal_value) orelse return fail(.INVAL);
-    k.sendSignal(.{ .signal = signal, .code = code, .first = k.senderWord() });
+fn isOwnGroup(k: *const Kernel, value: u64) bool {
+    return @as(i32, @bitCast(@as(u32, @truncate(value)))) == k.identity.pid;
+}
+
+/// Sends a signal of the guest's own to itself; signal 0 only asks.
+pub fn kill(k: *Kernel, a: Args) i64 {
+    const refused = checkProcess(k, a[0]);
+    if (refused != 0) return refused;
+    if (@as(u32, @truncate(a[1])) == 0) return 0;
+    const signal = signalNumber(a[1]) orelse return fail(.INVAL);
+    k.sendSignal(.{ .signal = signal, .code = signals_module.SI_USER, .first = k.senderWord() });
     return 0;
 }
 
-pub fn kill(k: *Kernel, a: Args) i64 {
-    const refused = checkProcess(k, a[0]);
-    return if (refused != 0) refused else send(k, a[1], signals_module.SI_USER);
-}
-
-pub fn tkill(k: *Kernel, a: Args) i64 {
-    const refused = checkThread(k, a[0]);
-    return if (refused != 0) refused else send(k, a[1], signals_module.SI_TKILL);
-}
-
-pub fn tgkill(k: *Kernel, a: Args) i64 {
-    for (a[0..2]) |id| {
-        const refused = checkThread(k, id);
-        if (refused != 0) return refused;
-    }
-    return send(k, a[2], signals_module.SI_TKILL);
-}
-
-/// The siginfo is the sender's own: to itself a process may send any.
-fn sendInfo(k: *Kernel, signal_value: u64, address: u64) i64 {
-    const info = k.memory.readValue(SigInfo, address) catch return fail(.FAULT);
+fn sendToThread(k: *Kernel, thread: *Thread, signal_value: u64) i64 {
     if (@as(u32, @truncate(signal_value)) == 0) return 0;
     const signal = signalNumber(signal_value) orelse return fail(.INVAL);
-    const sent = k.signals.send(.{ .signal = signal, .code = info.code, .first = info.first, .second = info.second }, k.queueLimit());
+    const sent = k.sendToThread(thread, .{ .signal = signal, .code = signals_module.SI_TKILL, .first = k.senderWord() });
     return if (sent) 0 else fail(.AGAIN);
 }
 
+pub fn tkill(k: *Kernel, a: Args) i64 {
+    var errno: i64 = 0;
+    return sendToThread(k, findThread(k, a[0], &errno) orelse return errno, a[1]);
+}
+
+pub fn tgkill(k: *Kernel, a: Args) i64 {
+    var errno: i64 = 0;
+    const thread = findThread(k, a[1], &errno) orelse return errno;
+    if (@as(i32, @bitCast(@as(u32, @truncate(a[0])))) <= 0) return fail(.INVAL);
+    return if (isOwnGroup(k, a[0])) sendToThread(k, thread, a[2]) else fail(.SRCH);
+}
+
+/// The siginfo is the sender's own: to itself a process may send any.
+fn entryOf(k: *Kernel, signal: u8, address: u64) ?signals_module.Entry {
+    const info = k.memory.readValue(SigInfo, address) catch return null;
+    return .{ .signal = signal, .code = info.code, .first = info.first, .second = info.second };
+}
+
 pub fn rtSigqueueinfo(k: *Kernel, a: Args) i64 {
-    const refused = checkThread(k, a[0]);
-    return if (refused != 0) fail(.SRCH) else sendInfo(k, a[1], a[2]);
+    if (!isOwnGroup(k, a[0])) return fail(.SRCH);
+    const signal = signalNumber(a[1]) orelse return if (@as(u32, @truncate(a[1])) == 0) 0 else fail(.INVAL);
+    const entry = entryOf(k, signal, a[2]) orelse return fail(.FAULT);
+    k.changed();
+    return if (k.signals.send(entry, k.queueLimit(), k.threads.first().signals.blocked)) 0 else fail(.AGAIN);
 }
 
 pub fn rtTgsigqueueinfo(k: *Kernel, a: Args) i64 {
-    for (a[0..2]) |id| {
-        const refused = checkThread(k, id);
-        if (refused != 0) return refused;
-    }
-    return sendInfo(k, a[2], a[3]);
+    var errno: i64 = 0;
+    const thread = findThread(k, a[1], &errno) orelse return errno;
+    if (@as(i32, @bitCast(@as(u32, @truncate(a[0])))) <= 0) return fail(.INVAL);
+    if (!isOwnGroup(k, a[0])) return fail(.SRCH);
+    const signal = signalNumber(a[2]) orelse return if (@as(u32, @truncate(a[2])) == 0) 0 else fail(.INVAL);
+    const entry = entryOf(k, signal, a[3]) orelse return fail(.FAULT);
+    return if (k.sendToThread(thread, entry)) 0 else fail(.AGAIN);
 }

@@ -79,29 +79,81 @@ pub const Disposition = union(enum) { ignore, terminate: u8, handle: struct { de
 
 const queue_capacity = limits.signals_queued_max + limits.timers_max + real_time_first;
 
-pub const Signals = struct {
-    actions: [count + 1]Action = @splat(.{}),
-    blocked: u64 = 0,
-    /// Signals without particulars: the embedder's, from any thread, and those for which the queue had no room.
-    pending: std.atomic.Value(u64) = .init(0),
-    /// Signals with particulars, in the order in which they were sent.
-    queue: [queue_capacity]Entry = @splat(.{}),
-    queued: u32 = 0,
-    /// The signals that the queue holds.
-    queued_set: u64 = 0,
-    /// Blocked signals that rt_sigtimedwait waits for.
-    awaited: u64 = 0,
-    alternate: AlternateStack = .{},
-    /// Details of a synchronous fault that waits to be delivered.
-    fault: ?faults.Fault = null,
-    /// A mask that rt_sigsuspend, ppoll or pselect6 replaced, to come back after the handler.
-    saved_mask: ?u64 = null,
+pub fn bit(signal: u32) u64 {
+    return @as(u64, 1) << @intCast(signal - 1);
+}
 
-    pub fn bit(signal: u32) u64 {
-        return @as(u64, 1) << @intCast(signal - 1);
+pub const unblockable = bit(SIGKILL) | bit(SIGSTOP);
+
+/// Signals with particulars, in the order in which they were sent: the process's, or one thread's.
+pub const Queue = struct {
+    entries: [queue_capacity]Entry = @splat(.{}),
+    count: u32 = 0,
+    /// The signals that it holds.
+    set: u64 = 0,
+
+    /// False if the queue is full for signals of its kind. A second signal of one kind is dropped unless it is a real-time
+    /// signal; `already` are those that are pending elsewhere for the same receiver.
+    fn push(self: *Queue, entry: Entry, queued_max: u64, already: u64) bool {
+        const real_time = entry.signal >= real_time_first;
+        if (!real_time and entry.timer == Entry.no_timer and (self.set | already) & bit(entry.signal) != 0) return true;
+        if (real_time and entry.timer == Entry.no_timer and self.countCharged() >= @min(queued_max, limits.signals_queued_max)) return false;
+        std.debug.assert(self.count < queue_capacity);
+        self.entries[self.count] = entry;
+        self.count += 1;
+        self.set |= bit(entry.signal);
+        return true;
     }
 
-    pub const unblockable = bit(SIGKILL) | bit(SIGSTOP);
+    /// Queued signals that count against the limit: timers have room of their own, and of other signals there is one a kind.
+    fn countCharged(self: *const Queue) u32 {
+        var found: u32 = 0;
+        for (self.entries[0..self.count]) |entry| found += @intFromBool(entry.signal >= real_time_first and entry.timer == Entry.no_timer);
+        return found;
+    }
+
+    pub fn holdsTimer(self: *const Queue, timer: u8) bool {
+        for (self.entries[0..self.count]) |entry| if (entry.timer == timer) return true;
+        return false;
+    }
+
+    /// What a timer has sent does not arrive once it is set anew or deleted.
+    pub fn forgetTimer(self: *Queue, timer: u8) void {
+        for (self.entries[0..self.count], 0..) |entry, index| if (entry.timer == timer) return self.remove(index);
+    }
+
+    pub fn forget(self: *Queue, signal: u8) void {
+        var index: usize = 0;
+        while (index < self.count) if (self.entries[index].signal == signal) self.remove(index) else {
+            index += 1;
+        };
+    }
+
+    fn remove(self: *Queue, index: usize) void {
+        const signal = self.entries[index].signal;
+        self.count -= 1;
+        std.mem.copyForwards(Entry, self.entries[index..self.count], self.entries[index + 1 .. self.count + 1]);
+        self.entries[self.count] = .{};
+        for (self.entries[0..self.count]) |entry| if (entry.signal == signal) return;
+        self.set &= ~bit(signal);
+    }
+
+    /// Takes the oldest of one signal.
+    fn take(self: *Queue, signal: u8) ?Entry {
+        for (self.entries[0..self.count], 0..) |entry, index| if (entry.signal == signal) {
+            self.remove(index);
+            return entry;
+        };
+        return null;
+    }
+};
+
+/// What all threads of a process share: its actions, and the signals sent to the process.
+pub const Signals = struct {
+    actions: [count + 1]Action = @splat(.{}),
+    /// Signals without particulars: the embedder's, from any thread, and those for which the queue had no room.
+    pending: std.atomic.Value(u64) = .init(0),
+    queue: Queue = .{},
 
     /// Without particulars. May be called from any thread.
     pub fn raise(self: *Signals, signal: u32) void {
@@ -109,49 +161,14 @@ pub const Signals = struct {
         _ = self.pending.fetchOr(bit(signal), .seq_cst);
     }
 
-    /// With particulars. A signal that would be ignored is dropped, and so is a second one of the same kind unless it is a
-    /// real-time signal. False if the queue is full for signals of its kind.
-    pub fn send(self: *Signals, entry: Entry, queued_max: u64) bool {
-        if (self.isIgnored(entry.signal)) return true;
-        const real_time = entry.signal >= real_time_first;
-        if (!real_time and entry.timer == Entry.no_timer and self.pendingSet() & bit(entry.signal) != 0) return true;
-        if (real_time and entry.timer == Entry.no_timer and self.countQueued() >= @min(queued_max, limits.signals_queued_max)) return false;
-        std.debug.assert(self.queued < queue_capacity);
-        self.queue[self.queued] = entry;
-        self.queued += 1;
-        self.queued_set |= bit(entry.signal);
-        return true;
-    }
-
-    /// Queued signals that count against the limit: timers have room of their own, and of other signals there is one a kind.
-    fn countQueued(self: *const Signals) u32 {
-        var found: u32 = 0;
-        for (self.queue[0..self.queued]) |entry| found += @intFromBool(entry.signal >= real_time_first and entry.timer == Entry.no_timer);
-        return found;
-    }
-
-    pub fn holdsTimer(self: *const Signals, timer: u8) bool {
-        for (self.queue[0..self.queued]) |entry| if (entry.timer == timer) return true;
-        return false;
-    }
-
-    /// What a timer has sent does not arrive once it is set anew or deleted.
-    pub fn forgetTimer(self: *Signals, timer: u8) void {
-        for (self.queue[0..self.queued], 0..) |entry, index| if (entry.timer == timer) return self.remove(index);
+    /// To the process. A signal that would be ignored by its first thread is dropped.
+    pub fn send(self: *Signals, entry: Entry, queued_max: u64, blocked: u64) bool {
+        if (self.isIgnored(entry.signal, blocked)) return true;
+        return self.queue.push(entry, queued_max, self.pending.load(.seq_cst));
     }
 
     pub fn pendingSet(self: *const Signals) u64 {
-        return self.pending.load(.seq_cst) | self.queued_set;
-    }
-
-    /// A fault of the guest's own instruction: it cannot be blocked or ignored.
-    pub fn raiseFault(self: *Signals, fault: faults.Fault) void {
-        const action = &self.actions[fault.signal];
-        if (self.blocked & bit(fault.signal) != 0 or action.handler == ignore_handler) {
-            action.handler = default_handler;
-            self.blocked &= ~bit(fault.signal);
-        }
-        self.fault = fault;
+        return self.pending.load(.seq_cst) | self.queue.set;
     }
 
     /// For execve: handlers are gone with the program, what is ignored, blocked and pending stays.
@@ -160,33 +177,11 @@ pub const Signals = struct {
             const ignored = action.handler == ignore_handler;
             action.* = .{ .handler = if (ignored) ignore_handler else default_handler };
         }
-        self.alternate = .{};
-    }
-
-    /// Whether a signal is to act now. Those that are ignored are forgotten.
-    pub fn anyDeliverable(self: *Signals) bool {
-        if (self.fault != null) return true;
-        var ready = self.pendingSet() & ~self.unmaskable();
-        while (ready != 0) : (ready &= ready - 1) {
-            const signal: u8 = @intCast(@ctz(ready) + 1);
-            if (!self.isIgnored(signal)) return true;
-            self.forget(signal);
-        }
-        return false;
-    }
-
-    /// Whether a wait is to end.
-    pub fn endsWait(self: *Signals) bool {
-        return self.pendingSet() & self.awaited != 0 or self.anyDeliverable();
-    }
-
-    fn unmaskable(self: *const Signals) u64 {
-        return self.blocked & ~unblockable;
     }
 
     /// Ignored signals vanish when they are sent, unless they are blocked: a handler may be there when they are let in.
-    pub fn isIgnored(self: *const Signals, signal: u8) bool {
-        if (self.unmaskable() & bit(signal) != 0) return false;
+    pub fn isIgnored(self: *const Signals, signal: u8, blocked: u64) bool {
+        if (blocked & ~unblockable & bit(signal) != 0) return false;
         return switch (self.actions[signal].handler) {
             ignore_handler => true,
             default_handler => isIgnoredByDefault(signal),
@@ -196,42 +191,13 @@ pub const Signals = struct {
 
     pub fn forget(self: *Signals, signal: u8) void {
         _ = self.pending.fetchAnd(~bit(signal), .seq_cst);
-        var index: usize = 0;
-        while (index < self.queued) if (self.queue[index].signal == signal) self.remove(index) else {
-            index += 1;
-        };
+        self.queue.forget(signal);
     }
 
-    fn remove(self: *Signals, index: usize) void {
-        const signal = self.queue[index].signal;
-        self.queued -= 1;
-        std.mem.copyForwards(Entry, self.queue[index..self.queued], self.queue[index + 1 .. self.queued + 1]);
-        self.queue[self.queued] = .{};
-        for (self.queue[0..self.queued]) |entry| if (entry.signal == signal) return;
-        self.queued_set &= ~bit(signal);
-    }
-
-    /// Takes the lowest pending signal of a set; of one kind the oldest.
-    pub fn take(self: *Signals, set: u64) ?Entry {
-        const ready = self.pendingSet() & set;
-        if (ready == 0) return null;
-        const signal: u8 = @intCast(@ctz(ready) + 1);
-        for (self.queue[0..self.queued], 0..) |entry, index| if (entry.signal == signal) {
-            self.remove(index);
-            return entry;
-        };
-        _ = self.pending.fetchAnd(~bit(signal), .seq_cst);
+    fn take(self: *Signals, signal: u8) ?Entry {
+        if (self.queue.take(signal)) |entry| return entry;
+        if (self.pending.fetchAnd(~bit(signal), .seq_cst) & bit(signal) == 0) return null;
         return .{ .signal = signal, .outside = true };
-    }
-
-    /// Takes the next signal that is to act now.
-    pub fn next(self: *Signals) ?Disposition {
-        if (self.fault) |fault| {
-            self.fault = null;
-            return self.dispose(.{ .entry = .{ .signal = fault.signal, .code = fault.code, .first = fault.address }, .fault = fault });
-        }
-        const entry = self.take(~self.unmaskable()) orelse return null;
-        return self.dispose(.{ .entry = entry });
     }
 
     fn dispose(self: *Signals, delivery: Delivery) Disposition {
@@ -248,15 +214,94 @@ pub const Signals = struct {
             },
         }
     }
+};
+
+/// What each thread has of its own: its mask, the signals sent to it alone, its fault, its alternate stack.
+pub const ThreadSignals = struct {
+    blocked: u64 = 0,
+    queue: Queue = .{},
+    /// Blocked signals that rt_sigtimedwait waits for.
+    awaited: u64 = 0,
+    alternate: AlternateStack = .{},
+    /// Details of a synchronous fault that waits to be delivered.
+    fault: ?faults.Fault = null,
+    /// A mask that rt_sigsuspend, ppoll or pselect6 replaced, to come back after the handler.
+    saved_mask: ?u64 = null,
+
+    /// What another thread has becomes this one's. A queue is copied only if it holds something: it is large.
+    pub fn takeOver(self: *ThreadSignals, other: *const ThreadSignals) void {
+        if (other.queue.count > 0 or self.queue.count > 0) self.queue = other.queue;
+        inline for (.{ "blocked", "awaited", "alternate", "fault", "saved_mask" }) |field| @field(self, field) = @field(other, field);
+    }
+
+    /// To this thread alone.
+    pub fn send(self: *ThreadSignals, shared: *const Signals, entry: Entry, queued_max: u64) bool {
+        if (shared.isIgnored(entry.signal, self.blocked)) return true;
+        return self.queue.push(entry, queued_max, 0);
+    }
+
+    /// A fault of the guest's own instruction: it cannot be blocked or ignored.
+    pub fn raiseFault(self: *ThreadSignals, shared: *Signals, fault: faults.Fault) void {
+        const action = &shared.actions[fault.signal];
+        if (self.blocked & bit(fault.signal) != 0 or action.handler == ignore_handler) {
+            action.handler = default_handler;
+            self.blocked &= ~bit(fault.signal);
+        }
+        self.fault = fault;
+    }
+
+    /// What the thread may take: its own signals, and those of the process that `of_process` leaves it.
+    pub fn pendingSet(self: *const ThreadSignals, shared: *const Signals, of_process: u64) u64 {
+        return self.queue.set | (shared.pendingSet() & of_process);
+    }
+
+    /// Whether a signal is to act now. Those that are ignored are forgotten.
+    pub fn anyDeliverable(self: *ThreadSignals, shared: *Signals, of_process: u64) bool {
+        if (self.fault != null) return true;
+        var ready = self.pendingSet(shared, of_process) & ~self.masked();
+        while (ready != 0) : (ready &= ready - 1) {
+            const signal: u8 = @intCast(@ctz(ready) + 1);
+            if (!shared.isIgnored(signal, self.blocked)) return true;
+            shared.forget(signal);
+            self.queue.forget(signal);
+        }
+        return false;
+    }
+
+    pub fn masked(self: *const ThreadSignals) u64 {
+        return self.blocked & ~unblockable;
+    }
+
+    /// Takes the lowest pending signal of a set; of one kind the oldest, and the thread's own before the process's.
+    pub fn take(self: *ThreadSignals, shared: *Signals, set: u64, of_process: u64) ?Entry {
+        var ready = self.pendingSet(shared, of_process) & set;
+        while (ready != 0) : (ready &= ready - 1) {
+            const signal: u8 = @intCast(@ctz(ready) + 1);
+            if (self.queue.take(signal)) |entry| return entry;
+            if (of_process & bit(signal) == 0) continue;
+            if (shared.take(signal)) |entry| return entry;
+        }
+        return null;
+    }
+
+    /// Takes the next signal that is to act now.
+    pub fn next(self: *ThreadSignals, shared: *Signals, of_process: u64) ?Disposition {
+        if (self.fault) |fault| {
+            self.fault = null;
+            return shared.dispose(.{ .entry = .{ .signal = fault.signal, .code = fault.code, .first = fault.address }, .fault = fault });
+        }
+        const entry = self.take(shared, ~self.masked(), of_process) orelse return null;
+        return shared.dispose(.{ .entry = entry });
+    }
 
     /// Another mask until the call is over and its signals are delivered.
-    pub fn setTemporaryMask(self: *Signals, mask: u64) void {
-        self.saved_mask = self.blocked;
+    pub fn setTemporaryMask(self: *ThreadSignals, mask: u64) void {
+        if (self.saved_mask == null) self.saved_mask = self.blocked;
         self.blocked = mask & ~unblockable;
     }
 
     /// The call ends without a signal: its mask goes with it.
-    pub fn endTemporaryMask(self: *Signals) void {
+    pub fn endTemporaryMask(self: *ThreadSignals) void {
         self.blocked = self.saved_mask orelse return;
         self.saved_mask = null;
     }
@@ -264,7 +309,7 @@ pub const Signals = struct {
     pub const StackError = error{ Busy, Invalid, TooSmall };
 
     /// Gives handlers another stack; not while one of them stands on the present one.
-    pub fn setAlternate(self: *Signals, new: AlternateStack, stack_pointer: u64) StackError!void {
+    pub fn setAlternate(self: *ThreadSignals, new: AlternateStack, stack_pointer: u64) StackError!void {
         if (self.alternate.holds(stack_pointer)) return error.Busy;
         const mode = new.flags & ~SS_AUTODISARM;
         if (mode != 0 and mode != SS_ONSTACK and mode != SS_DISABLE) return error.Invalid;
@@ -291,28 +336,35 @@ pub fn isIgnoredByDefault(signal: u8) bool {
 const testing = std.testing;
 
 test "a fault cannot be blocked or ignored, other signals wait for their mask" {
-    var signals: Signals = .{};
-    signals.actions[11] = .{ .handler = ignore_handler };
-    signals.blocked = Signals.bit(11) | Signals.bit(15);
-    signals.raiseFault(.{ .signal = 11, .code = 1 });
-    try testing.expectEqual(Disposition{ .terminate = 11 }, signals.next().?);
-    signals.raise(15);
-    try testing.expectEqual(null, signals.next());
-    signals.blocked = 0;
-    try testing.expectEqual(Disposition{ .terminate = 15 }, signals.next().?);
-    signals.raise(17);
-    try testing.expect(!signals.anyDeliverable());
-    try testing.expectEqual(null, signals.next());
+    var shared: Signals = .{};
+    var own: ThreadSignals = .{};
+    const all = ~@as(u64, 0);
+    shared.actions[11] = .{ .handler = ignore_handler };
+    own.blocked = bit(11) | bit(15);
+    own.raiseFault(&shared, .{ .signal = 11, .code = 1 });
+    try testing.expectEqual(Disposition{ .terminate = 11 }, own.next(&shared, all).?);
+    shared.raise(15);
+    try testing.expectEqual(null, own.next(&shared, all));
+    own.blocked = 0;
+    try testing.expectEqual(null, own.next(&shared, 0));
+    try testing.expectEqual(Disposition{ .terminate = 15 }, own.next(&shared, all).?);
+    shared.raise(17);
+    try testing.expect(!own.anyDeliverable(&shared, all));
+    try testing.expectEqual(null, own.next(&shared, all));
 }
 
-test "real-time signals keep order and number up to the limit, others come once" {
-    var signals: Signals = .{ .blocked = ~@as(u64, 0) };
-    for (0..3) |value| try testing.expect(signals.send(.{ .signal = 40, .second = value }, 3));
-    try testing.expect(!signals.send(.{ .signal = 41 }, 3));
-    try testing.expect(signals.send(.{ .signal = 10, .second = 7 }, 3));
-    try testing.expect(signals.send(.{ .signal = 10, .second = 8 }, 3));
-    try testing.expectEqual(7, signals.take(~@as(u64, 0)).?.second);
-    for (0..3) |value| try testing.expectEqual(value, signals.take(~@as(u64, 0)).?.second);
-    try testing.expectEqual(null, signals.take(~@as(u64, 0)));
-    try testing.expectEqual(0, signals.pendingSet());
+test "real-time signals keep order and number up to the limit, others come once; a thread's own come first" {
+    var shared: Signals = .{};
+    const all = ~@as(u64, 0);
+    var own: ThreadSignals = .{ .blocked = all };
+    for (0..3) |value| try testing.expect(shared.send(.{ .signal = 40, .second = value }, 3, all));
+    try testing.expect(!shared.send(.{ .signal = 41 }, 3, all));
+    try testing.expect(shared.send(.{ .signal = 10, .second = 7 }, 3, all));
+    try testing.expect(shared.send(.{ .signal = 10, .second = 8 }, 3, all));
+    try testing.expect(own.send(&shared, .{ .signal = 10, .second = 9 }, 3));
+    try testing.expectEqual(9, own.take(&shared, all, all).?.second);
+    try testing.expectEqual(7, own.take(&shared, all, all).?.second);
+    for (0..3) |value| try testing.expectEqual(value, own.take(&shared, all, all).?.second);
+    try testing.expectEqual(null, own.take(&shared, all, all));
+    try testing.expectEqual(0, own.pendingSet(&shared, all));
 }

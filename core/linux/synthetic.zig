@@ -167,7 +167,7 @@ fn cmdline(k: *Kernel, out: *Writer) Writer.Error!void {
 }
 
 fn comm(k: *Kernel, out: *Writer) Writer.Error!void {
-    try out.print("{s}\n", .{std.mem.sliceTo(&k.name, 0)});
+    try out.print("{s}\n", .{std.mem.sliceTo(&k.threads.current.name, 0)});
 }
 
 fn maps(k: *Kernel, out: *Writer) Writer.Error!void {
@@ -202,9 +202,9 @@ fn mappedBytes(k: *Kernel) u64 {
 }
 
 fn processStat(k: *Kernel, out: *Writer) Writer.Error!void {
-    const name = std.mem.sliceTo(&k.name, 0);
+    const name = std.mem.sliceTo(&k.threads.current.name, 0);
     const pid = k.identity.pid;
-    try out.print("{d} ({s}) R {d} {d} {d} 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 0 {d} {d} 18446744073709551615" ++ " 0" ** 27 ++ "\n", .{ pid, name, k.identity.parent, pid, pid, mappedBytes(k), residentPages(k) });
+    try out.print("{d} ({s}) R {d} {d} {d} 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 {d} 0 0 {d} {d} 18446744073709551615" ++ " 0" ** 27 ++ "\n", .{ pid, name, k.identity.parent, pid, pid, k.threads.countAlive(), mappedBytes(k), residentPages(k) });
 }
 
 fn statm(k: *Kernel, out: *Writer) Writer.Error!void {
@@ -213,8 +213,8 @@ fn statm(k: *Kernel, out: *Writer) Writer.Error!void {
 
 fn status(k: *Kernel, out: *Writer) Writer.Error!void {
     const id = k.identity;
-    try out.print("Name:\t{s}\nUmask:\t{o:0>4}\nState:\tR (running)\nTgid:\t{d}\nPid:\t{d}\nPPid:\t{d}\nUid:\t{d}\t{d}\t{d}\t{d}\nGid:\t{d}\t{d}\t{d}\t{d}\nVmSize:\t{d: >8} kB\nVmRSS:\t{d: >8} kB\nThreads:\t1\nCpus_allowed:\t1\nCpus_allowed_list:\t0\n", .{
-        std.mem.sliceTo(&k.name, 0), k.umask, id.pid, id.pid, id.parent, id.uid, id.uid, id.uid, id.uid, id.gid, id.gid, id.gid, id.gid, mappedBytes(k) / 1024, residentPages(k) * 4,
+    try out.print("Name:\t{s}\nUmask:\t{o:0>4}\nState:\tR (running)\nTgid:\t{d}\nPid:\t{d}\nPPid:\t{d}\nUid:\t{d}\t{d}\t{d}\t{d}\nGid:\t{d}\t{d}\t{d}\t{d}\nVmSize:\t{d: >8} kB\nVmRSS:\t{d: >8} kB\nThreads:\t{d}\nCpus_allowed:\t1\nCpus_allowed_list:\t0\n", .{
+        std.mem.sliceTo(&k.threads.current.name, 0), k.umask, id.pid, id.pid, id.parent, id.uid, id.uid, id.uid, id.uid, id.gid, id.gid, id.gid, id.gid, mappedBytes(k) / 1024, residentPages(k) * 4, k.threads.countAlive(),
     });
 }
 

@@ -15,7 +15,10 @@ const privileged = @import("privileged.zig");
 const scheduling = @import("scheduling.zig");
 const signal_calls = @import("signal_calls.zig");
 const time = @import("time.zig");
+const thread_calls = @import("thread_calls.zig");
 const timer_calls = @import("timer_calls.zig");
+const waiting = @import("waiting.zig");
+const Thread = @import("threads.zig").Thread;
 const Args = kernel_module.Args;
 const Kernel = kernel_module.Kernel;
 
@@ -79,7 +82,7 @@ const rows = files.rows ++ privileged.rows ++ [_]Call{
     row(146, "sched_get_priority_max", scheduling.schedGetPriorityMax, &.{.integer}),
     row(147, "sched_get_priority_min", scheduling.schedGetPriorityMin, &.{.integer}),
     row(203, "sched_setaffinity", scheduling.schedSetaffinity, &.{ .integer, .size, .address }),
-    row(24, "sched_yield", identity.schedYield, &.{}),
+    row(24, "sched_yield", thread_calls.schedYield, &.{}),
     row(35, "nanosleep", time.nanosleep, &.{ .address, .address }),
     row(96, "gettimeofday", time.gettimeofday, &.{ .address, .address }),
     row(98, "getrusage", time.getrusage, &.{ .integer, .address }),
@@ -93,7 +96,10 @@ const rows = files.rows ++ privileged.rows ++ [_]Call{
     row(39, "getpid", identity.getpid, &.{}),
     row(59, "execve", exec.execve, &.{ .path, .address, .address }),
     row(322, "execveat", exec.execveat, &.{ .directory_descriptor, .path, .address, .address, .hex }),
-    row(60, "exit", identity.exitGroup, &.{.integer}),
+    row(56, "clone", thread_calls.clone, &.{ .hex, .address, .address, .address, .hex }),
+    row(60, "exit", thread_calls.exit, &.{.integer}),
+    row(435, "clone3", thread_calls.clone3, &.{ .address, .size }),
+    row(274, "get_robust_list", thread_calls.getRobustList, &.{ .integer, .address, .address }),
     row(63, "uname", identity.uname, &.{.address}),
     row(97, "getrlimit", identity.getrlimit, &.{ .integer, .address }),
     row(99, "sysinfo", identity.sysinfo, &.{.address}),
@@ -123,11 +129,11 @@ const rows = files.rows ++ privileged.rows ++ [_]Call{
     row(157, "prctl", identity.prctl, &.{ .integer, .hex, .hex, .hex, .hex }),
     row(158, "arch_prctl", identity.archPrctl, &.{ .hex, .address }),
     row(160, "setrlimit", identity.setrlimit, &.{ .integer, .address }),
-    row(186, "gettid", identity.gettid, &.{}),
+    row(186, "gettid", thread_calls.gettid, &.{}),
     row(204, "sched_getaffinity", identity.schedGetaffinity, &.{ .integer, .size, .address }),
-    row(218, "set_tid_address", identity.setTidAddress, &.{.address}),
+    row(218, "set_tid_address", thread_calls.setTidAddress, &.{.address}),
     row(231, "exit_group", identity.exitGroup, &.{.integer}),
-    row(273, "set_robust_list", identity.setRobustList, &.{ .address, .size }),
+    row(273, "set_robust_list", thread_calls.setRobustList, &.{ .address, .size }),
     row(302, "prlimit64", identity.prlimit64, &.{ .integer, .integer, .address, .address }),
     row(309, "getcpu", identity.getcpu, &.{ .address, .address, .address }),
     row(318, "getrandom", identity.getrandom, &.{ .bytes_out, .size, .hex }),
@@ -153,8 +159,44 @@ pub fn find(number: u64) ?*const Call {
     return null;
 }
 
-/// Runs one system call and counts it.
+/// Begins one system call of the current thread and counts it; `waiting.blocked` if its thread is to sleep now.
 pub fn dispatch(k: *Kernel, number: u64, args: Args) i64 {
+    const thread = k.threads.current;
+    thread.call = .{ .number = number, .args = args };
+    const result = begin(k, number, args);
+    if (result == waiting.blocked) {
+        thread.call.seen = k.threads.changes;
+        thread.call.tries = 1;
+        k.threads.sleep(thread);
+    } else {
+        thread.call = .{};
+        thread.asks.clear();
+    }
+    return result;
+}
+
+/// Tries the current thread's call again; null if it goes on waiting.
+pub fn again(k: *Kernel) ?i64 {
+    const thread = k.threads.current;
+    const call = &thread.call;
+    call.seen = k.threads.changes;
+    call.listens = false;
+    thread.asks.clear();
+    const result = find(call.number).?.handler(k, call.args);
+    call.tries +|= 1;
+    return if (result == waiting.blocked) null else result;
+}
+
+/// Ends the call that a thread waits in.
+pub fn finish(k: *Kernel, thread: *Thread, result: i64) void {
+    thread.regs.rax = @bitCast(result);
+    thread.answered = .{ .number = thread.call.number, .result = result };
+    thread.call = .{};
+    thread.asks.clear();
+    k.threads.wake(thread);
+}
+
+fn begin(k: *Kernel, number: u64, args: Args) i64 {
     k.counters.syscalls += 1;
     const index: usize = @intCast(@min(number, limits.system_call_numbers - 1));
     k.counters.by_number[index] +%= 1;

@@ -3,6 +3,8 @@ const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../host.zig");
 const kernel_module = @import("kernel.zig");
+const timers = @import("timers.zig");
+const Thread = @import("threads.zig").Thread;
 const Args = kernel_module.Args;
 const Kernel = kernel_module.Kernel;
 const fail = kernel_module.fail;
@@ -26,7 +28,8 @@ fn nowNs(k: *Kernel, clock: Clock) u64 {
         .monotonic, .monotonic_raw, .monotonic_coarse => k.clock.monotonicNs(),
         .boottime => k.clock.boottimeNs(),
         // A machine's CPU time is the time it spent in the guest and in the VMM for it.
-        .process_cpu, .thread_cpu => k.cpuTimeNs(),
+        .process_cpu => k.cpuTimeNs(),
+        .thread_cpu => k.threadCpuNs(k.threads.current),
     };
 }
 
@@ -40,7 +43,18 @@ pub fn fromTimespec(ts: Timespec) ?u64 {
     return @as(u64, @intCast(ts.sec)) *| ns_per_s +| @as(u64, @intCast(ts.nsec));
 }
 
+/// The CPU time of a thread by its id, as pthread_getcpuclockid(3) names it; null if the clock is none of those.
+fn threadOfClock(k: *const Kernel, value: u64) ?*Thread {
+    const id: i32 = @bitCast(@as(u32, @truncate(value)));
+    if (id >= 0 or id & 7 != 6) return null;
+    return k.threads.find(~(id >> 3));
+}
+
 pub fn clockGettime(k: *Kernel, a: Args) i64 {
+    if (threadOfClock(k, a[0])) |thread| {
+        k.memory.writeValue(a[1], toTimespec(k.threadCpuNs(thread))) catch return fail(.FAULT);
+        return 0;
+    }
     const clock = clockOf(a[0]) orelse return fail(.INVAL);
     k.memory.writeValue(a[1], toTimespec(nowNs(k, clock))) catch return fail(.FAULT);
     return 0;
@@ -67,35 +81,37 @@ pub fn time(k: *Kernel, a: Args) i64 {
     return seconds;
 }
 
-/// Sleeps until the clock shows `deadline_ns`; on a signal the rest of a relative sleep is written to `rest_address`.
-fn sleepUntil(k: *Kernel, clock: Clock, deadline_ns: u64, rest_address: u64) i64 {
-    while (true) {
-        const now = nowNs(k, clock);
-        if (now >= deadline_ns) return 0;
-        if (k.waitForHost(-1, 0, deadline_ns - now) != .interrupted) continue;
-        if (rest_address != 0) {
-            const rest = deadline_ns -| nowNs(k, clock);
-            k.memory.writeValue(rest_address, toTimespec(rest)) catch return fail(.FAULT);
-        }
-        return fail(.INTR);
-    }
+/// Sleeps until the call's time is over; on a signal what is left of a span is written to `rest_address`.
+fn sleep(k: *Kernel, rest_address: u64) i64 {
+    if (k.isTimeOver()) return 0;
+    const result = k.block();
+    if (result != fail(.INTR) or rest_address == 0) return result;
+    const deadline = k.threads.current.call.deadline.?;
+    k.memory.writeValue(rest_address, toTimespec(deadline.ns -| k.clockNs(deadline.clock))) catch return fail(.FAULT);
+    return result;
 }
 
 pub fn nanosleep(k: *Kernel, a: Args) i64 {
     const wanted = k.memory.readValue(Timespec, a[0]) catch return fail(.FAULT);
     const ns = fromTimespec(wanted) orelse return fail(.INVAL);
-    return sleepUntil(k, .monotonic, nowNs(k, .monotonic) +| ns, a[1]);
+    k.waitDeadline(.monotonic, .span, ns);
+    return sleep(k, a[1]);
 }
 
 const TIMER_ABSTIME = 1;
 
 pub fn clockNanosleep(k: *Kernel, a: Args) i64 {
-    const clock = clockOf(a[0]) orelse return fail(.INVAL);
-    if (clock == .thread_cpu or clock == .process_cpu) return fail(.OPNOTSUPP);
+    const clock: timers.Clock = switch (clockOf(a[0]) orelse return fail(.INVAL)) {
+        .realtime, .tai => .realtime,
+        .monotonic => .monotonic,
+        .boottime => .boottime,
+        .thread_cpu, .process_cpu, .monotonic_raw, .realtime_coarse, .monotonic_coarse => return fail(.OPNOTSUPP),
+    };
     const wanted = k.memory.readValue(Timespec, a[2]) catch return fail(.FAULT);
     const ns = fromTimespec(wanted) orelse return fail(.INVAL);
-    if (a[1] & TIMER_ABSTIME != 0) return sleepUntil(k, clock, ns, 0);
-    return sleepUntil(k, clock, nowNs(k, clock) +| ns, a[3]);
+    const absolute = a[1] & TIMER_ABSTIME != 0;
+    k.waitDeadline(clock, if (absolute) .date else .span, ns);
+    return sleep(k, if (absolute) 0 else a[3]);
 }
 
 const Rusage = extern struct { user: Timeval, system: Timeval, rest: [14]i64 = @splat(0) };
@@ -110,7 +126,11 @@ fn toTimeval(ns: u64) Timeval {
 pub fn getrusage(k: *Kernel, a: Args) i64 {
     const who: i32 = @bitCast(@as(u32, @truncate(a[0])));
     if (who < -1 or who > 1) return fail(.INVAL);
-    const spent = if (who == -1) 0 else k.cpuTimeNs();
+    const spent = switch (who) {
+        -1 => 0,
+        1 => k.threadCpuNs(k.threads.current),
+        else => k.cpuTimeNs(),
+    };
     var usage: Rusage = .{ .user = toTimeval(spent), .system = .{ .sec = 0, .usec = 0 } };
     usage.rest[0] = @intCast(k.space.frames.frames_used * 4);
     k.memory.writeValue(a[1], usage) catch return fail(.FAULT);

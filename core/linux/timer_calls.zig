@@ -115,7 +115,10 @@ pub fn timerCreate(k: *Kernel, a: Args) i64 {
         switch (event.notify) {
             SIGEV_NONE => {},
             SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID => {
-                if (event.notify == SIGEV_THREAD_ID and event.thread != k.identity.pid) return fail(.INVAL);
+                if (event.notify == SIGEV_THREAD_ID) {
+                    if (k.threads.find(event.thread) == null) return fail(.INVAL);
+                    timer.thread = event.thread;
+                }
                 if (event.signal < 1 or event.signal > signals.count) return fail(.INVAL);
                 timer.signal = @intCast(event.signal);
             },
@@ -146,7 +149,7 @@ pub fn timerSettime(k: *Kernel, a: Args) i64 {
     const timer = posixTimer(k, a[0]) orelse return fail(.INVAL);
     k.prepareTimers() catch return fail(.NOMEM);
     const old = specOf(k, timer);
-    k.signals.forgetTimer(@intCast(@as(u32, @truncate(a[0]))));
+    Timers.forgetSignal(k, @intCast(@as(u32, @truncate(a[0]))));
     timer.overruns_told = 0;
     if (a[1] & TIMER_ABSTIME != 0 and value != 0) {
         timer.dated = true;
@@ -170,7 +173,7 @@ pub fn timerGetoverrun(k: *Kernel, a: Args) i64 {
 
 pub fn timerDelete(k: *Kernel, a: Args) i64 {
     const timer = posixTimer(k, a[0]) orelse return fail(.INVAL);
-    k.signals.forgetTimer(@intCast(@as(u32, @truncate(a[0]))));
+    Timers.forgetSignal(k, @intCast(@as(u32, @truncate(a[0]))));
     k.timers.set(timer, 0, 0);
     timer.* = .{};
     return 0;

@@ -8,6 +8,7 @@
 const std = @import("std");
 const limits = @import("../limits.zig");
 const signals_module = @import("signals.zig");
+const threads = @import("threads.zig");
 const Kernel = @import("kernel.zig").Kernel;
 const ns_per_s = std.time.ns_per_s;
 
@@ -21,6 +22,8 @@ pub const Timer = struct {
     /// SIGEV_NONE is a timer that only tells its time.
     notifies: bool = true,
     signal: u8 = signals_module.SIGALRM,
+    /// The thread it tells; 0 for the process.
+    thread: i32 = 0,
     value: u64 = 0,
     /// By its clock; 0 while it is not armed.
     expires_ns: u64 = 0,
@@ -120,12 +123,32 @@ pub const Timers = struct {
     }
 
     fn notify(k: *Kernel, timer: *Timer, index: u8, times: u64) void {
-        if (k.signals.holdsTimer(index)) {
+        if (holds(k, index)) {
             timer.overruns +|= times;
             return;
         }
         timer.overruns = times - 1;
-        k.sendSignal(.{ .signal = timer.signal, .timer = index, .code = signals_module.SI_TIMER, .first = index, .second = timer.value });
+        const entry: signals_module.Entry = .{ .signal = timer.signal, .timer = index, .code = signals_module.SI_TIMER, .first = index, .second = timer.value };
+        if (timer.thread == 0) return k.sendSignal(entry);
+        // The signal of a timer whose thread has ended goes nowhere.
+        if (k.threads.find(timer.thread)) |thread| _ = k.sendToThread(thread, entry);
+    }
+
+    /// Whether a timer's signal is on its way.
+    fn holds(k: *const Kernel, index: u8) bool {
+        if (k.signals.queue.holdsTimer(index)) return true;
+        const thread = receiver(k, &k.timers.posix[index]) orelse return false;
+        return thread.signals.queue.holdsTimer(index);
+    }
+
+    fn receiver(k: *const Kernel, timer: *const Timer) ?*threads.Thread {
+        return if (timer.thread == 0) null else k.threads.find(timer.thread);
+    }
+
+    /// What a timer has sent does not arrive once it is set anew or deleted.
+    pub fn forgetSignal(k: *Kernel, index: u8) void {
+        k.signals.queue.forgetTimer(index);
+        if (receiver(k, &k.timers.posix[index])) |thread| thread.signals.queue.forgetTimer(index);
     }
 
     /// The signal of a timer is delivered: its overruns.
@@ -148,8 +171,9 @@ pub const Timers = struct {
     }
 
     fn isSilent(k: *const Kernel, timer: *const Timer, index: ?u8) bool {
-        if (timer.expires_ns == 0 or !timer.notifies or k.signals.isIgnored(timer.signal)) return true;
-        return if (index) |own| k.signals.holdsTimer(own) else k.signals.pendingSet() & signals_module.Signals.bit(timer.signal) != 0;
+        const to = receiver(k, timer) orelse k.threads.first();
+        if (timer.expires_ns == 0 or !timer.notifies or k.signals.isIgnored(timer.signal, to.signals.blocked)) return true;
+        return if (index) |own| holds(k, own) else k.signals.pendingSet() & signals_module.bit(timer.signal) != 0;
     }
 
     /// CPU time stands still while the guest waits.

@@ -9,6 +9,7 @@ const private_open = @import("private/open.zig");
 const table = @import("table.zig");
 const time = @import("../time.zig");
 const transfer = @import("transfer.zig");
+const waiting = @import("../waiting.zig");
 const Args = kernel_module.Args;
 const Description = table.Description;
 const Kernel = kernel_module.Kernel;
@@ -197,14 +198,14 @@ pub fn ioctl(k: *Kernel, a: Args) i64 {
             k.files.closeOnExec(fd).* = a[1] & 0xffff_ffff == FIOCLEX;
             return 0;
         },
-        FIONREAD => return waiting(k, description, a[2]),
+        FIONREAD => return bytesWaiting(k, description, a[2]),
         TCGETS => return fromTerminal(k, description, TCGETS, termios_bytes, a[2]),
         TIOCGWINSZ => return fromTerminal(k, description, TIOCGWINSZ, 8, a[2]),
         else => return fail(.NOTTY),
     }
 }
 
-fn waiting(k: *Kernel, description: *const Description, address: u64) i64 {
+fn bytesWaiting(k: *Kernel, description: *const Description, address: u64) i64 {
     var count: i32 = 0;
     switch (description.kind) {
         .pipe_read => |made| count = @intCast(made.fill),
@@ -371,17 +372,16 @@ fn collect(k: *Kernel, entries: []PollEntry, asked: []const linux.pollfd) u32 {
 
 const poll_entries_max = 1024;
 
+/// How many entries are ready; waits until one is, or the call's time is over.
 fn pollUntil(k: *Kernel, entries: []PollEntry, timeout_ns: ?u64) i64 {
+    k.waitDeadline(.monotonic, .span, timeout_ns);
     var asked_storage: [poll_entries_max]linux.pollfd = undefined;
     const found = look(k, entries, &asked_storage);
     const asked = asked_storage[0..found.asked];
-    const wait_ns: ?u64 = if (found.ready > 0) 0 else timeout_ns;
-    if (asked.len == 0 and (found.ready > 0 or (timeout_ns orelse 1) == 0)) return found.ready;
-    return switch (k.waitForAny(asked, wait_ns)) {
-        .interrupted => if (found.ready > 0) found.ready else fail(.INTR),
-        .timed_out => found.ready,
-        .ready => found.ready + collect(k, entries, asked),
-    };
+    const waits = found.ready == 0 and !k.isTimeOver();
+    if (asked.len > 0) k.askHost(asked, if (waits) .patient else .now);
+    const ready = found.ready + collect(k, entries, asked);
+    return if (ready > 0 or !waits) ready else k.block();
 }
 
 fn pollArray(k: *Kernel, address: u64, count: u64, timeout_ns: ?u64) i64 {
@@ -411,13 +411,13 @@ pub fn ppoll(k: *Kernel, a: Args) i64 {
 fn useMask(k: *Kernel, address: u64, bytes: u64) i64 {
     if (address == 0) return 0;
     if (bytes != @sizeOf(u64)) return fail(.INVAL);
-    k.signals.setTemporaryMask(k.memory.readValue(u64, address) catch return fail(.FAULT));
+    k.threads.current.signals.setTemporaryMask(k.memory.readValue(u64, address) catch return fail(.FAULT));
     return 0;
 }
 
 /// A signal that ends the call is delivered with the mask still in force.
 fn endMask(k: *Kernel, rc: i64) i64 {
-    if (rc != fail(.INTR)) k.signals.endTemporaryMask();
+    if (rc != fail(.INTR) and rc != waiting.blocked) k.threads.current.signals.endTemporaryMask();
     return rc;
 }
 

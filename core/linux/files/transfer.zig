@@ -8,6 +8,7 @@ const limits = @import("../../limits.zig");
 const private_mapped = @import("private/mapped.zig");
 const private_open = @import("private/open.zig");
 const table = @import("table.zig");
+const waiting = @import("../waiting.zig");
 const Args = kernel_module.Args;
 const Description = table.Description;
 const HostFile = @import("../../host_file.zig").HostFile;
@@ -28,17 +29,16 @@ fn negative(rc: usize) i64 {
     return @bitCast(rc);
 }
 
-/// Waits until the host descriptor is ready unless the file is non-blocking; 0 or a negative errno.
+/// Sleeps until the host descriptor is ready unless the file is non-blocking; 0 or a negative errno.
 fn waitReady(k: *Kernel, description: *const Description, fd: i32, events: i16) i64 {
     if (description.isNonBlocking()) {
         var one = [_]linux.pollfd{.{ .fd = fd, .events = events, .revents = 0 }};
         k.hostCall();
         return if (negative(linux.poll(&one, 1, 0)) == 0) fail(.AGAIN) else 0;
     }
-    return switch (k.waitForHost(fd, events, null)) {
-        .ready => 0,
-        .interrupted, .timed_out => fail(.INTR),
-    };
+    var one = [_]linux.pollfd{.{ .fd = fd, .events = events, .revents = 0 }};
+    k.askHost(&one, .patient);
+    return if (one[0].revents != 0) 0 else k.block();
 }
 
 /// Reads into one host-contiguous piece; a short count ends the whole transfer.
@@ -74,12 +74,11 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
         .host_directory, .synthetic_directory, .private_directory => return fail(.ISDIR),
         .pipe_read => |pipe| {
             if (position != null) return fail(.SPIPE);
-            while (pipe.fill == 0) {
+            if (pipe.fill == 0) {
                 if (pipe.writers == 0) return 0;
-                if (description.isNonBlocking()) return fail(.AGAIN);
-                // The only thread that could write is the one that waits: only a signal or the time limit ends it.
-                if (k.waitForHost(-1, 0, null) == .interrupted) return fail(.INTR);
+                return if (description.isNonBlocking()) fail(.AGAIN) else k.block();
             }
+            k.changed();
             return @intCast(pipe.read(out));
         },
         .pipe_write, .output => return fail(.BADF),
@@ -114,7 +113,7 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
             const to = output.to orelse return fail(.IO);
             while (true) {
                 const rc = to.write(bytes);
-                if (rc != fail(.INTR) or k.endsWait(.running)) return rc;
+                if (rc != fail(.INTR) or k.endsHostWait()) return rc;
             }
         },
         .device => |device| return switch (device) {
@@ -124,13 +123,11 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
         },
         .pipe_write => |pipe| {
             if (position != null) return fail(.SPIPE);
-            while (true) {
-                if (pipe.readers == 0) return fail(.PIPE);
-                const count = pipe.write(bytes);
-                if (count > 0) return @intCast(count);
-                if (description.isNonBlocking()) return fail(.AGAIN);
-                if (k.waitForHost(-1, 0, null) == .interrupted) return fail(.INTR);
-            }
+            if (pipe.readers == 0) return fail(.PIPE);
+            const count = pipe.write(bytes);
+            if (count == 0) return if (description.isNonBlocking()) fail(.AGAIN) else k.block();
+            k.changed();
+            return @intCast(count);
         },
         .private_file => |*file| return private_open.write(k, file, bytes, position, description.status_flags & table.O_APPEND != 0),
         .text, .pipe_read, .host_directory, .synthetic_directory, .private_directory => return fail(.BADF),
@@ -199,26 +196,48 @@ fn writeFrom(k: *Kernel, description: *Description, piece: Piece, position: Posi
     return writePiece(k, description, bytes, position);
 }
 
+/// What came of moving bytes: how many, and why not all, if that was an error or a wait.
+const Moved = struct {
+    done: u64 = 0,
+    rc: i64 = 0,
+
+    /// The result of the call: what earlier tries have done counts.
+    fn result(self: Moved, k: *Kernel) i64 {
+        const progress = k.callProgress();
+        progress.* += self.done;
+        if (self.rc == waiting.blocked) return self.rc;
+        return if (progress.* > 0) @intCast(progress.*) else if (self.rc < 0) failed(k, self.rc) else 0;
+    }
+};
+
 /// Moves `length` bytes between guest memory and a file, piece by piece, until done or short.
-fn move(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, length: u64, position: Position) i64 {
+fn move(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, length: u64, position: Position) Moved {
     var done: u64 = 0;
     const wanted = @min(if (canaries.is(.transfer_unbounded)) length +| 1 else length, limits.transfer_max_bytes);
     while (done < wanted) {
         const intent = if (direction == .read) .write else .read;
-        var piece = k.memory.piece(address +% done, @intCast(wanted - done), intent) catch return if (done > 0) @intCast(done) else fail(.FAULT);
+        var piece = k.memory.piece(address +% done, @intCast(wanted - done), intent) catch return .{ .done = done, .rc = fail(.FAULT) };
         if (!piece.steady and !isMovedByHost(description)) piece.bytes = piece.bytes[0..@min(piece.bytes.len, bounce_bytes)];
         const at: Position = if (position) |start| start + done else null;
         const rc = if (direction == .read) readInto(k, description, piece, at) else writeFrom(k, description, piece, at);
         if (rc < 0) {
-            if (done > 0) return @intCast(done);
-            return failed(k, rc);
+            // A read ends with what there is.
+            const ends = direction == .read and rc == waiting.blocked and done > 0;
+            return .{ .done = done, .rc = if (ends) 0 else rc };
         }
         done += @intCast(rc);
         // A short read is what there was; a short write of a stream goes on, as a blocking write does.
         if (rc < piece.bytes.len and (direction == .read or rc == 0)) break;
         if (direction == .read and isStream(description)) break;
     }
-    return @intCast(done);
+    return .{ .done = done };
+}
+
+/// Moves the bytes of one buffer, beginning behind what earlier tries have done.
+fn moveOne(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, length: u64, position: Position) i64 {
+    const before = k.callProgress().*;
+    const at: Position = if (position) |start| start + before else null;
+    return move(k, description, direction, address +% before, length -| before, at).result(k);
 }
 
 /// Reads of streams end with what one read gave: waiting for more would hold back what is there.
@@ -241,12 +260,12 @@ fn writable(k: *Kernel, fd: u64) ?*Description {
 
 pub fn read(k: *Kernel, a: Args) i64 {
     const description = readable(k, a[0]) orelse return fail(.BADF);
-    return move(k, description, .read, a[1], a[2], null);
+    return moveOne(k, description, .read, a[1], a[2], null);
 }
 
 pub fn write(k: *Kernel, a: Args) i64 {
     const description = writable(k, a[0]) orelse return fail(.BADF);
-    return move(k, description, .write, a[1], a[2], null);
+    return moveOne(k, description, .write, a[1], a[2], null);
 }
 
 fn positionOf(value: u64) ?u64 {
@@ -256,13 +275,13 @@ fn positionOf(value: u64) ?u64 {
 pub fn pread64(k: *Kernel, a: Args) i64 {
     const description = readable(k, a[0]) orelse return fail(.BADF);
     const position = positionOf(a[3]) orelse return fail(.INVAL);
-    return move(k, description, .read, a[1], a[2], position);
+    return moveOne(k, description, .read, a[1], a[2], position);
 }
 
 pub fn pwrite64(k: *Kernel, a: Args) i64 {
     const description = writable(k, a[0]) orelse return fail(.BADF);
     const position = positionOf(a[3]) orelse return fail(.INVAL);
-    return move(k, description, .write, a[1], a[2], position);
+    return moveOne(k, description, .write, a[1], a[2], position);
 }
 
 const Vector = extern struct { base: u64, length: u64 };
@@ -276,17 +295,20 @@ fn moveVector(k: *Kernel, description: *Description, comptime direction: Directi
         if (vector.length > std.math.maxInt(i64) or total + vector.length > std.math.maxInt(i64)) return fail(.INVAL);
         total += vector.length;
     }
-    var done: u64 = 0;
+    var skipped = k.callProgress().*;
+    var moved: Moved = .{};
     for (vectors[0..@intCast(count)]) |vector| {
-        if (vector.length == 0) continue;
-        const part = @min(vector.length, limits.transfer_max_bytes - done);
-        const rc = move(k, description, direction, vector.base, part, if (position) |start| start + done else null);
-        if (rc < 0) return if (done > 0) @intCast(done) else rc;
-        done += @intCast(rc);
-        if (rc < part or done >= limits.transfer_max_bytes) break;
+        const skips = @min(skipped, vector.length);
+        skipped -= skips;
+        if (vector.length == skips) continue;
+        const part = @min(vector.length - skips, limits.transfer_max_bytes - moved.done);
+        const one = move(k, description, direction, vector.base +% skips, part, if (position) |start| start + moved.done else null);
+        moved.done += one.done;
+        moved.rc = one.rc;
+        if (one.done < part or moved.done >= limits.transfer_max_bytes) break;
         if (direction == .read and isStream(description)) break;
     }
-    return @intCast(done);
+    return moved.result(k);
 }
 
 pub fn readv(k: *Kernel, a: Args) i64 {

@@ -9,13 +9,15 @@ const arguments = @import("arguments.zig");
 const call_module = @import("../call.zig");
 const canaries = @import("../canaries.zig");
 const host = @import("../../host.zig");
-const interrupt_module = @import("../../interrupt.zig");
+const kernel_module = @import("../kernel.zig");
 const invariants = @import("invariants.zig");
 const limits = @import("../../limits.zig");
 const machine_test = @import("../../machine_test.zig");
 const sandbox_module = @import("sandbox.zig");
 const table = @import("../table.zig");
+const thread_calls = @import("../thread_calls.zig");
 const trace = @import("../trace.zig");
+const waiting = @import("../waiting.zig");
 const Machine = @import("../../machine.zig").Machine;
 const Sandbox = sandbox_module.Sandbox;
 const testing = std.testing;
@@ -127,18 +129,45 @@ const Fuzzer = struct {
         const snapshot = self.data();
         if (snapshot) |bytes| @memcpy(&self.before, bytes);
         self.opened_before = opened(self.machine);
-        // Whatever would wait finds a reason to stop waiting.
-        self.machine.interrupt.raise(interrupt_module.Reason.abort);
-        const result = table.dispatch(k, self.call.number, self.args);
+        self.chooseThread();
+        const result = self.dispatch();
         if (self.source.random.uintLessThan(u8, 8) == 0) try self.describe(result);
         k.forgetStop();
         k.segments = null;
         k.registers_replaced = false;
         self.machine.space.out_of_memory = false;
-        while (k.signals.next()) |_| {}
+        while (k.nextSignal()) |_| {}
         try self.checkResult(result);
         if (snapshot != null and !self.changesMappings() and self.call.number != 12) try self.checkWritten(result);
         try self.checkReadonly();
+    }
+
+    /// Any thread may be the one that calls.
+    fn chooseThread(self: *Fuzzer) void {
+        const threads = &self.machine.kernel.threads;
+        const chosen = threads.list.items[self.source.random.uintLessThan(usize, threads.list.items.len)];
+        if (chosen.isAlive()) threads.current = chosen;
+    }
+
+    /// What waits is tried again, and then given up as if for a signal; what ends a thread ends it unless it is the last.
+    fn dispatch(self: *Fuzzer) i64 {
+        const k = &self.machine.kernel;
+        var result = table.dispatch(k, self.call.number, self.args);
+        k.made = null;
+        if (result == waiting.blocked) {
+            const thread = k.threads.current;
+            result = table.again(k) orelse kernel_module.fail(.INTR);
+            thread.call = .{};
+            thread.asks.clear();
+            thread.signals.endTemporaryMask();
+            k.threads.wake(thread);
+        }
+        if (k.ends_thread) {
+            k.ends_thread = false;
+            if (k.threads.countAlive() > 1) thread_calls.endCurrent(k);
+        }
+        k.gives_way = false;
+        return result;
     }
 
     fn describe(self: *Fuzzer, result: i64) !void {

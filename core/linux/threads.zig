@@ -1,0 +1,307 @@
+//! The threads of one machine: what each has of its own, which one acts, and which is to run next.
+//!
+//! A machine has one processor. The current thread's segment bases and vector state are in it; all others hold theirs here,
+//! and general registers are here whenever a thread does not run. A call of a guest function runs as a thread of its own
+//! in the first thread's name, which stands still meanwhile.
+//! Not here: switching (`../scheduler.zig`), the system calls (`thread_calls.zig`), waiting (`waiting.zig`).
+const std = @import("std");
+const kvm = @import("../kvm.zig");
+const limits = @import("../limits.zig");
+const planted = @import("../planted.zig");
+const signals_module = @import("signals.zig");
+const waiting = @import("waiting.zig");
+const Vectors = @import("../vectors.zig").Vectors;
+
+pub const Segments = struct { fs: u64 = 0, gs: u64 = 0 };
+
+pub const State = enum {
+    runnable,
+    /// Its system call waits for something.
+    waiting,
+    /// Only the first thread stays when it has ended, as the process's name.
+    ended,
+};
+
+pub const Thread = struct {
+    id: i32,
+    state: State = .runnable,
+    /// Of two that may run, the one with the lower number runs first.
+    turn: u64 = 0,
+    regs: kvm.Regs = .{},
+    /// Those in the processor are newer while this is the current thread.
+    segments: Segments = .{},
+    vectors: Vectors = .{},
+    signals: signals_module.ThreadSignals = .{},
+    /// The system call that waits.
+    call: waiting.Call = .{},
+    /// What that waits for of the host's. Never part of an image: a call that waits is tried again in every fork.
+    asks: waiting.Asks = .{},
+    /// A system call whose result is in the registers already, for a handler to make it again.
+    answered: ?Answered = null,
+    clear_child_tid: u64 = 0,
+    robust_list: u64 = 0,
+    name: [16]u8 = @splat(0),
+    /// Cycles of the machine's CPU time that were this thread's, up to its last switch.
+    cycles: u64 = 0,
+
+    pub const Answered = struct { number: u64, result: i64 };
+
+    pub fn isAlive(self: *const Thread) bool {
+        return self.state != .ended;
+    }
+
+    /// What /proc/self/comm shows, cut to its length.
+    pub fn setName(self: *Thread, name: []const u8) void {
+        self.name = @splat(0);
+        const count = @min(name.len, self.name.len - 1);
+        @memcpy(self.name[0..count], name[0..count]);
+    }
+
+    /// Takes over another thread's state, but for memory of its own.
+    fn copyFrom(self: *Thread, from: *const Thread) void {
+        const vectors = self.vectors;
+        const asks = self.asks;
+        self.* = from.*;
+        self.vectors = vectors;
+        self.vectors.current = from.vectors.current;
+        self.asks = asks;
+        self.asks.clear();
+    }
+};
+
+pub const Threads = struct {
+    allocator: std.mem.Allocator,
+    /// The first thread, then the others in the order in which they were made.
+    list: std.ArrayList(*Thread) = .empty,
+    /// In whose name the machine acts; its segment bases and vector state are in the processor if those of any are.
+    current: *Thread,
+    /// Runs functions that the embedder calls. Not in the list.
+    caller: *Thread,
+    /// A call is under way, and the first thread stands still.
+    calling: bool = false,
+    /// A call begins with the vector state that the program has then; otherwise with its own from the call before.
+    caller_fresh: bool = true,
+    next_id: i32 = 0,
+    /// Grows with every wait and every wake-up: whoever is served first has the lowest number.
+    turns: u64 = 0,
+    /// Grows with everything that a waiting thread may be waiting for.
+    changes: u64 = 0,
+    /// `changes` when those that wait were tried last.
+    served: u64 = 0,
+    /// The machine's CPU cycles at the last switch.
+    switched_at: u64 = 0,
+    slice_began_ns: u64 = 0,
+    /// Who could run has changed since the host was asked to interrupt the guest for it.
+    replan: bool = false,
+
+    pub fn init(allocator: std.mem.Allocator, first_id: i32) error{OutOfMemory}!Threads {
+        const main = try allocator.create(Thread);
+        errdefer allocator.destroy(main);
+        main.* = .{ .id = first_id };
+        const caller = try allocator.create(Thread);
+        errdefer allocator.destroy(caller);
+        caller.* = .{ .id = first_id, .state = .ended };
+        var self: Threads = .{ .allocator = allocator, .current = main, .caller = caller, .next_id = first_id + 1 };
+        try self.list.append(allocator, main);
+        return self;
+    }
+
+    pub fn deinit(self: *Threads) void {
+        for (self.list.items) |thread| self.destroy(thread);
+        self.destroy(self.caller);
+        self.list.deinit(self.allocator);
+    }
+
+    fn destroy(self: *Threads, thread: *Thread) void {
+        thread.vectors.deinit(self.allocator);
+        thread.asks.deinit(self.allocator);
+        self.allocator.destroy(thread);
+    }
+
+    /// The thread that bears the process's id.
+    pub fn first(self: *const Threads) *Thread {
+        return self.list.items[0];
+    }
+
+    /// The thread of an id that is alive; during a call, the call's thread has the first one's id.
+    pub fn find(self: *const Threads, id: i32) ?*Thread {
+        if (self.calling and id == self.caller.id) return self.caller;
+        for (self.list.items) |thread| if (thread.id == id and thread.isAlive()) return thread;
+        return null;
+    }
+
+    pub const MakeError = error{ OutOfMemory, TooMany };
+
+    /// A thread as its parent is, but for what a new one has of its own.
+    pub fn make(self: *Threads, parent: *const Thread) MakeError!*Thread {
+        if (self.list.items.len >= limits.threads_max) return error.TooMany;
+        try self.list.ensureUnusedCapacity(self.allocator, 1);
+        const thread = try self.allocator.create(Thread);
+        thread.* = .{
+            .id = self.takeId(),
+            .turn = self.takeTurn(),
+            .regs = parent.regs,
+            .segments = parent.segments,
+            .signals = .{ .blocked = parent.signals.saved_mask orelse parent.signals.blocked },
+            .name = parent.name,
+        };
+        self.list.appendAssumeCapacity(thread);
+        self.replan = true;
+        return thread;
+    }
+
+    /// The next id that no thread has.
+    fn takeId(self: *Threads) i32 {
+        while (true) {
+            const id = self.next_id;
+            self.next_id = if (id >= limits.thread_id_max) self.first().id + 1 else id + 1;
+            for (self.list.items) |thread| {
+                if (thread.id == id) break;
+            } else return id;
+        }
+    }
+
+    pub fn takeTurn(self: *Threads) u64 {
+        self.turns += 1;
+        return self.turns;
+    }
+
+    /// The thread's own end. The first stays as the process's name; the current one's place in the processor is nobody's.
+    pub fn end(self: *Threads, thread: *Thread) void {
+        thread.state = .ended;
+        if (thread == self.first()) return;
+        if (self.current == thread) self.current = self.first();
+        for (self.list.items, 0..) |other, index| if (other == thread) {
+            _ = self.list.orderedRemove(index);
+            break;
+        };
+        self.destroy(thread);
+    }
+
+    /// Ends all threads but one, which becomes the first (execve).
+    pub fn keepOnly(self: *Threads, kept: *Thread) void {
+        const id = self.first().id;
+        for (self.list.items) |thread| if (thread != kept) self.destroy(thread);
+        self.list.items.len = 1;
+        self.list.items[0] = kept;
+        kept.id = id;
+        self.current = kept;
+    }
+
+    pub fn countAlive(self: *const Threads) usize {
+        var alive: usize = 0;
+        for (self.list.items) |thread| alive += @intFromBool(thread.isAlive());
+        return alive;
+    }
+
+    /// A thread stands still while a call runs in its name.
+    pub fn mayRun(self: *const Threads, thread: *const Thread) bool {
+        return thread.state == .runnable and !(self.calling and thread == self.first());
+    }
+
+    /// Who is to run next: of those that may, the one that has waited longest.
+    pub fn next(self: *const Threads) ?*Thread {
+        var found: ?*Thread = if (self.calling and self.caller.state == .runnable) self.caller else null;
+        for (self.list.items) |thread| {
+            if (!self.mayRun(thread)) continue;
+            if (found == null or thread.turn < found.?.turn) found = thread;
+        }
+        return found;
+    }
+
+    /// Whether another thread than the current one could run.
+    pub fn anyOther(self: *const Threads) bool {
+        if (self.list.items.len == 1 and !self.calling) return false;
+        if (self.calling and self.caller != self.current and self.caller.state == .runnable) return true;
+        for (self.list.items) |thread| if (thread != self.current and self.mayRun(thread)) return true;
+        return false;
+    }
+
+    /// The thread's system call is over; a result was put where it belongs by the caller.
+    pub fn wake(self: *Threads, thread: *Thread) void {
+        thread.state = .runnable;
+        thread.turn = self.takeTurn();
+        self.replan = true;
+    }
+
+    /// The current thread's system call waits.
+    pub fn sleep(self: *Threads, thread: *Thread) void {
+        thread.state = .waiting;
+        thread.turn = self.takeTurn();
+        self.replan = true;
+    }
+
+    pub const Waiting = struct {
+        threads: *const Threads,
+        /// Whose turn came last.
+        after: u64 = 0,
+
+        /// The next thread that waits, in the order in which they began to.
+        pub fn next(self: *Waiting) ?*Thread {
+            var found: ?*Thread = null;
+            const threads = self.threads;
+            if (threads.calling and threads.caller.state == .waiting and threads.caller.turn > self.after) found = threads.caller;
+            for (threads.list.items) |thread| {
+                if (thread.state != .waiting or thread.turn <= self.after) continue;
+                if (found == null or thread.turn < found.?.turn) found = thread;
+            }
+            self.after = (found orelse return null).turn;
+            return found;
+        }
+    };
+
+    pub fn waitingInOrder(self: *const Threads) Waiting {
+        return .{ .threads = self };
+    }
+
+    /// A copy for an image. Vector state is the caller's to bring.
+    pub fn copy(from: *const Threads) error{OutOfMemory}!Threads {
+        var self = from.*;
+        self.list = .empty;
+        errdefer self.deinitList();
+        for (from.list.items) |thread| try self.list.append(self.allocator, try copyThread(self.allocator, thread));
+        self.caller = try copyThread(self.allocator, from.caller);
+        self.current = self.list.items[from.indexOfCurrent()];
+        return self;
+    }
+
+    fn deinitList(self: *Threads) void {
+        for (self.list.items) |thread| self.destroy(thread);
+        self.list.deinit(self.allocator);
+    }
+
+    fn copyThread(allocator: std.mem.Allocator, from: *const Thread) error{OutOfMemory}!*Thread {
+        const thread = try allocator.create(Thread);
+        thread.* = .{ .id = from.id };
+        thread.copyFrom(from);
+        return thread;
+    }
+
+    /// Where the current thread stands in the list: no call is under way while a machine is frozen or put back.
+    fn indexOfCurrent(self: *const Threads) usize {
+        return std.mem.indexOfScalar(*Thread, self.list.items, self.current) orelse 0;
+    }
+
+    /// Puts all back to the image's; vector state is shown where the image has it.
+    pub fn restore(self: *Threads, image: *const Threads) error{OutOfMemory}!void {
+        while (self.list.items.len > image.list.items.len) self.destroy(self.list.pop().?);
+        while (self.list.items.len < image.list.items.len) {
+            const thread = try self.allocator.create(Thread);
+            thread.* = .{ .id = 0 };
+            self.list.append(self.allocator, thread) catch {
+                self.allocator.destroy(thread);
+                return error.OutOfMemory;
+            };
+        }
+        for (self.list.items, image.list.items) |thread, from| thread.copyFrom(from);
+        self.caller.copyFrom(image.caller);
+        self.current = self.list.items[image.indexOfCurrent()];
+        self.calling = false;
+        self.caller_fresh = image.caller_fresh;
+        self.next_id = image.next_id;
+        self.turns = image.turns;
+        // A new number, so that everyone who waits looks again.
+        self.changes = image.changes + 1;
+        self.switched_at = image.switched_at;
+    }
+};
