@@ -6,6 +6,8 @@ const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
 const private_names = @import("private/names.zig");
 const private_open = @import("private/open.zig");
+const socket_readiness = @import("../sockets/readiness.zig");
+const socket_status = @import("../sockets/status.zig");
 const table = @import("table.zig");
 const time = @import("../time.zig");
 const transfer = @import("transfer.zig");
@@ -19,7 +21,7 @@ const descriptorOf = transfer.descriptorOf;
 
 const O_CLOEXEC = 0o2000000;
 
-fn bound(k: *const Kernel) u64 {
+pub fn bound(k: *const Kernel) u64 {
     return k.resource_limits[@intFromEnum(linux.rlimit_resource.NOFILE)].current;
 }
 
@@ -209,6 +211,10 @@ fn bytesWaiting(k: *Kernel, description: *const Description, address: u64) i64 {
     var count: i32 = 0;
     switch (description.kind) {
         .pipe_read => |made| count = @intCast(made.fill),
+        .socket => |socket| {
+            const rc = socket_status.bytesWaiting(k, socket, &count);
+            if (rc < 0) return rc;
+        },
         .host_stream => |stream| {
             k.hostCall();
             const rc: i64 = @bitCast(linux.ioctl(stream.fd, FIONREAD, @intFromPtr(&count)));
@@ -284,15 +290,10 @@ pub fn fadvise64(k: *Kernel, a: Args) i64 {
     const advice_max = 5;
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     switch (description.kind) {
-        .pipe_read, .pipe_write, .output, .host_stream => return fail(.SPIPE),
+        .pipe_read, .pipe_write, .output, .host_stream, .socket => return fail(.SPIPE),
         else => {},
     }
     return if (a[3] > advice_max) fail(.INVAL) else 0;
-}
-
-/// What asks a descriptor for the socket that it is: none is one.
-pub fn notSocket(k: *Kernel, a: Args) i64 {
-    return if (k.files.get(descriptorOf(a[0])) == null) fail(.BADF) else fail(.NOTSOCK);
 }
 
 pub fn fchmod(k: *Kernel, a: Args) i64 {
@@ -326,6 +327,7 @@ fn readiness(description: *const Description) ?i16 {
     const both: i16 = linux.POLL.IN | linux.POLL.OUT;
     return switch (description.kind) {
         .host_stream => null,
+        .socket => |socket| socket_readiness.readiness(socket),
         .pipe_read => |made| if (made.fill > 0) linux.POLL.IN else if (made.writers == 0) linux.POLL.HUP else 0,
         .pipe_write => |made| if (made.readers == 0) linux.POLL.ERR else if (made.fill < @import("pipe.zig").capacity) linux.POLL.OUT else 0,
         .output => linux.POLL.OUT,
@@ -349,7 +351,8 @@ fn look(k: *Kernel, entries: []PollEntry, asked: []linux.pollfd) struct { ready:
             entry.revents = events & (entry.events | linux.POLL.HUP | linux.POLL.ERR);
             if (entry.revents != 0) ready += 1;
         } else {
-            asked[count] = .{ .fd = description.kind.host_stream.fd, .events = entry.events, .revents = 0 };
+            const fd = if (description.kind == .socket) socket_readiness.hostFd(description.kind.socket) else description.kind.host_stream.fd;
+            asked[count] = .{ .fd = fd, .events = entry.events, .revents = 0 };
             count += 1;
         }
     }

@@ -80,6 +80,8 @@ pub const Scope = struct {
     mounts: []paths.Mount = &.{},
     hook: paths.DeniedHook = .{},
     network: patterns.Network = .{},
+    /// Lines for /etc/hosts.
+    hosts: []const u8 = "",
     /// Told of what of the network was refused.
     network_refused: ?*const fn (access: patterns.Access, place: []const u8) void = null,
     references: std.atomic.Value(u32) = .init(1),

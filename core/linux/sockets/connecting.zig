@@ -350,7 +350,7 @@ fn acceptFromHost(k: *Kernel, opened: Opened, errno: *i64) ?*Socket {
     const listener = opened.socket;
     const allocator = k.files.allocator;
     const there = listener.host orelse {
-        errno.* = waiting.wait(k, opened.description, listener, 0, .receive);
+        errno.* = waitForConnection(k, opened);
         return null;
     };
     const made = creating.make(k, listener.family, listener.type, listener.protocol, errno) orelse return null;
@@ -361,7 +361,7 @@ fn acceptFromHost(k: *Kernel, opened: Opened, errno: *i64) ?*Socket {
     if (rc >= 0 or rc == fail(.AGAIN)) listener.changes_in +%= 1;
     if (rc < 0) {
         k.files.sockets.destroy(made);
-        errno.* = if (rc == fail(.AGAIN)) waiting.wait(k, opened.description, listener, 0, .receive) else rc;
+        errno.* = if (rc == fail(.AGAIN)) waitForConnection(k, opened) else rc;
         return null;
     }
     made.host = HostSocket.of(allocator, @intCast(rc)) catch {
@@ -380,6 +380,11 @@ fn acceptFromHost(k: *Kernel, opened: Opened, errno: *i64) ?*Socket {
         made.local = made.host.?.name();
     }
     return made;
+}
+
+fn waitForConnection(k: *Kernel, opened: Opened) i64 {
+    k.threads.current.call.listens = true;
+    return waiting.wait(k, opened.description, opened.socket, 0, .receive);
 }
 
 pub fn shutdown(k: *Kernel, a: Args) i64 {

@@ -72,10 +72,10 @@ pub fn make(k: *Kernel, family: socket_module.Family, kind: socket_module.Type, 
 }
 
 /// Opens a socket for the guest; its descriptor or a negative errno, and then the socket is closed.
-pub fn open(k: *Kernel, socket: *Socket, flags: u32) i64 {
+pub fn open(k: *Kernel, made: *Socket, flags: u32) i64 {
     const files = &k.files;
-    const description = files.create(.{ .socket = socket }, O_RDWR | (flags & SOCK_NONBLOCK), "") catch {
-        files.closeSocket(socket);
+    const description = files.create(.{ .socket = made }, O_RDWR | (flags & SOCK_NONBLOCK), "") catch {
+        files.closeSocket(made);
         return fail(.NOMEM);
     };
     return files.install(description, 0, flags & SOCK_CLOEXEC != 0, descriptors.bound(k)) catch |failure| {

@@ -37,15 +37,15 @@ pub const HostSocket = struct {
         allocator.destroy(self);
     }
 
-    pub fn bind(self: *const HostSocket, family: address.Family, name: *const Address) i64 {
-        var bytes: [address.bytes_max]u8 = undefined;
-        const length = address.write(name, family, &bytes);
+    pub fn bind(self: *const HostSocket, family: address.Family, to: *const Address) i64 {
+        var bytes: [address.bytes_max]u8 align(8) = undefined;
+        const length = address.write(to, family, &bytes);
         return @bitCast(linux.bind(self.fd, @ptrCast(&bytes), @intCast(length)));
     }
 
-    pub fn connect(self: *const HostSocket, family: address.Family, name: *const Address) i64 {
+    pub fn connect(self: *const HostSocket, family: address.Family, to: *const Address) i64 {
         var bytes: [address.bytes_max]u8 = undefined;
-        const length = address.write(name, family, &bytes);
+        const length = address.write(to, family, &bytes);
         return @bitCast(linux.connect(self.fd, &bytes, @intCast(length)));
     }
 

@@ -1,6 +1,7 @@
 //! System calls that send and receive: sendto, recvfrom, sendmsg, recvmsg, sendmmsg, recvmmsg; and reads and writes of
 //! sockets as files.
 const std = @import("std");
+const address = @import("address.zig");
 const buffer_module = @import("buffer.zig");
 const control = @import("control.zig");
 const creating = @import("creating.zig");
@@ -96,6 +97,11 @@ pub fn writeNow(k: *Kernel, description: *const Description, bytes: []const u8) 
     return sending.send(k, description, description.kind.socket, &out, &done);
 }
 
+/// The answer of a call for which there was no room.
+pub fn waitForRoom(k: *Kernel, description: *const Description) i64 {
+    return waiting.wait(k, description, description.kind.socket, 0, .send);
+}
+
 // One message
 
 pub fn sendto(k: *Kernel, a: Args) i64 {
@@ -138,7 +144,7 @@ fn sendHeader(k: *Kernel, opened: Opened, at: u64, flags: u32, done: *u32) i64 {
     var vectors: []const Vector = &.{};
     var out: sending.Outgoing = .{ .data = undefined, .flags = flags };
     if (header.name != 0 and header.name_length != 0) {
-        const bad = naming.read(k, header.name, @min(header.name_length, @import("address.zig").bytes_max), opened.socket.family, &out.to);
+        const bad = naming.read(k, header.name, @min(header.name_length, address.bytes_max), opened.socket.family, &out.to);
         if (bad < 0) return bad;
     }
     const bad = readVectors(k, header.vectors, header.vector_count, &storage, &vectors);

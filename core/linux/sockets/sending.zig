@@ -45,7 +45,9 @@ pub fn send(k: *Kernel, description: *const Description, socket: *Socket, out: *
         .datagram => if (socket.isInet()) sendUdp(k, description, socket, out) else sendUnix(k, description, socket, out),
     };
     // Only the end of a stream comes with a signal.
-    if (rc == fail(.PIPE) and socket.isStream() and out.flags & MSG_NOSIGNAL == 0) k.raiseSignal(signals.SIGPIPE);
+    if (rc == fail(.PIPE) and socket.isStream() and out.flags & MSG_NOSIGNAL == 0) {
+        _ = k.sendToThread(k.threads.current, .{ .signal = signals.SIGPIPE, .code = signals.SI_USER, .first = k.senderWord() });
+    }
     return rc;
 }
 

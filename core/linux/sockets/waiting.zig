@@ -12,16 +12,16 @@ pub const MSG_DONTWAIT = 0x40;
 pub const Direction = enum { receive, send };
 
 /// What a call that has been run again has done before: kept by the kernel while its thread sleeps.
-pub const Progress = packed struct(u64) {
+pub const Progress = extern struct {
     bytes: u32 = 0,
     messages: u32 = 0,
 
-    pub fn of(k: *const Kernel) Progress {
-        return @bitCast(k.call_progress.*);
+    pub fn of(k: *Kernel) Progress {
+        return @bitCast(k.callProgress().*);
     }
 
     pub fn keep(self: Progress, k: *Kernel) void {
-        k.call_progress.* = @bitCast(self);
+        k.callProgress().* = @bitCast(self);
     }
 };
 
