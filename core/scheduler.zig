@@ -151,7 +151,7 @@ fn askHost(k: *Kernel, timeout_ns: ?u64) bool {
 }
 
 fn anyListens(threads: *const Threads) bool {
-    for (threads.list.items) |thread| if (thread.state == .waiting and thread.call.listens) return true;
+    for (threads.list.items) |thread| if (thread.state == .waiting and thread.call.listens != null) return true;
     return false;
 }
 

@@ -16,6 +16,7 @@ import {
 } from "./ffi/table.ts";
 import { type CallTarget, type Compiled, compile, inferType, narrow } from "./functions.ts";
 import { Memory } from "./memory.ts";
+import { resolveNetwork } from "./network.ts";
 import { guestEnvironment, parseArguments, parseMemory, parsePermissions, parseTimeout, parseVolumes } from "./options.ts";
 import { signalByName, signalByNumber } from "./signals.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -180,7 +181,7 @@ export class Machine<
       trace: options.trace ?? -1,
       verbose: options.verbose ?? false,
       volumes: parseVolumes(options.volumes),
-      ...parsePermissions(options.permissions),
+      ...(await resolveNetwork(parsePermissions(options.permissions))),
     };
     const streams = openStreams(options.stdin, options.stdout, options.stderr);
     try {
