@@ -85,7 +85,6 @@ pub fn retryWaiting(machine: *Machine) void {
     defer threads.current = acting;
     var waiting = threads.waitingInOrder();
     while (waiting.next()) |thread| {
-        if (threads.calling and thread == threads.first()) continue;
         if (!mayEnd(k, thread)) continue;
         threads.current = thread;
         const result = table.again(k) orelse continue;
@@ -134,7 +133,6 @@ fn askHost(k: *Kernel, timeout_ns: ?u64) bool {
     k.answers.clear();
     var waiting = k.threads.waitingInOrder();
     while (waiting.next()) |thread| {
-        if (k.threads.calling and thread == k.threads.first()) continue;
         entries.appendSlice(k.allocator, thread.asks.entries.items) catch return false;
     }
     for (entries.items) |*entry| entry.revents = 0;
@@ -153,7 +151,7 @@ fn askHost(k: *Kernel, timeout_ns: ?u64) bool {
 }
 
 fn anyListens(threads: *const Threads) bool {
-    for (threads.list.items) |thread| if (thread.state == .waiting and thread.call.listens) return true;
+    for (threads.list.items) |thread| if (thread.state == .waiting and thread.call.listens != null) return true;
     return false;
 }
 
@@ -167,7 +165,6 @@ fn nearestDeadlineNs(k: *const Kernel) ?u64 {
     var least: ?u64 = null;
     var waiting = k.threads.waitingInOrder();
     while (waiting.next()) |thread| {
-        if (k.threads.calling and thread == k.threads.first()) continue;
         const deadline = thread.call.deadline orelse continue;
         const left = deadline.ns -| k.clockNs(deadline.clock);
         least = @min(least orelse left, left);

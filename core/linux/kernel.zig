@@ -91,7 +91,7 @@ pub const Kernel = struct {
     gives_way: bool = false,
     /// The current thread is to end (exit).
     ends_thread: bool = false,
-    /// What the process's first thread has exited with, for when the last one does.
+    /// What the last thread to exit has exited with.
     exit_code: u8 = 0,
     /// A thread just made, which begins as its parent stands behind its call.
     made: ?Made = null,
@@ -199,8 +199,8 @@ pub const Kernel = struct {
     /// What another program finds changed (execve(2), "Effect on process attributes"): signals that were handled have their
     /// default action again, and what is to be closed is closed.
     pub fn prepareForProgram(self: *Kernel, name: []const u8) void {
+        self.threads.keepOnlyCurrent();
         const thread = self.threads.current;
-        self.threads.keepOnly(thread);
         self.signals.prepareForProgram();
         thread.signals.alternate = .{};
         self.timers.prepareForProgram();

@@ -5,6 +5,7 @@ const linux = std.os.linux;
 const access_module = @import("../memory/access.zig");
 const faults = @import("../faults.zig");
 const limits = @import("../limits.zig");
+const sockets = @import("sockets/trace.zig");
 const table = @import("table.zig");
 const Args = @import("kernel.zig").Args;
 const Writer = std.Io.Writer;
@@ -68,6 +69,9 @@ fn writeArgument(out: *Writer, memory: access_module.GuestAccess, shape: table.S
         .protection => try writeFlags(out, &protection_names, value, "PROT_NONE"),
         .map_flags => try writeMapFlags(out, value),
         .open_flags => try writeOpenFlags(out, value),
+        .socket_family => try sockets.writeFamily(out, value),
+        .socket_type => try sockets.writeType(out, value),
+        .socket_address => try sockets.writeAddress(out, memory, value, if (index + 1 < args.len) args[index + 1] else 0),
     }
 }
 

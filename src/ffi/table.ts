@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 1148837753;
+export const ABI_VERSION = 4268380042;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -12,6 +12,7 @@ export const symbols = {
   pristine_machine_stop: { args: ["u32"], returns: "i32" },
   pristine_machine_block: { args: ["u32"], returns: "ptr" },
   pristine_machine_run: { args: ["u32", "u32", "f64", "f64", "u32"], returns: "i32" },
+  pristine_machine_listener: { args: ["u32"], returns: "i32" },
   pristine_machine_interrupt: { args: ["u32", "u32"], returns: "i32" },
   pristine_machine_signal: { args: ["u32", "u32"], returns: "i32" },
   pristine_machine_error: { args: ["u32", "ptr", "u32"], returns: "u32" },

@@ -16,7 +16,7 @@ pub const O_CLOEXEC = 0o2000000;
 pub const creation_flags = O_CLOEXEC | table.O_NONBLOCK;
 
 /// A part of guest memory to read into or write from (struct iovec).
-pub const Vector = extern struct { base: u64, length: u64 };
+pub const Vector = @import("../sockets/buffer.zig").Vector;
 
 /// How much is read or written at once: 32 signals.
 const record_bytes_max = 4096;

@@ -3,9 +3,11 @@
 //! Objects inside the machine are looked at; what only the host knows is asked for by an inquiry (`inquiry.zig`).
 //! Source: poll(2), epoll_ctl(2), pipe(7), eventfd(2), timerfd_create(2), signalfd(2).
 const pipe_module = @import("../files/pipe.zig");
+const sockets = @import("../sockets/readiness.zig");
 const table = @import("../files/table.zig");
 const timerfd = @import("timerfd.zig");
 const Description = table.Description;
+const Socket = @import("../sockets/socket.zig").Socket;
 const Kernel = @import("../kernel.zig").Kernel;
 
 pub const IN: u32 = 0x1;
@@ -38,12 +40,19 @@ pub fn of(k: *Kernel, description: *Description) ?u32 {
         .pipe_read => |pipe| ofReader(pipe),
         .pipe_write => |pipe| ofWriter(pipe),
         .output => writable,
+        .socket => |socket| ofSocket(k, socket),
         .event => |event| event.readiness(),
         .timer => timerfd.readiness(k, description),
         .signals => |mask| if (k.threads.current.signals.pendingSet(&k.signals, ~@as(u64, 0)) & mask != 0) IN else 0,
         .epoll => unreachable,
         else => readable | writable,
     };
+}
+
+/// A thread that asks whether a connection has come may be waiting for one.
+fn ofSocket(k: *Kernel, socket: *const Socket) ?u32 {
+    if (socket.state == .listening) k.threads.current.call.listens = @intCast(socket.index);
+    return @as(u16, @bitCast(sockets.readiness(socket) orelse return null));
 }
 
 fn ofReader(pipe: *const pipe_module.Pipe) u32 {
@@ -58,6 +67,7 @@ fn ofWriter(pipe: *const pipe_module.Pipe) u32 {
 pub fn hostFd(description: *const Description) ?i32 {
     return switch (description.kind) {
         .host_stream => |stream| stream.fd,
+        .socket => |socket| if (socket.host == null) null else sockets.hostFd(socket),
         else => null,
     };
 }
@@ -67,6 +77,7 @@ pub fn changes(k: *const Kernel, description: *const Description) Changes {
     return switch (description.kind) {
         .pipe_read => |pipe| .{ .in = pipe.changes_in },
         .pipe_write => |pipe| .{ .out = pipe.changes_out },
+        .socket => |socket| .{ .in = socket.changes_in, .out = socket.changes_out },
         .signals => .{ .in = k.signals.arrivals.load(.monotonic) },
         else => description.changes,
     };

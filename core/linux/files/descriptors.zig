@@ -6,6 +6,8 @@ const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
 const private_names = @import("private/names.zig");
 const private_open = @import("private/open.zig");
+const socket_readiness = @import("../sockets/readiness.zig");
+const socket_status = @import("../sockets/status.zig");
 const table = @import("table.zig");
 const transfer = @import("transfer.zig");
 const Args = kernel_module.Args;
@@ -17,7 +19,7 @@ const descriptorOf = transfer.descriptorOf;
 
 const O_CLOEXEC = 0o2000000;
 
-fn bound(k: *const Kernel) u64 {
+pub fn bound(k: *const Kernel) u64 {
     return k.resource_limits[@intFromEnum(linux.rlimit_resource.NOFILE)].current;
 }
 
@@ -213,6 +215,10 @@ fn bytesWaiting(k: *Kernel, description: *const Description, address: u64) i64 {
     var count: i32 = 0;
     switch (description.kind) {
         .pipe_read => |made| count = @intCast(made.fill),
+        .socket => |socket| {
+            const rc = socket_status.bytesWaiting(k, socket, &count);
+            if (rc < 0) return rc;
+        },
         .host_stream => |stream| {
             k.hostCall();
             const rc: i64 = @bitCast(linux.ioctl(stream.fd, FIONREAD, @intFromPtr(&count)));
@@ -288,15 +294,10 @@ pub fn fadvise64(k: *Kernel, a: Args) i64 {
     const advice_max = 5;
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     switch (description.kind) {
-        .pipe_read, .pipe_write, .output, .host_stream => return fail(.SPIPE),
+        .pipe_read, .pipe_write, .output, .host_stream, .socket => return fail(.SPIPE),
         else => {},
     }
     return if (a[3] > advice_max) fail(.INVAL) else 0;
-}
-
-/// What asks a descriptor for the socket that it is: none is one.
-pub fn notSocket(k: *Kernel, a: Args) i64 {
-    return if (k.files.get(descriptorOf(a[0])) == null) fail(.BADF) else fail(.NOTSOCK);
 }
 
 pub fn fchmod(k: *Kernel, a: Args) i64 {

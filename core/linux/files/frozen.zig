@@ -5,6 +5,7 @@
 //! all share until one changes it (`private/tree.zig`).
 const std = @import("std");
 const linux = std.os.linux;
+const frozen_sockets = @import("../sockets/frozen.zig");
 const host = @import("../../host.zig");
 const planted = @import("../../planted.zig");
 const table = @import("table.zig");
@@ -34,7 +35,7 @@ fn emptyCopy(from: *const FileTable) Error!FileTable {
         error.OutOfMemory => error.OutOfMemory,
         error.NoSpace => error.HostFailure,
     };
-    return .{ .allocator = allocator, .stamp = from.stamp, .working_directory = path, .scope = from.scope.retain(), .private = private };
+    return .{ .allocator = allocator, .stamp = from.stamp, .working_directory = path, .sockets = .{ .allocator = allocator }, .scope = from.scope.retain(), .private = private };
 }
 
 /// Puts a table back to the state of the one it was copied from.
@@ -72,6 +73,7 @@ const Copies = struct {
 fn copyOpen(from: *const FileTable, to: *FileTable, outputs: Outputs) Error!void {
     var copies: Copies = .{};
     defer copies.deinit(to.allocator);
+    try frozen_sockets.copy(&from.sockets, &to.sockets);
     try to.slots.ensureTotalCapacity(to.allocator, from.slots.items.len);
     for (from.slots.items) |slot| {
         const description = slot.description orelse {
@@ -97,6 +99,8 @@ fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, ou
         .synthetic_directory => |directory| .{ .synthetic_directory = .{ .path = try to.allocator.dupe(u8, directory.path), .at = directory.at } },
         .pipe_read => |pipe| .{ .pipe_read = try copyPipe(pipe, to, copies) },
         .pipe_write => |pipe| .{ .pipe_write = try copyPipe(pipe, to, copies) },
+        // All have been copied, each to its place in the list.
+        .socket => |socket| .{ .socket = to.sockets.list.items[socket.index] },
         .output => |output| .{ .output = .{ .stream = output.stream, .to = outputs[output.stream - 1] } },
         .epoll => .{ .epoll = try .create(to.allocator) },
         .device, .private_file, .private_directory, .event, .timer, .signals => from.kind,
@@ -163,7 +167,7 @@ const Purpose = enum { restoring, comparing };
 /// Whether the open files are as in the table they were copied from.
 fn sameOpen(now: *const FileTable, then: *const FileTable, comptime purpose: Purpose) bool {
     const restoring = purpose == .restoring;
-    if (now.pipes != then.pipes) return false;
+    if (now.pipes != then.pipes or !frozen_sockets.same(&now.sockets, &then.sockets)) return false;
     const count = @max(now.slots.items.len, then.slots.items.len);
     for (0..count) |index| {
         const a: table.Slot = if (index < now.slots.items.len) now.slots.items[index] else .{};
@@ -200,6 +204,7 @@ fn sameDescription(now: *const Description, then: *const Description, restoring:
         .signals => |mask| mask == then.kind.signals,
         // What it watches is compared once all open files are known to be the same.
         .epoll => true,
+        .socket => |socket| socket.index == then.kind.socket.index,
         .pipe_read => |pipe| pipe.sameAs(then.kind.pipe_read) or restoring and planted.is(.pipe_bytes_kept),
         .pipe_write => |pipe| pipe.sameAs(then.kind.pipe_write) or restoring and planted.is(.pipe_bytes_kept),
         .host_directory => |directory| place(directory.fd) == place(then.kind.host_directory.fd) and std.mem.eql(u8, directory.path, then.kind.host_directory.path),

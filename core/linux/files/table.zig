@@ -9,6 +9,7 @@ const epoll = @import("../events/epoll.zig");
 const eventfd = @import("../events/eventfd.zig");
 const limits = @import("../../limits.zig");
 const paths = @import("../paths.zig");
+const patterns = @import("../sockets/patterns.zig");
 const permissions_module = @import("../permissions.zig");
 const private_tree = @import("private/tree.zig");
 const readiness = @import("../events/readiness.zig");
@@ -16,6 +17,8 @@ const synthetic = @import("../synthetic.zig");
 const Output = @import("../../output.zig").Output;
 const Pipe = @import("pipe.zig").Pipe;
 const timerfd = @import("../events/timerfd.zig");
+const Socket = @import("../sockets/socket.zig").Socket;
+const Sockets = @import("../sockets/set.zig").Sockets;
 
 pub const OpenNode = struct { node: u32, at: u64 = 0 };
 
@@ -40,6 +43,7 @@ pub const Kind = union(enum) {
     timer: timerfd.Timer,
     /// The signals that a signalfd takes.
     signals: u64,
+    socket: *Socket,
 };
 
 /// One open file; several descriptors may share it.
@@ -91,6 +95,11 @@ pub const Scope = struct {
     permissions: permissions_module.Permissions = .{},
     mounts: []paths.Mount = &.{},
     hook: paths.DeniedHook = .{},
+    network: patterns.Network = .{},
+    /// Lines for /etc/hosts.
+    hosts: []const u8 = "",
+    /// Told of what of the network was refused.
+    network_refused: ?*const fn (access: patterns.Access, place: []const u8) void = null,
     references: std.atomic.Value(u32) = .init(1),
     /// Owns the texts of permissions and mounts.
     arena: std.heap.ArenaAllocator,
@@ -126,6 +135,9 @@ pub const FileTable = struct {
     watches: u32 = 0,
     /// Tells the findings of one inquiry from those of others.
     stamp: u64 = 0,
+    sockets: Sockets,
+    /// Within `releaseLost`.
+    releasing: bool = false,
     scope: *Scope,
     /// The machine's own files in /tmp and the like; perhaps shared with images and forks.
     private: *private_tree.Tree,
@@ -136,7 +148,7 @@ pub const FileTable = struct {
         errdefer scope.release(allocator);
         const private: *private_tree.Tree = try .create(allocator);
         errdefer private.release();
-        var self: FileTable = .{ .allocator = allocator, .working_directory = try allocator.dupe(u8, "/"), .scope = scope, .private = private };
+        var self: FileTable = .{ .allocator = allocator, .working_directory = try allocator.dupe(u8, "/"), .sockets = .{ .allocator = allocator }, .scope = scope, .private = private };
         errdefer allocator.free(self.working_directory);
         try self.addMount("/", "/", false, false);
         return self;
@@ -158,6 +170,7 @@ pub const FileTable = struct {
     pub fn deinit(self: *FileTable) void {
         self.closeAll();
         self.slots.deinit(self.allocator);
+        self.sockets.deinit();
         self.allocator.free(self.working_directory);
         self.private.release();
         self.scope.release(self.allocator);
@@ -174,11 +187,32 @@ pub const FileTable = struct {
         for (self.slots.items) |slot| if (slot.description) |description| {
             if (description.kind == .epoll) description.kind.epoll.clear(self);
         };
+        // First what sockets may hold of each other.
+        for (self.sockets.list.items) |socket| self.sockets.loseMessages(socket);
+        self.releaseLost();
         for (self.slots.items) |slot| if (slot.description) |description| {
             description.references -= 1;
             if (description.references == 0) self.destroy(description);
         };
         self.slots.clearRetainingCapacity();
+        self.releaseLost();
+    }
+
+    /// Closes a socket whose open file is gone, with the open files on their way to it.
+    pub fn closeSocket(self: *FileTable, socket: *Socket) void {
+        socket.close(&self.sockets);
+        self.releaseLost();
+    }
+
+    /// Releases the open files of lost messages, which may lose more of them.
+    fn releaseLost(self: *FileTable) void {
+        if (self.releasing) return;
+        self.releasing = true;
+        defer self.releasing = false;
+        while (self.sockets.takeLost()) |rights| {
+            for (rights) |right| self.release(right);
+            self.allocator.free(rights);
+        }
     }
 
     /// The private tree, to be changed: a copy if somebody shares it.
@@ -310,6 +344,7 @@ pub const FileTable = struct {
             .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
             .epoll => |set| set.destroy(self),
             .timer => self.timers -= 1,
+            .socket => |socket| self.closeSocket(socket),
             .output, .device, .private_file, .private_directory, .event, .signals => {},
         }
         self.allocator.free(description.path);

@@ -9,6 +9,7 @@ const objects = @import("../events/objects.zig");
 const private_mapped = @import("private/mapped.zig");
 const private_open = @import("private/open.zig");
 const pipe_module = @import("pipe.zig");
+const sockets = @import("../sockets/messages.zig");
 const table = @import("table.zig");
 const waiting = @import("../waiting.zig");
 const Args = kernel_module.Args;
@@ -84,7 +85,7 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
             k.changed();
             return @intCast(pipe.read(out));
         },
-        .pipe_write, .output => return fail(.BADF),
+        .socket, .pipe_write, .output => return fail(.BADF),
         .epoll, .event, .timer, .signals => return fail(.INVAL),
     }
 }
@@ -134,6 +135,7 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
             return @intCast(count);
         },
         .private_file => |*file| return private_open.write(k, file, bytes, position, description.status_flags & table.O_APPEND != 0),
+        .socket => return sockets.writeNow(k, description, bytes),
         .text, .pipe_read, .host_directory, .synthetic_directory, .private_directory => return fail(.BADF),
         .epoll, .event, .timer, .signals => return fail(.INVAL),
     }
@@ -293,11 +295,13 @@ fn writable(k: *Kernel, fd: u64) ?*Description {
 
 pub fn read(k: *Kernel, a: Args) i64 {
     const description = readable(k, a[0]) orelse return fail(.BADF);
+    if (description.kind == .socket) return sockets.read(k, description, &.{.{ .base = a[1], .length = @min(a[2], limits.transfer_max_bytes) }});
     return moveOne(k, description, .read, a[1], a[2], null);
 }
 
 pub fn write(k: *Kernel, a: Args) i64 {
     const description = writable(k, a[0]) orelse return fail(.BADF);
+    if (description.kind == .socket) return sockets.write(k, description, &.{.{ .base = a[1], .length = @min(a[2], limits.transfer_max_bytes) }});
     return moveOne(k, description, .write, a[1], a[2], null);
 }
 
@@ -308,16 +312,18 @@ fn positionOf(value: u64) ?u64 {
 pub fn pread64(k: *Kernel, a: Args) i64 {
     const description = readable(k, a[0]) orelse return fail(.BADF);
     const position = positionOf(a[3]) orelse return fail(.INVAL);
+    if (description.kind == .socket) return fail(.SPIPE);
     return moveOne(k, description, .read, a[1], a[2], position);
 }
 
 pub fn pwrite64(k: *Kernel, a: Args) i64 {
     const description = writable(k, a[0]) orelse return fail(.BADF);
     const position = positionOf(a[3]) orelse return fail(.INVAL);
+    if (description.kind == .socket) return fail(.SPIPE);
     return moveOne(k, description, .write, a[1], a[2], position);
 }
 
-const Vector = objects.Vector;
+const Vector = @import("../sockets/buffer.zig").Vector;
 
 fn moveVector(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, count: u64, position: Position) i64 {
     if (count > limits.vector_max_pieces) return fail(.INVAL);
@@ -329,6 +335,10 @@ fn moveVector(k: *Kernel, description: *Description, comptime direction: Directi
         total += vector.length;
     }
     const given = vectors[0..@intCast(count)];
+    if (description.kind == .socket) {
+        if (position != null) return fail(.SPIPE);
+        return if (direction == .read) sockets.read(k, description, given) else sockets.write(k, description, given);
+    }
     if (position == null and isWrittenWhole(description, direction, total)) return writeWhole(k, description.kind.pipe_write, description, given);
     if (direction == .read and total > 0 and objects.isObject(description)) return moveObject(k, description, direction, given, position).result(k);
     var skipped = k.callProgress().*;
@@ -451,7 +461,9 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
     if (to.status_flags & table.O_APPEND != 0) return fail(.INVAL);
     var source: End = .{ .description = from, .offset_address = a[2] };
     var target: End = .{ .description = to };
-    return copyBetween(k, &source, &target, a[3]);
+    const rc = copyBetween(k, &source, &target, a[3]);
+    // Nothing has been copied: the file stands where it stood.
+    return if (rc == fail(.AGAIN) and to.kind == .socket) sockets.waitForRoom(k, to) else rc;
 }
 
 fn isSameFile(one: *const Description, other: *const Description) bool {
@@ -512,7 +524,7 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
         },
         // Linux lets these be sought, to no effect.
         .device, .epoll, .event, .timer, .signals => return 0,
-        .output, .pipe_read, .pipe_write => return fail(.SPIPE),
+        .output, .pipe_read, .pipe_write, .socket => return fail(.SPIPE),
     }
 }
 
