@@ -41,6 +41,7 @@ const samples = [_]Sample{
     .{ .name = "timers", .source = "timers.c" },
     .{ .name = "alarms", .source = "alarms.c" },
     .{ .name = "events", .source = "events.c", .also = "event_objects.c" },
+    .{ .name = "event-threads", .source = "event_threads.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },

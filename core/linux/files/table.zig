@@ -131,7 +131,8 @@ pub const FileTable = struct {
     pipes: u32 = 0,
     /// Timerfds there are.
     timers: u32 = 0,
-    /// Watches of all epoll sets.
+    /// All epoll sets, also those on their way in messages, and how many watches they have.
+    sets: std.ArrayList(*epoll.Epoll) = .empty,
     watches: u32 = 0,
     /// Tells the findings of one inquiry from those of others.
     stamp: u64 = 0,
@@ -170,6 +171,7 @@ pub const FileTable = struct {
     pub fn deinit(self: *FileTable) void {
         self.closeAll();
         self.slots.deinit(self.allocator);
+        self.sets.deinit(self.allocator);
         self.sockets.deinit();
         self.allocator.free(self.working_directory);
         self.private.release();
@@ -184,9 +186,7 @@ pub const FileTable = struct {
     /// Closes everything, for a table whose private files are given up too.
     pub fn closeAll(self: *FileTable) void {
         // Sets and what they watch go in any order.
-        for (self.slots.items) |slot| if (slot.description) |description| {
-            if (description.kind == .epoll) description.kind.epoll.clear(self);
-        };
+        for (self.sets.items) |set| set.clear(self);
         // First what sockets may hold of each other.
         for (self.sockets.list.items) |socket| self.sockets.loseMessages(socket);
         self.releaseLost();
@@ -328,9 +328,7 @@ pub const FileTable = struct {
     }
 
     fn destroy(self: *FileTable, description: *Description) void {
-        if (description.watches > 0) for (self.slots.items) |slot| if (slot.description) |other| {
-            if (other.kind == .epoll) other.kind.epoll.removeAllOf(self, description);
-        };
+        if (description.watches > 0) for (self.sets.items) |set| set.removeAllOf(self, description);
         switch (description.kind) {
             .host_stream => |stream| stream.release(self.allocator),
             .host_file => |file| file.file.release(self.allocator),
