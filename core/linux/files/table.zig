@@ -173,6 +173,12 @@ pub const FileTable = struct {
         self.releaseLost();
     }
 
+    /// Throws a socket's first message away.
+    pub fn loseMessage(self: *FileTable, socket: *Socket) void {
+        self.sockets.lose(socket.received.take().?);
+        self.releaseLost();
+    }
+
     /// Releases the open files of lost messages, which may lose more of them.
     fn releaseLost(self: *FileTable) void {
         if (self.releasing) return;

@@ -47,7 +47,10 @@ fn disconnect(k: *Kernel, socket: *Socket) i64 {
         if (socket.state == .listening) return fail(.OPNOTSUPP);
         socket.reset();
         k.changed();
-    } else socket.peer = null;
+    } else {
+        socket.peer = null;
+        socket.state = .idle;
+    }
     socket.remote = .none;
     return 0;
 }
@@ -130,6 +133,7 @@ fn connectUnixDatagram(k: *Kernel, socket: *Socket, name: *const address.UnixNam
     };
     if (there.peer) |chosen| if (chosen != socket) return fail(.PERM);
     socket.peer = there;
+    socket.state = .connected;
     socket.remote = there.local;
     return 0;
 }
@@ -395,7 +399,11 @@ pub fn shutdown(k: *Kernel, a: Args) i64 {
     const socket = opened.socket;
     settle(k, socket);
     const joined = if (socket.isConnectionOriented()) socket.state == .connected else socket.remote != .none or socket.peer != null;
-    if (socket.isInet() and socket.state != .listening and !joined) return fail(.NOTCONN);
+    if (socket.isInet() and socket.state != .listening and !joined) {
+        // It is done all the same.
+        if (socket.type == .datagram) socket.shutDown(.{ .receive = how != 1, .send = how != 0 });
+        return fail(.NOTCONN);
+    }
     if (socket.host) |there| {
         k.hostCall();
         const rc: i64 = @bitCast(linux.shutdown(there.fd, @intCast(how)));

@@ -77,14 +77,13 @@ pub const Sockets = struct {
 
     /// Empties a socket's queue.
     pub fn loseMessages(self: *Sockets, socket: *Socket) void {
-        while (socket.received.take()) |piece| {
-            if (piece.rights.len == 0) {
-                piece.destroy(self.allocator);
-            } else {
-                piece.next = self.lost;
-                self.lost = piece;
-            }
-        }
+        while (socket.received.take()) |piece| self.lose(piece);
+    }
+
+    pub fn lose(self: *Sockets, piece: *Piece) void {
+        if (piece.rights.len == 0) return piece.destroy(self.allocator);
+        piece.next = self.lost;
+        self.lost = piece;
     }
 
     /// The open files of one lost message, the caller's own now.
