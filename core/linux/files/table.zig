@@ -114,8 +114,9 @@ pub const FileTable = struct {
     /// Pipes there are; each holds memory of the host's.
     pipes: u32 = 0,
     sockets: Sockets,
-    /// Within `releaseLost`.
+    /// Within `releaseLost`, and within `closeAll`.
     releasing: bool = false,
+    giving_up: bool = false,
     scope: *Scope,
     /// The machine's own files in /tmp and the like; perhaps shared with images and forks.
     private: *private_tree.Tree,
@@ -156,15 +157,15 @@ pub const FileTable = struct {
 
     /// Closes everything, for a table whose private files are given up too.
     pub fn closeAll(self: *FileTable) void {
+        self.giving_up = true;
+        defer self.giving_up = false;
         // First what sockets may hold of each other.
         for (self.sockets.list.items) |socket| self.sockets.loseMessages(socket);
         self.releaseLost();
-        for (self.slots.items) |slot| if (slot.description) |description| {
-            description.references -= 1;
-            if (description.references == 0) self.destroy(description);
-        };
+        for (self.slots.items) |slot| if (slot.description) |description| self.release(description);
         self.slots.clearRetainingCapacity();
-        self.releaseLost();
+        // Those that never got an open file.
+        while (self.sockets.list.getLastOrNull()) |socket| self.closeSocket(socket);
     }
 
     /// Closes a socket whose open file is gone, with the open files on their way to it.
@@ -204,11 +205,22 @@ pub const FileTable = struct {
     /// Gives back a private node that has neither a name nor an open file.
     pub fn dropIfUnused(self: *FileTable, node: u32) void {
         if (self.private.at(node).links > 0 or self.private.isShared()) return;
-        for (self.slots.items) |slot| if (slot.description) |description| switch (description.kind) {
-            .private_file, .private_directory => |open| if (open.node == node) return,
-            else => {},
+        if (!self.hasOpen(node)) self.private.drop(node);
+    }
+
+    /// Whether a private node is open, on its way between sockets included.
+    pub fn hasOpen(self: *const FileTable, node: u32) bool {
+        for (self.slots.items) |slot| if (slot.description) |description| if (isOfNode(description, node)) return true;
+        var flights = self.sockets.flights();
+        while (flights.next()) |description| if (isOfNode(description, node)) return true;
+        return false;
+    }
+
+    fn isOfNode(description: *const Description, node: u32) bool {
+        return switch (description.kind) {
+            .private_file, .private_directory => |open| open.node == node,
+            else => false,
         };
-        self.private.drop(node);
     }
 
     pub fn namespace(self: *const FileTable) paths.Namespace {
@@ -289,6 +301,7 @@ pub const FileTable = struct {
         if (description.references > 0) return;
         const kind = description.kind;
         self.destroy(description);
+        if (self.giving_up) return;
         switch (kind) {
             .private_file, .private_directory => |open| self.dropIfUnused(open.node),
             else => {},

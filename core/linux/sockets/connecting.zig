@@ -239,12 +239,6 @@ fn connectHost(k: *Kernel, opened: Opened, ip: ?*const Ip) i64 {
     if (begins) {
         const failed = host_socket.ensure(k, socket);
         if (failed < 0) return failed;
-        // A port of the machine's own means nothing to the host, but the address does.
-        if (socket.port_is_own) {
-            k.hostCall();
-            const bound = socket.host.?.bind(socket.family, &.{ .ip = socket.local.ip.withPort(0) });
-            if (bound < 0) return bound;
-        }
         socket.remote = .{ .ip = ip.?.target() };
     }
     k.hostCall();
@@ -313,8 +307,7 @@ pub fn listen(k: *Kernel, a: Args) i64 {
 fn listenOnHost(k: *Kernel, socket: *Socket, backlog: u32) i64 {
     if (!socket.may_listen) {
         const ip = if (socket.local == .ip) socket.local.ip else Ip.any(socket.family);
-        const wanted = if (socket.host == null) ip else ip.withPort(0);
-        if (!names.demand(k, .listen, &wanted)) return fail(.ACCES);
+        if (!names.demand(k, .listen, &ip.withPort(0))) return fail(.ACCES);
         socket.may_listen = true;
     }
     const failed = host_socket.ensure(k, socket);

@@ -68,8 +68,8 @@ pub fn bind(k: *Kernel, a: Args) i64 {
     }
 }
 
-/// A port that the program names, or any port where it may listen, is the host's at once. A free one on the loopback
-/// network that it may not have of the host is the machine's own.
+/// A port that the program names, or any port where it may listen, is the host's at once. Any other is the machine's own:
+/// the host learns of it when something goes out, and then chooses one itself.
 fn bindIp(k: *Kernel, socket: *Socket, ip: Ip) i64 {
     if (socket.hasPort() or socket.host != null or socket.state != .idle) return fail(.INVAL);
     if (ip.isV4() and socket.family == .inet6 and socket.options.v6Only()) return fail(.INVAL);
@@ -80,7 +80,7 @@ fn bindIp(k: *Kernel, socket: *Socket, ip: Ip) i64 {
         _ = names.demand(k, .listen, &ip);
         return fail(.ACCES);
     }
-    if (!may_listen and ip.isLoopback()) {
+    if (!may_listen) {
         const port = k.files.sockets.freePort() orelse return fail(.ADDRINUSE);
         socket.local = .{ .ip = ip.withPort(port) };
         socket.port_is_own = true;

@@ -97,6 +97,34 @@ pub const Sockets = struct {
         return rights;
     }
 
+    /// Open files on their way between sockets.
+    pub const Flights = struct {
+        sockets: []const *Socket,
+        piece: ?*Piece = null,
+        index: usize = 0,
+
+        pub fn next(self: *Flights) ?*Description {
+            while (true) {
+                if (self.piece) |piece| {
+                    if (self.index < piece.rights.len) {
+                        self.index += 1;
+                        return piece.rights[self.index - 1];
+                    }
+                    self.index = 0;
+                    self.piece = piece.next;
+                } else {
+                    if (self.sockets.len == 0) return null;
+                    self.piece = self.sockets[0].received.first;
+                    self.sockets = self.sockets[1..];
+                }
+            }
+        }
+    };
+
+    pub fn flights(self: *const Sockets) Flights {
+        return .{ .sockets = if (self.in_flight == 0) &.{} else self.list.items };
+    }
+
     /// How much a socket may hold now, of the `wanted` that it was given. Its share of what all may hold it always has.
     pub fn boundOf(self: *const Sockets, socket: *const Socket, wanted: usize) usize {
         const share = limits.socket_buffers_max_bytes / limits.sockets_max;
