@@ -40,6 +40,7 @@ const samples = [_]Sample{
     .{ .name = "signals", .source = "signals.c" },
     .{ .name = "timers", .source = "timers.c" },
     .{ .name = "alarms", .source = "alarms.c" },
+    .{ .name = "events", .source = "events.c", .also = "event_objects.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },

@@ -70,6 +70,8 @@ pub const path_max_bytes = 4096;
 pub const descriptors_max = 4096;
 /// Pipes of one guest; each has a buffer of 64 KiB on the host.
 pub const pipes_max = 256;
+/// Watches of all epoll sets of one guest: what one look at a set may have to go through.
+pub const epoll_watches_max = 64 * 1024;
 /// Sockets of one machine, those that wait for accept included; as many may be the host's, each a host descriptor.
 pub const sockets_max = 2048;
 /// What one socket holds of received bytes unless its program sets SO_RCVBUF, and what all of a machine hold.

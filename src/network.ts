@@ -59,3 +59,10 @@ export async function resolveNetwork(permissions: CorePermissions): Promise<Core
   };
   return { ...resolved, hosts: [...hosts.values()] };
 }
+
+/** Where a machine listens, from the core's text: HOST:PORT, [HOST]:PORT or unix:NAME (an abstract one begins with @). */
+export function addressOf(text: string): { host: string; port: number } | { unix: string } {
+  if (text.startsWith("unix:")) return { unix: text.slice("unix:".length) };
+  const colon = text.lastIndexOf(":");
+  return { host: text.slice(0, colon).replace(/^\[|\]$/g, ""), port: Number(text.slice(colon + 1)) };
+}

@@ -27,6 +27,7 @@ pub const Shape = enum {
     signal,
     clock,
     interval_timer,
+    epoll_operation,
     /// struct sockaddr; the length is the next argument.
     socket_address,
     socket_family,

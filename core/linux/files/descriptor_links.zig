@@ -6,6 +6,7 @@ const host = @import("../../host.zig");
 const HostFile = @import("../../host_file.zig").HostFile;
 const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
+const objects = @import("../events/objects.zig");
 const opening = @import("opening.zig");
 const paths = @import("../paths.zig");
 const private_names = @import("private/names.zig");
@@ -80,6 +81,7 @@ pub fn textOf(k: *Kernel, target: *const Target, buffer: *[paths.path_max]u8) []
     return switch (description.kind) {
         .host_directory, .host_file, .device, .text, .synthetic_directory => description.path,
         .private_file, .private_directory => |open_node| private_names.pathOfOpened(k, open_node.node, description.path, buffer),
+        .epoll, .event, .timer, .signals => objects.nameOf(description),
         .socket => |socket| std.fmt.bufPrint(buffer, "socket:[{d}]", .{socket.number}) catch unreachable,
         .pipe_read, .pipe_write, .output, .host_stream => std.fmt.bufPrint(buffer, "pipe:[{d}]", .{k.files.streamNumber(description)}) catch unreachable,
     };

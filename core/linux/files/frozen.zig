@@ -35,7 +35,7 @@ fn emptyCopy(from: *const FileTable) Error!FileTable {
         error.OutOfMemory => error.OutOfMemory,
         error.NoSpace => error.HostFailure,
     };
-    return .{ .allocator = allocator, .working_directory = path, .sockets = .{ .allocator = allocator }, .scope = from.scope.retain(), .private = private };
+    return .{ .allocator = allocator, .stamp = from.stamp, .working_directory = path, .sockets = .{ .allocator = allocator }, .scope = from.scope.retain(), .private = private };
 }
 
 /// Puts a table back to the state of the one it was copied from.
@@ -86,7 +86,10 @@ fn copyOpen(from: *const FileTable, to: *FileTable, outputs: Outputs) Error!void
     }
     try copyFlights(from, to, &copies, outputs);
     var all = copies.descriptions.keyIterator();
-    while (all.next()) |description| countEnds(description.*, &copies);
+    while (all.next()) |description| {
+        countEnds(description.*, &copies);
+        if (description.*.kind == .epoll) try copyWatches(description.*, to, &copies);
+    }
 }
 
 /// Open files on their way between sockets, whose messages have been copied without them.
@@ -124,9 +127,27 @@ fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, ou
         // All have been copied, each to its place in the list.
         .socket => |socket| .{ .socket = to.sockets.list.items[socket.index] },
         .output => |output| .{ .output = .{ .stream = output.stream, .to = outputs[output.stream - 1] } },
-        .device, .private_file, .private_directory => from.kind,
+        .epoll => .{ .epoll = try .create(to.allocator) },
+        .device, .private_file, .private_directory, .event, .timer, .signals => from.kind,
     };
-    return to.create(kind, from.status_flags, from.path);
+    const made = try to.create(kind, from.status_flags, from.path);
+    made.changes = from.changes;
+    return made;
+}
+
+/// A copied set watches the copies of what its original watches.
+fn copyWatches(description: *const Description, to: *FileTable, copies: *const Copies) Error!void {
+    const made = copies.descriptions.get(description).?.kind.epoll;
+    const from = description.kind.epoll;
+    // Another descriptor of it was there before.
+    if (made.watches.items.len > 0) return;
+    try made.watches.ensureTotalCapacity(to.allocator, from.watches.items.len);
+    for (from.watches.items) |watch| {
+        const target = copies.descriptions.get(watch.description) orelse continue;
+        made.addCopy(to, watch, target);
+    }
+    made.next = from.next;
+    made.changes = from.changes;
 }
 
 /// The same folder with a place in its listing of its own.
@@ -183,21 +204,16 @@ fn sameOpen(now: *const FileTable, then: *const FileTable, comptime purpose: Pur
         if (a.close_on_exec != b.close_on_exec and !(restoring and planted.is(.descriptor_flag_kept))) return false;
         if (!sameDescription(mine, other, restoring)) return false;
         // The same descriptors must share an open file: the first of those that do stands for all.
-        if (firstWith(now, mine) != firstWith(then, other)) return false;
+        if (now.firstWith(mine) != then.firstWith(other)) return false;
+        if (mine.kind == .epoll and !(restoring and planted.is(.epoll_watch_kept)) and !mine.kind.epoll.sameAs(other.kind.epoll, now, then)) return false;
     }
     var flights = now.sockets.flights();
     var others = then.sockets.flights();
     while (flights.next()) |mine| {
         const other = others.next() orelse return false;
-        if (!sameDescription(mine, other, restoring) or firstWith(now, mine) != firstWith(then, other)) return false;
+        if (!sameDescription(mine, other, restoring) or now.firstWith(mine) != then.firstWith(other)) return false;
     }
     return true;
-}
-
-/// null: it is only on its way between sockets.
-fn firstWith(files: *const FileTable, description: *const Description) ?usize {
-    for (files.slots.items, 0..) |slot, index| if (slot.description == description) return index;
-    return null;
 }
 
 fn sameDescription(now: *const Description, then: *const Description, restoring: bool) bool {
@@ -206,7 +222,7 @@ fn sameDescription(now: *const Description, then: *const Description, restoring:
     if (!std.mem.eql(u8, now.path, then.path)) return false;
     if (std.meta.activeTag(now.kind) != std.meta.activeTag(then.kind)) return false;
     return switch (now.kind) {
-        .host_stream => |stream| stream == then.kind.host_stream,
+        .host_stream => |stream| stream == then.kind.host_stream and std.meta.eql(now.changes, then.changes),
         .host_file => |file| file.file == then.kind.host_file.file and file.at == then.kind.host_file.at,
         .output => |output| output.stream == then.kind.output.stream,
         .device => |device| device == then.kind.device,
@@ -214,6 +230,11 @@ fn sameDescription(now: *const Description, then: *const Description, restoring:
         .synthetic_directory => |directory| directory.at == then.kind.synthetic_directory.at and std.mem.eql(u8, directory.path, then.kind.synthetic_directory.path),
         .private_file => |file| file.node == then.kind.private_file.node and (skips_offset or file.at == then.kind.private_file.at),
         .private_directory => |directory| std.meta.eql(directory, then.kind.private_directory),
+        .event => |event| restoring and planted.is(.event_count_kept) or std.meta.eql(event, then.kind.event) and std.meta.eql(now.changes, then.changes),
+        .timer => |timer| restoring and planted.is(.timerfd_kept) or std.meta.eql(timer, then.kind.timer) and std.meta.eql(now.changes, then.changes),
+        .signals => |mask| mask == then.kind.signals,
+        // What it watches is compared once all open files are known to be the same.
+        .epoll => true,
         .socket => |socket| socket.index == then.kind.socket.index,
         .pipe_read => |pipe| pipe.sameAs(then.kind.pipe_read) or restoring and planted.is(.pipe_bytes_kept),
         .pipe_write => |pipe| pipe.sameAs(then.kind.pipe_write) or restoring and planted.is(.pipe_bytes_kept),

@@ -5,14 +5,18 @@ const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../../host.zig");
 const HostFile = @import("../../host_file.zig").HostFile;
+const epoll = @import("../events/epoll.zig");
+const eventfd = @import("../events/eventfd.zig");
 const limits = @import("../../limits.zig");
 const paths = @import("../paths.zig");
 const patterns = @import("../sockets/patterns.zig");
 const permissions_module = @import("../permissions.zig");
 const private_tree = @import("private/tree.zig");
+const readiness = @import("../events/readiness.zig");
 const synthetic = @import("../synthetic.zig");
 const Output = @import("../../output.zig").Output;
 const Pipe = @import("pipe.zig").Pipe;
+const timerfd = @import("../events/timerfd.zig");
 const Socket = @import("../sockets/socket.zig").Socket;
 const Sockets = @import("../sockets/set.zig").Sockets;
 
@@ -34,6 +38,11 @@ pub const Kind = union(enum) {
     private_directory: OpenNode,
     pipe_read: *Pipe,
     pipe_write: *Pipe,
+    epoll: *epoll.Epoll,
+    event: eventfd.Event,
+    timer: timerfd.Timer,
+    /// The signals that a signalfd takes.
+    signals: u64,
     socket: *Socket,
 };
 
@@ -45,6 +54,13 @@ pub const Description = struct {
     status_flags: u32,
     /// Guest path it was opened by; empty for streams and pipes.
     path: []u8 = &.{},
+    /// What has happened to it, if its kind does not count that elsewhere.
+    changes: readiness.Changes = .{},
+    /// Watches of epoll sets on it, which go with it.
+    watches: u32 = 0,
+    /// Where an inquiry has put it, valid with its stamp.
+    asked: u32 = 0,
+    inquiry: u64 = 0,
 
     /// Opened with O_PATH: it names a place, and gives no access to what is in it.
     pub fn isPathOnly(self: *const Description) bool {
@@ -113,6 +129,12 @@ pub const FileTable = struct {
     working_directory: []u8,
     /// Pipes there are; each holds memory of the host's.
     pipes: u32 = 0,
+    /// Timerfds there are.
+    timers: u32 = 0,
+    /// Watches of all epoll sets.
+    watches: u32 = 0,
+    /// Tells the findings of one inquiry from those of others.
+    stamp: u64 = 0,
     sockets: Sockets,
     /// Within `releaseLost`, and within `closeAll`.
     releasing: bool = false,
@@ -155,10 +177,19 @@ pub const FileTable = struct {
         self.scope.release(self.allocator);
     }
 
+    pub fn nextStamp(self: *FileTable) u64 {
+        self.stamp += 1;
+        return self.stamp;
+    }
+
     /// Closes everything, for a table whose private files are given up too.
     pub fn closeAll(self: *FileTable) void {
         self.giving_up = true;
         defer self.giving_up = false;
+        // Sets and what they watch go in any order.
+        for (self.slots.items) |slot| if (slot.description) |description| {
+            if (description.kind == .epoll) description.kind.epoll.clear(self);
+        };
         // First what sockets may hold of each other.
         for (self.sockets.list.items) |socket| self.sockets.loseMessages(socket);
         self.releaseLost();
@@ -242,6 +273,7 @@ pub const FileTable = struct {
         const description = try self.allocator.create(Description);
         errdefer self.allocator.destroy(description);
         description.* = .{ .kind = kind, .status_flags = status_flags, .path = try self.allocator.dupe(u8, path) };
+        self.timers += @intFromBool(kind == .timer);
         return description;
     }
 
@@ -268,6 +300,12 @@ pub const FileTable = struct {
             if (other == description or pipe != null and pipeOf(other) == pipe) return number;
         }
         return 0;
+    }
+
+    /// The first descriptor that refers to an open file.
+    pub fn firstWith(self: *const FileTable, description: *const Description) ?usize {
+        for (self.slots.items, 0..) |slot, index| if (slot.description == description) return index;
+        return null;
     }
 
     fn pipeOf(description: *const Description) ?*const Pipe {
@@ -309,6 +347,9 @@ pub const FileTable = struct {
     }
 
     fn destroy(self: *FileTable, description: *Description) void {
+        if (description.watches > 0) for (self.slots.items) |slot| if (slot.description) |other| {
+            if (other.kind == .epoll) other.kind.epoll.removeAllOf(self, description);
+        };
         switch (description.kind) {
             .host_stream => |stream| stream.release(self.allocator),
             .host_file => |file| file.file.release(self.allocator),
@@ -320,8 +361,10 @@ pub const FileTable = struct {
             .synthetic_directory => |directory| self.allocator.free(directory.path),
             .pipe_read => |pipe| self.pipes -= @intFromBool(pipe.closeReader(self.allocator)),
             .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
+            .epoll => |set| set.destroy(self),
+            .timer => self.timers -= 1,
             .socket => |socket| self.closeSocket(socket),
-            .output, .device, .private_file, .private_directory => {},
+            .output, .device, .private_file, .private_directory, .event, .signals => {},
         }
         self.allocator.free(description.path);
         self.allocator.destroy(description);

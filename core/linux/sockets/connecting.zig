@@ -380,7 +380,7 @@ fn acceptFromHost(k: *Kernel, opened: Opened, errno: *i64) ?*Socket {
 }
 
 fn waitForConnection(k: *Kernel, opened: Opened) i64 {
-    k.threads.current.call.listens = true;
+    k.threads.current.call.listens = @intCast(opened.socket.index);
     return waiting.wait(k, opened.description, opened.socket, 0, .receive);
 }
 

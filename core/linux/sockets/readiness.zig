@@ -42,10 +42,3 @@ fn hasRoom(socket: *const Socket) bool {
 pub fn hostFd(socket: *const Socket) i32 {
     return socket.host.?.fd;
 }
-
-pub const Changes = struct { in: u32, out: u32 };
-
-/// Moved on by everything for which Linux wakes who polls: what may be received, what may be sent.
-pub fn changes(socket: *const Socket) Changes {
-    return .{ .in = socket.changes_in, .out = socket.changes_out };
-}
