@@ -137,8 +137,9 @@ pub const FileTable = struct {
     /// Tells the findings of one inquiry from those of others.
     stamp: u64 = 0,
     sockets: Sockets,
-    /// Within `releaseLost`.
+    /// Within `releaseLost`, and within `closeAll`.
     releasing: bool = false,
+    giving_up: bool = false,
     scope: *Scope,
     /// The machine's own files in /tmp and the like; perhaps shared with images and forks.
     private: *private_tree.Tree,
@@ -185,22 +186,28 @@ pub const FileTable = struct {
 
     /// Closes everything, for a table whose private files are given up too.
     pub fn closeAll(self: *FileTable) void {
+        self.giving_up = true;
+        defer self.giving_up = false;
         // Sets and what they watch go in any order.
         for (self.sets.items) |set| set.clear(self);
         // First what sockets may hold of each other.
         for (self.sockets.list.items) |socket| self.sockets.loseMessages(socket);
         self.releaseLost();
-        for (self.slots.items) |slot| if (slot.description) |description| {
-            description.references -= 1;
-            if (description.references == 0) self.destroy(description);
-        };
+        for (self.slots.items) |slot| if (slot.description) |description| self.release(description);
         self.slots.clearRetainingCapacity();
-        self.releaseLost();
+        // Those that never got an open file.
+        while (self.sockets.list.getLastOrNull()) |socket| self.closeSocket(socket);
     }
 
     /// Closes a socket whose open file is gone, with the open files on their way to it.
     pub fn closeSocket(self: *FileTable, socket: *Socket) void {
         socket.close(&self.sockets);
+        self.releaseLost();
+    }
+
+    /// Throws a socket's first message away.
+    pub fn loseMessage(self: *FileTable, socket: *Socket) void {
+        self.sockets.lose(socket.received.take().?);
         self.releaseLost();
     }
 
@@ -229,11 +236,22 @@ pub const FileTable = struct {
     /// Gives back a private node that has neither a name nor an open file.
     pub fn dropIfUnused(self: *FileTable, node: u32) void {
         if (self.private.at(node).links > 0 or self.private.isShared()) return;
-        for (self.slots.items) |slot| if (slot.description) |description| switch (description.kind) {
-            .private_file, .private_directory => |open| if (open.node == node) return,
-            else => {},
+        if (!self.hasOpen(node)) self.private.drop(node);
+    }
+
+    /// Whether a private node is open, on its way between sockets included.
+    pub fn hasOpen(self: *const FileTable, node: u32) bool {
+        for (self.slots.items) |slot| if (slot.description) |description| if (isOfNode(description, node)) return true;
+        var flights = self.sockets.flights();
+        while (flights.next()) |description| if (isOfNode(description, node)) return true;
+        return false;
+    }
+
+    fn isOfNode(description: *const Description, node: u32) bool {
+        return switch (description.kind) {
+            .private_file, .private_directory => |open| open.node == node,
+            else => false,
         };
-        self.private.drop(node);
     }
 
     pub fn namespace(self: *const FileTable) paths.Namespace {
@@ -321,6 +339,7 @@ pub const FileTable = struct {
         if (description.references > 0) return;
         const kind = description.kind;
         self.destroy(description);
+        if (self.giving_up) return;
         switch (kind) {
             .private_file, .private_directory => |open| self.dropIfUnused(open.node),
             else => {},
