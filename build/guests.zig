@@ -45,6 +45,7 @@ const samples = [_]Sample{
     .{ .name = "thread-signals", .source = "thread_signals.c" },
     .{ .name = "thread-ends", .source = "thread_ends.c" },
     .{ .name = "preemption", .source = "preemption.c" },
+    .{ .name = "bad-threads", .source = "bad_threads.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },

@@ -142,7 +142,9 @@ static int run_together(void *(*body)(void *), int count)
 	over = 0;
 	for (uintptr_t i = 0; i < (uintptr_t)count; i++)
 		threads[i] = begin(body, (void *)i);
-	rest(200);
+	/* Signals may interrupt a rest, and what is left of it. */
+	for (long long last = now_ns() + 200000000; now_ns() < last;)
+		rest(5);
 	over = 1;
 	for (int i = 0; i < count; i++)
 		good &= joined(threads[i]) == 0;
