@@ -46,6 +46,7 @@ const samples = [_]Sample{
     .{ .name = "thread-ends", .source = "thread_ends.c" },
     .{ .name = "preemption", .source = "preemption.c" },
     .{ .name = "bad-threads", .source = "bad_threads.c" },
+    .{ .name = "events", .source = "events.c", .also = "event_objects.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },

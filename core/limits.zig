@@ -70,6 +70,20 @@ pub const path_max_bytes = 4096;
 pub const descriptors_max = 4096;
 /// Pipes of one guest; each has a buffer of 64 KiB on the host.
 pub const pipes_max = 256;
+/// Watches of all epoll sets of one guest: what one look at a set may have to go through.
+pub const epoll_watches_max = 64 * 1024;
+/// Sockets of one machine, those that wait for accept included; as many may be the host's, each a host descriptor.
+pub const sockets_max = 2048;
+/// What one socket holds of received bytes unless its program sets SO_RCVBUF, and what all of a machine hold.
+pub const socket_buffer_default_bytes = 208 * KiB;
+pub const socket_buffers_max_bytes = 64 * MiB;
+/// Linux's net.core.somaxconn.
+pub const listen_backlog_max = 4096;
+/// Open files that are on their way between sockets of one machine, and those of one message (SCM_MAX_FD).
+pub const rights_in_flight_max = 1024;
+pub const rights_per_message_max = 253;
+/// Datagrams of the host from where a client may not hear that are thrown away in one call.
+pub const datagrams_refused_max = 64;
 /// Private files of one machine: bytes of content in whole pages, nodes (which a fork copies when it first changes one of
 /// them), and files with content, each of which is a host descriptor.
 pub const private_bytes_max = 64 * MiB;

@@ -97,7 +97,9 @@ fn openFile(allocator: std.mem.Allocator, path: []const u8, record: *errors.Reco
         .ACCES, .PERM => notExecutable(record, path, "it may not be read by this user"),
         else => notExecutable(record, path, "it cannot be opened"),
     });
-    const file = HostFile.create(allocator, fd, path) catch return outOfHostMemory(record);
+    // The program's own path is the one without symbolic links, as the kernel shows it in /proc/self/exe.
+    var real: [limits.path_max_bytes]u8 = undefined;
+    const file = HostFile.create(allocator, fd, shared_libraries.realPath(fd, &real) orelse path) catch return outOfHostMemory(record);
     errdefer file.release(allocator);
     const mode = paths.modeOf(fd) orelse return notExecutable(record, path, "it cannot be examined");
     switch (mode & linux.S.IFMT) {

@@ -35,7 +35,6 @@ const Thread = @import("linux/threads.zig").Thread;
 const Tracer = @import("tracer.zig").Tracer;
 const Vcpu = @import("vcpu.zig").Vcpu;
 const vectors_module = @import("vectors.zig");
-const waiting = @import("linux/waiting.zig");
 const Vm = @import("vm.zig").Vm;
 const vm_pool = @import("vm_pool.zig");
 
@@ -316,8 +315,7 @@ pub const Machine = struct {
         if (!self.populated) self.populate();
         const faults_before = if (self.is_fork) touched.threadFaults() else 0;
         kernel.entered_tsc = host.rdtsc();
-        if (kernel.timers.asleep) waiting.wake(kernel, kernel.threads.list.items);
-        kernel.timers.wake(kernel);
+        kernel.wakeTimers();
         kernel.tick();
         // What came while nothing ran acts before the guest does.
         if (kernel.isInterrupted(self.current())) interrupt.raise(Reason.signal);

@@ -52,7 +52,11 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
         }
         scheduler.plan(machine);
         switch (machine.vcpu.enter()) {
-            .system_call => if (systemCall(machine, goal)) |outcome| return outcome,
+            .system_call => {
+                // The guest gets on: what faults again at one address does so for another reason.
+                machine.fault_repeats = 0;
+                if (systemCall(machine, goal)) |outcome| return outcome;
+            },
             .call_return => {
                 machine.stepping = false;
                 if (goal == .call and machine.current() == machine.kernel.threads.caller) return .call_return;
@@ -83,7 +87,7 @@ fn takeTurn(machine: *Machine, goal: Goal) ?Outcome {
     const thread = machine.current();
     const answered = thread.answered;
     thread.answered = null;
-    if (machine.kernel.anyDeliverable(thread)) return deliverSignals(machine, if (answered) |call| .{ .number = call.number, .result = call.result } else null);
+    if (machine.kernel.anyDeliverable(thread)) return deliverSignals(machine, if (answered) |call| .{ .number = call.number, .result = call.result, .timed = thread.timed } else null);
     thread.signals.endTemporaryMask();
     return null;
 }
@@ -110,6 +114,8 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.abort != 0) return .aborted;
     if (reasons & Reason.wall != 0) return .{ .timeout = .wall };
     if (reasons & Reason.cpu != 0) return .{ .timeout = .cpu };
+    // Whoever polls a signalfd looks again.
+    if (reasons & Reason.signal != 0) machine.kernel.changed();
     machine.interrupt.clear(Reason.signal | Reason.wake | Reason.timer | Reason.slice);
     machine.kernel.tick();
     // Who sleeps is looked at when turns are taken.
@@ -195,7 +201,7 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
     }
     if (k.anyDeliverable(machine.current())) {
         asUserAfterCall(machine, result);
-        return deliverSignals(machine, .{ .number = number, .result = result });
+        return deliverSignals(machine, .{ .number = number, .result = result, .timed = machine.current().timed });
     }
     if (machine.gives_way or k.gives_way) {
         asUserAfterCall(machine, result);
@@ -222,7 +228,7 @@ fn startThread(machine: *Machine, made: kernel_module.Made) bool {
     return true;
 }
 
-/// exit(2): the process ends with its last thread, by the code of its first.
+/// exit(2): the process ends with its last thread, and by that one's code.
 fn endThread(machine: *Machine) ?Outcome {
     const k = &machine.kernel;
     k.ends_thread = false;

@@ -9,6 +9,7 @@ const host = @import("host.zig");
 const interrupt_module = @import("interrupt.zig");
 const limits = @import("limits.zig");
 const table = @import("linux/table.zig");
+const timerfd = @import("linux/events/timerfd.zig");
 const vectors_module = @import("vectors.zig");
 const Kernel = @import("linux/kernel.zig").Kernel;
 const Machine = @import("machine.zig").Machine;
@@ -84,7 +85,6 @@ pub fn retryWaiting(machine: *Machine) void {
     defer threads.current = acting;
     var waiting = threads.waitingInOrder();
     while (waiting.next()) |thread| {
-        if (threads.calling and thread == threads.first()) continue;
         if (!mayEnd(k, thread)) continue;
         threads.current = thread;
         const result = table.again(k) orelse continue;
@@ -110,9 +110,11 @@ fn sleep(machine: *Machine, may_stop_to_listen: bool) Turn {
     const k = &machine.kernel;
     interrupt_module.disarmSlice();
     k.tickWhile(.waiting);
-    // A timer has just sent a signal.
+    timerfd.expire(k);
+    // A timer has just expired.
     if (k.threads.served != k.threads.changes) return .again;
     var least = nearestDeadlineNs(k);
+    if (timerfd.nextNs(k)) |ns| least = @min(least orelse ns, ns);
     if (may_stop_to_listen and anyListens(&k.threads)) {
         if (!askHost(k, 0)) return .failed;
         return if (k.answers.entries.items.len > 0 or machine.interrupt.pending() != 0 or (least orelse 1) == 0) .again else .listens;
@@ -131,7 +133,6 @@ fn askHost(k: *Kernel, timeout_ns: ?u64) bool {
     k.answers.clear();
     var waiting = k.threads.waitingInOrder();
     while (waiting.next()) |thread| {
-        if (k.threads.calling and thread == k.threads.first()) continue;
         entries.appendSlice(k.allocator, thread.asks.entries.items) catch return false;
     }
     for (entries.items) |*entry| entry.revents = 0;
@@ -150,7 +151,7 @@ fn askHost(k: *Kernel, timeout_ns: ?u64) bool {
 }
 
 fn anyListens(threads: *const Threads) bool {
-    for (threads.list.items) |thread| if (thread.state == .waiting and thread.call.listens) return true;
+    for (threads.list.items) |thread| if (thread.state == .waiting and thread.call.listens != null) return true;
     return false;
 }
 
@@ -164,7 +165,6 @@ fn nearestDeadlineNs(k: *const Kernel) ?u64 {
     var least: ?u64 = null;
     var waiting = k.threads.waitingInOrder();
     while (waiting.next()) |thread| {
-        if (k.threads.calling and thread == k.threads.first()) continue;
         const deadline = thread.call.deadline orelse continue;
         const left = deadline.ns -| k.clockNs(deadline.clock);
         least = @min(least orelse left, left);
@@ -184,6 +184,7 @@ pub fn plan(machine: *Machine) void {
     var least: ?u64 = null;
     if (threads.anyOther()) least = limits.slice_ns -| (now -| threads.slice_began_ns);
     if (nearestDeadlineNs(k)) |ns| least = @min(least orelse ns, ns);
+    if (timerfd.nextNs(k)) |ns| least = @min(least orelse ns, ns);
     if (anyAsks(threads)) least = @min(least orelse limits.slice_ns, limits.slice_ns);
     if (least) |ns| interrupt_module.armSlice(k.interrupt, @max(ns, limits.wake_step_ns)) else interrupt_module.disarmSlice();
 }
@@ -199,6 +200,7 @@ pub fn sliceIsOver(machine: *Machine) bool {
     const threads = &k.threads;
     threads.replan = true;
     if (anyAsks(threads)) _ = askHost(k, 0);
+    timerfd.expire(k);
     retryWaiting(machine);
     return threads.anyOther();
 }

@@ -12,7 +12,8 @@ const signals_module = @import("linux/signals.zig");
 const vectors = @import("vectors.zig");
 
 /// A system call that a signal interrupted, so that it can be made again.
-pub const InterruptedCall = struct { number: u64, result: i64 };
+/// `timed`: it would have ended at some time by itself.
+pub const InterruptedCall = struct { number: u64, result: i64, timed: bool };
 
 const SigContext = extern struct {
     r8: u64 = 0,
@@ -88,7 +89,7 @@ pub fn build(machine: *Machine, delivery: signals_module.Delivery, action: signa
     const regs = machine.vcpu.registers();
     const signals = &machine.current().signals;
     if (call) |interrupted| {
-        if (interrupted.result == eintr and action.flags & signals_module.SA_RESTART != 0 and restarts(interrupted.number)) {
+        if (interrupted.result == eintr and action.flags & signals_module.SA_RESTART != 0 and restarts(interrupted)) {
             regs.rax = interrupted.number;
             regs.rip -= system_call_bytes;
         }
@@ -142,9 +143,11 @@ pub fn build(machine: *Machine, delivery: signals_module.Delivery, action: signa
 }
 
 /// Sleeps and waits with a time-out end with EINTR whatever the action says (signal(7)).
-fn restarts(number: u64) bool {
-    return switch (number) {
-        7, 23, 34, 35, 128, 130, 230, 232, 270, 271, 281 => false,
+fn restarts(call: InterruptedCall) bool {
+    const futex = 202;
+    return switch (call.number) {
+        futex => !call.timed,
+        7, 23, 34, 35, 128, 130, 230, 232, 270, 271, 281, 441 => false,
         else => true,
     };
 }

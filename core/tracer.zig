@@ -33,7 +33,9 @@ pub const Tracer = struct {
 
     pub fn call(self: *Tracer, kernel: *kernel_module.Kernel, number: u64, args: kernel_module.Args, result: i64) void {
         self.line.clearRetainingCapacity();
-        const ends = if (kernel.stop) |stop| stop == .exit else false;
+        // As strace does when it follows threads.
+        if (kernel.threads.list.items.len > 1) self.line.writer.print("[pid {d}] ", .{kernel.threads.current.id}) catch return;
+        const ends = kernel.ends_thread or if (kernel.stop) |stop| stop == .exit else false;
         (if (ends) trace.writeUnfinished(&self.line.writer, kernel.memory, number, args) else trace.write(&self.line.writer, kernel.memory, number, args, result)) catch return;
         self.put(self.line.written());
     }

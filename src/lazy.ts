@@ -3,6 +3,10 @@ export function fs(): typeof import("node:fs") {
   return require("node:fs");
 }
 
+export function dns(): typeof import("node:dns/promises") {
+  return require("node:dns/promises");
+}
+
 export function path(): typeof import("node:path") {
   return require("node:path");
 }

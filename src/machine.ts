@@ -3,7 +3,7 @@
 import type { Spawn } from "bun";
 import { badOption, closedError, PristineError } from "./errors.ts";
 import { completion } from "./events.ts";
-import { check, core, createMachine, encode, lastError, machineBlock, machineError, machineReport } from "./ffi/library.ts";
+import { check, core, createMachine, encode, lastError, machineBlock, machineError, machineReport, resultText } from "./ffi/library.ts";
 import {
   addresses,
   CallFrame,
@@ -16,6 +16,7 @@ import {
 } from "./ffi/table.ts";
 import { type CallTarget, type Compiled, compile, inferType, narrow } from "./functions.ts";
 import { Memory } from "./memory.ts";
+import { addressOf, resolveNetwork } from "./network.ts";
 import { guestEnvironment, parseArguments, parseMemory, parsePermissions, parseTimeout, parseVolumes } from "./options.ts";
 import { signalByName, signalByNumber } from "./signals.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -180,7 +181,7 @@ export class Machine<
       trace: options.trace ?? -1,
       verbose: options.verbose ?? false,
       volumes: parseVolumes(options.volumes),
-      ...parsePermissions(options.permissions),
+      ...(await resolveNetwork(parsePermissions(options.permissions))),
     };
     const streams = openStreams(options.stdin, options.stdout, options.stderr);
     try {
@@ -216,8 +217,11 @@ export class Machine<
   }
 
   /**
-   * Runs the program on until it ends, or until it is ready.
+   * Runs the program on until it ends; with `until: "ready"` until it calls `pristine_ready()`, with `until: "listen"`
+   * until it has nothing to do but to wait for connections (those that wait already are served first).
    *
+   * @example
+   * const stop = await machine.run({ until: "listen" });   // { reason: "listen", address: { host: "127.0.0.1", port: 8000 } }
    * @throws `TIMEOUT`, `OUT_OF_MEMORY`, `BUSY`, `CLOSED`; the signal's reason if it was aborted
    */
   run(options?: WaitOptions): Promise<ExitStop>;
@@ -242,6 +246,9 @@ export class Machine<
         return { reason: "signal", exitCode: null, signalCode: signalByNumber(code) };
       case StopReason.ready:
         return { reason: "ready" };
+      case StopReason.listen:
+        check(core().pristine_machine_listener(this.#target.handle));
+        return { reason: "listen", address: addressOf(resultText()) };
       default:
         throw new PristineError("INTERNAL", "the core gave no reason for the stop", "report this", {});
     }

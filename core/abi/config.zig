@@ -3,6 +3,7 @@ const std = @import("std");
 const limits = @import("../limits.zig");
 
 pub const Grant = struct { all: bool = false, paths: []const []const u8 = &.{} };
+pub const Host = struct { name: []const u8, address: []const u8 };
 pub const Volume = struct { host: []const u8, guest: []const u8, write: bool = false };
 pub const Denied = struct { read: Grant = .{}, write: Grant = .{}, connect: Grant = .{}, listen: Grant = .{} };
 
@@ -26,9 +27,12 @@ pub const Config = struct {
     remote: bool = false,
     read: Grant = .{},
     write: Grant = .{},
+    /// Patterns of addresses (`core/linux/sockets/patterns.zig`).
     connect: Grant = .{},
     listen: Grant = .{},
     deny: Denied = .{},
+    /// Names that patterns had, with the addresses that they were found to have.
+    hosts: []const Host = &.{},
     volumes: []const Volume = &.{},
 };
 

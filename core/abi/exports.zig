@@ -59,6 +59,11 @@ pub export fn pristine_machine_run(handle: u32, until: u32, timeout_ms: f64, cpu
     return running.run(handle, until, timeout_ms, cpu_timeout_ms, ticket);
 }
 
+/// Where the machine waits for connections: the length of the result's text, HOST:PORT or unix:NAME; 0 when it does not.
+pub export fn pristine_machine_listener(handle: u32) i32 {
+    return machines.listener(handle);
+}
+
 pub export fn pristine_machine_interrupt(handle: u32, kind: u32) i32 {
     return running.interrupt(handle, kind);
 }

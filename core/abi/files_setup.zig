@@ -8,6 +8,7 @@ const HostFile = @import("../host_file.zig").HostFile;
 const kernel_module = @import("../linux/kernel.zig");
 const permissions_module = @import("../linux/permissions.zig");
 const paths = @import("../linux/paths.zig");
+const patterns = @import("../linux/sockets/patterns.zig");
 const registry = @import("registry.zig");
 const shared_libraries = @import("../shared_libraries.zig");
 const streams = @import("standard_streams.zig");
@@ -69,7 +70,17 @@ fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record)
         .deny_read = try rule(files, config.deny.read, record),
         .deny_write = try rule(files, config.deny.write, record),
     };
-    if (config.verbose) files.scope.hook = .{ .denied_fn = tellRefusal };
+    files.scope.network = .{
+        .connect = try networkRule(files, config.connect, "connect", record),
+        .listen = try networkRule(files, config.listen, "listen", record),
+        .deny_connect = try networkRule(files, config.deny.connect, "deny.connect", record),
+        .deny_listen = try networkRule(files, config.deny.listen, "deny.listen", record),
+    };
+    files.scope.hosts = hostsFile(files, config.hosts) catch return streams.outOfMemory(record);
+    if (config.verbose) {
+        files.scope.hook = .{ .denied_fn = tellRefusal };
+        files.scope.network_refused = tellNetworkRefusal;
+    }
     for (config.volumes) |volume| {
         var buffer: [paths.path_max]u8 = undefined;
         const guest = permissions_module.normalize(volume.guest, &buffer) orelse return badVolume(volume, record);
@@ -78,15 +89,49 @@ fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record)
     }
 }
 
+fn networkRule(files: *table.FileTable, given: config_module.Grant, option: []const u8, record: *errors.Record) error{Failed}!patterns.Rule {
+    const arena = files.scope.arena.allocator();
+    const list = arena.alloc(patterns.Pattern, given.paths.len) catch return streams.outOfMemory(record);
+    for (list, given.paths) |*pattern, text| {
+        pattern.* = patterns.Pattern.parse(arena.dupe(u8, text) catch return streams.outOfMemory(record)) catch {
+            var path: [64]u8 = undefined;
+            const name = std.fmt.bufPrint(&path, "permissions.{s}", .{option}) catch unreachable;
+            _ = record.format(.BAD_OPTION, "{s} is not a pattern of addresses", .{text[0..@min(text.len, 256)]}, "give HOST:PORT, HOST, :PORT, NETWORK/BITS, [::1]:80 or unix:/path", .{ .option = name });
+            return error.Failed;
+        };
+        // Compared with what paths really lead to, as files are.
+        if (pattern.* == .unix) pattern.* = .{ .unix = try canonical(files, pattern.unix, record) };
+    }
+    return .{ .all = given.all, .patterns = list };
+}
+
+/// What /etc/hosts says beside the machine's own names.
+fn hostsFile(files: *table.FileTable, hosts: []const config_module.Host) error{OutOfMemory}![]const u8 {
+    var text: std.Io.Writer.Allocating = .init(files.scope.arena.allocator());
+    for (hosts) |entry| text.writer.print("{s}\t{s}\n", .{ entry.address, entry.name }) catch return error.OutOfMemory;
+    return text.toOwnedSlice();
+}
+
 /// Names the flag that would allow what was refused.
 fn tellRefusal(_: ?*anyopaque, access: permissions_module.Access, path: []const u8) void {
     var buffer: [2 * paths.path_max + 128]u8 = undefined;
     const line = std.fmt.bufPrint(&buffer, "pristine: the guest may not {t} {s} (--allow-{t}={s})\n", .{ access, path, access, path }) catch return;
-    // The guest chose the name: it must not write lines or control a terminal.
+    writeSafely(line);
+}
+
+/// The guest chose the name: it must not write lines or control a terminal.
+fn writeSafely(line: []u8) void {
     for (line[0 .. line.len - 1]) |*byte| if (std.ascii.isControl(byte.*)) {
         byte.* = '?';
     };
     _ = linux.write(2, line.ptr, line.len);
+}
+
+fn tellNetworkRefusal(access: patterns.Access, place: []const u8) void {
+    var buffer: [2 * paths.path_max + 128]u8 = undefined;
+    const does = if (access == .connect) "connect to" else "listen at";
+    const line = std.fmt.bufPrint(&buffer, "pristine: the guest may not {s} {s} (--allow-{t}={s})\n", .{ does, place, access, place }) catch return;
+    writeSafely(line);
 }
 
 fn badVolume(volume: config_module.Volume, record: *errors.Record) error{Failed} {

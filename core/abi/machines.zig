@@ -144,6 +144,26 @@ pub fn machineReport(handle: u32) []const u8 {
     return entry.machine.report.written();
 }
 
+/// Where a thread of the machine waits for connections, as text; 0 when none does.
+pub fn listener(handle: u32) i32 {
+    var status: i32 = 0;
+    const entry = registry.getIdle(handle, &status) orelse return status;
+    const kernel = &entry.machine.kernel;
+    const out = registry.newResult();
+    for (kernel.threads.list.items) |thread| {
+        const index = thread.call.listens orelse continue;
+        const sockets = kernel.files.sockets.list.items;
+        if (thread.state != .waiting or index >= sockets.len) continue;
+        switch (sockets[index].local) {
+            .ip => |ip| out.print("{f}", .{ip}) catch {},
+            .unix => |*name| out.print("unix:{s}{s}", .{ if (name.isAbstract()) "@" else "", name.text()[@intFromBool(name.isAbstract())..] }) catch {},
+            .none, .unspecified => continue,
+        }
+        break;
+    }
+    return @intCast(registry.resultText().len);
+}
+
 pub fn counters(handle: u32, out: *types.Counters) i32 {
     var status: i32 = 0;
     const entry = registry.get(handle, &status) orelse return status;

@@ -27,6 +27,12 @@ pub const Shape = enum {
     signal,
     clock,
     interval_timer,
+    epoll_operation,
+    /// struct sockaddr; the length is the next argument.
+    socket_address,
+    socket_family,
+    /// SOCK_STREAM and the like, with SOCK_NONBLOCK and SOCK_CLOEXEC.
+    socket_type,
 };
 
 pub const Call = struct { number: u32, name: []const u8, handler: Handler, shapes: []const Shape };

@@ -20,6 +20,7 @@ const GuestAccess = @import("../memory/access.zig").GuestAccess;
 const signals_module = @import("signals.zig");
 const Scheduling = @import("scheduling.zig").Scheduling;
 const Signals = signals_module.Signals;
+const timerfd = @import("events/timerfd.zig");
 const timers_module = @import("timers.zig");
 const Timers = timers_module.Timers;
 const threads_module = @import("threads.zig");
@@ -90,7 +91,7 @@ pub const Kernel = struct {
     gives_way: bool = false,
     /// The current thread is to end (exit).
     ends_thread: bool = false,
-    /// What the process's first thread has exited with, for when the last one does.
+    /// What the last thread to exit has exited with.
     exit_code: u8 = 0,
     /// A thread just made, which begins as its parent stands behind its call.
     made: ?Made = null,
@@ -160,9 +161,12 @@ pub const Kernel = struct {
         image.answers = .{};
         image.threads = try self.threads.copy();
         errdefer image.threads.deinit();
-        if (!image.timers.asleep) waiting.putToSleep(self, image.threads.list.items);
-        image.timers.putToSleep(self);
         image.files = try frozen.copy(&self.files, .{ null, null });
+        if (!image.timers.asleep) {
+            waiting.putToSleep(self, image.threads.list.items);
+            timerfd.shift(&image.files, self, .to_rest);
+        }
+        image.timers.putToSleep(self);
         return image;
     }
 
@@ -195,8 +199,8 @@ pub const Kernel = struct {
     /// What another program finds changed (execve(2), "Effect on process attributes"): signals that were handled have their
     /// default action again, and what is to be closed is closed.
     pub fn prepareForProgram(self: *Kernel, name: []const u8) void {
+        self.threads.keepOnlyCurrent();
         const thread = self.threads.current;
-        self.threads.keepOnly(thread);
         self.signals.prepareForProgram();
         thread.signals.alternate = .{};
         self.timers.prepareForProgram();
@@ -261,6 +265,12 @@ pub const Kernel = struct {
         return self.isDue(self.threads.current);
     }
 
+    /// What is left of the call's time; null if it has none.
+    pub fn timeLeftNs(self: *const Kernel) ?u64 {
+        const deadline = self.threads.current.call.deadline orelse return null;
+        return deadline.ns -| self.clockNs(deadline.clock);
+    }
+
     pub fn isDue(self: *const Kernel, thread: *const Thread) bool {
         const deadline = thread.call.deadline orelse return false;
         return self.clockNs(deadline.clock) >= deadline.ns;
@@ -321,6 +331,14 @@ pub const Kernel = struct {
         return self.interrupt.pending() & ~passing != 0 or self.isInterrupted(self.threads.current);
     }
 
+    /// Before the guest runs for the first time since it was frozen: the spans of timers go on from now.
+    pub fn wakeTimers(self: *Kernel) void {
+        if (!self.timers.asleep) return;
+        waiting.wake(self, self.threads.list.items);
+        timerfd.shift(&self.files, self, .from_rest);
+        self.timers.wake(self);
+    }
+
     const Doing = enum { running, waiting };
 
     /// Sends the signals of timers that are due, and sets the host's timer to what comes next.
@@ -370,13 +388,23 @@ pub const Kernel = struct {
 
     /// What does not find room in the queue still comes, once and without its particulars.
     pub fn sendSignal(self: *Kernel, entry: signals_module.Entry) void {
+        if (!self.queueSignal(entry)) self.signals.raise(entry.signal);
+    }
+
+    /// To the process. False if its queue is full.
+    pub fn queueSignal(self: *Kernel, entry: signals_module.Entry) bool {
+        self.signalArrives();
+        return self.signals.send(entry, self.queueLimit(), self.threads.first().signals.blocked);
+    }
+
+    fn signalArrives(self: *Kernel) void {
+        _ = self.signals.arrivals.fetchAdd(1, .monotonic);
         self.changed();
-        if (!self.signals.send(entry, self.queueLimit(), self.threads.first().signals.blocked)) self.signals.raise(entry.signal);
     }
 
     /// To one thread. False if its queue is full.
     pub fn sendToThread(self: *Kernel, thread: *Thread, entry: signals_module.Entry) bool {
-        self.changed();
+        self.signalArrives();
         return thread.signals.send(&self.signals, entry, self.queueLimit());
     }
 

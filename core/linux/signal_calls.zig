@@ -194,8 +194,7 @@ pub fn rtSigqueueinfo(k: *Kernel, a: Args) i64 {
     if (!isOwnGroup(k, a[0])) return fail(.SRCH);
     const signal = signalNumber(a[1]) orelse return if (@as(u32, @truncate(a[1])) == 0) 0 else fail(.INVAL);
     const entry = entryOf(k, signal, a[2]) orelse return fail(.FAULT);
-    k.changed();
-    return if (k.signals.send(entry, k.queueLimit(), k.threads.first().signals.blocked)) 0 else fail(.AGAIN);
+    return if (k.queueSignal(entry)) 0 else fail(.AGAIN);
 }
 
 pub fn rtTgsigqueueinfo(k: *Kernel, a: Args) i64 {

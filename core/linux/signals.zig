@@ -154,11 +154,14 @@ pub const Signals = struct {
     /// Signals without particulars: the embedder's, from any thread, and those for which the queue had no room.
     pending: std.atomic.Value(u64) = .init(0),
     queue: Queue = .{},
+    /// How many were sent to the process or any thread, for those who poll.
+    arrivals: std.atomic.Value(u64) = .init(0),
 
     /// Without particulars. May be called from any thread.
     pub fn raise(self: *Signals, signal: u32) void {
         if (signal < 1 or signal > count) return;
         _ = self.pending.fetchOr(bit(signal), .seq_cst);
+        _ = self.arrivals.fetchAdd(1, .monotonic);
     }
 
     /// To the process. A signal that would be ignored by its first thread is dropped.

@@ -56,7 +56,7 @@ pub const nodes = [_]Node{
     directory("/etc", false),
     text("/etc/group", "root:x:0:\nguest:x:1000:\nnogroup:x:65534:\n"),
     text("/etc/hostname", "pristine\n"),
-    text("/etc/hosts", "127.0.0.1\tlocalhost pristine\n::1\tlocalhost\n"),
+    .{ .path = "/etc/hosts", .content = .{ .generated = &hosts }, .always = false },
     text("/etc/localtime", utc_zone),
     text("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
     text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"),
@@ -150,6 +150,12 @@ fn mounts(k: *Kernel, out: *Writer) Writer.Error!void {
     for (private_tree.mount_points) |point| {
         if (space.isPrivateDirectory(point)) try out.print("tmpfs {s} tmpfs rw 0 0\n", .{point});
     }
+}
+
+/// The machine's own names, and those that its permissions name.
+fn hosts(k: *Kernel, out: *Writer) Writer.Error!void {
+    try out.writeAll("127.0.0.1\tlocalhost pristine\n::1\tlocalhost\n");
+    try out.writeAll(k.files.scope.hosts);
 }
 
 fn cpuinfo(_: *Kernel, out: *Writer) Writer.Error!void {

@@ -4,6 +4,7 @@
 //! in its family's file and one row here.
 const std = @import("std");
 const call_module = @import("call.zig");
+const events = @import("events/handlers.zig");
 const exec = @import("exec.zig");
 const files = @import("files/handlers.zig");
 const futex = @import("futex.zig");
@@ -14,6 +15,7 @@ const memory = @import("memory.zig");
 const privileged = @import("privileged.zig");
 const scheduling = @import("scheduling.zig");
 const signal_calls = @import("signal_calls.zig");
+const sockets = @import("sockets/handlers.zig");
 const time = @import("time.zig");
 const thread_calls = @import("thread_calls.zig");
 const timer_calls = @import("timer_calls.zig");
@@ -35,7 +37,7 @@ const own_rows = [_]Call{
     row(generation_number, "pristine_generation", identity.generation, &.{}),
 };
 
-const rows = files.rows ++ privileged.rows ++ [_]Call{
+const rows = files.rows ++ events.rows ++ sockets.rows ++ privileged.rows ++ [_]Call{
     row(9, "mmap", memory.mmap, &.{ .address, .size, .protection, .map_flags, .descriptor, .offset }),
     row(10, "mprotect", memory.mprotect, &.{ .address, .size, .protection }),
     row(11, "munmap", memory.munmap, &.{ .address, .size }),
@@ -168,10 +170,7 @@ pub fn dispatch(k: *Kernel, number: u64, args: Args) i64 {
         thread.call.seen = k.threads.changes;
         thread.call.tries = 1;
         k.threads.sleep(thread);
-    } else {
-        thread.call = .{};
-        thread.asks.clear();
-    }
+    } else forget(thread);
     return result;
 }
 
@@ -180,7 +179,7 @@ pub fn again(k: *Kernel) ?i64 {
     const thread = k.threads.current;
     const call = &thread.call;
     call.seen = k.threads.changes;
-    call.listens = false;
+    call.listens = null;
     thread.asks.clear();
     const result = find(call.number).?.handler(k, call.args);
     call.tries +|= 1;
@@ -191,9 +190,14 @@ pub fn again(k: *Kernel) ?i64 {
 pub fn finish(k: *Kernel, thread: *Thread, result: i64) void {
     thread.regs.rax = @bitCast(result);
     thread.answered = .{ .number = thread.call.number, .result = result };
+    forget(thread);
+    k.threads.wake(thread);
+}
+
+fn forget(thread: *Thread) void {
+    thread.timed = thread.call.deadline != null;
     thread.call = .{};
     thread.asks.clear();
-    k.threads.wake(thread);
 }
 
 fn begin(k: *Kernel, number: u64, args: Args) i64 {

@@ -93,7 +93,7 @@ pub fn exit(k: *Kernel, a: Args) i64 {
         k.stop = .{ .exit = code };
         return 0;
     }
-    if (thread == k.threads.first()) k.exit_code = code;
+    k.exit_code = code;
     k.ends_thread = true;
     return 0;
 }

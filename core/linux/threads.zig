@@ -38,6 +38,8 @@ pub const Thread = struct {
     asks: waiting.Asks = .{},
     /// A system call whose result is in the registers already, for a handler to make it again.
     answered: ?Answered = null,
+    /// The call that it made last had a time of its own to end.
+    timed: bool = false,
     clear_child_tid: u64 = 0,
     robust_list: u64 = 0,
     name: [16]u8 = @splat(0),
@@ -178,9 +180,19 @@ pub const Threads = struct {
         self.destroy(thread);
     }
 
-    /// Ends all threads but one, which becomes the first (execve).
-    pub fn keepOnly(self: *Threads, kept: *Thread) void {
+    /// Ends all threads but the current one, which becomes the first (execve). In a call, the first one goes on.
+    pub fn keepOnlyCurrent(self: *Threads) void {
         const id = self.first().id;
+        const kept = if (self.calling) self.first() else self.current;
+        if (self.calling) {
+            kept.signals.takeOver(&self.caller.signals);
+            self.caller.state = .ended;
+            self.calling = false;
+        }
+        kept.state = .runnable;
+        kept.call = .{};
+        kept.answered = null;
+        kept.asks.clear();
         for (self.list.items) |thread| if (thread != kept) self.destroy(thread);
         self.list.items.len = 1;
         self.list.items[0] = kept;
@@ -231,27 +243,38 @@ pub const Threads = struct {
         self.replan = true;
     }
 
+    /// The threads that wait, in the order in which they began to.
     pub const Waiting = struct {
-        threads: *const Threads,
-        /// Whose turn came last.
-        after: u64 = 0,
+        found: [limits.threads_max + 1]*Thread,
+        count: usize,
+        at: usize = 0,
 
-        /// The next thread that waits, in the order in which they began to.
+        fn add(self: *Waiting, thread: *Thread) void {
+            self.found[self.count] = thread;
+            self.count += 1;
+        }
+
         pub fn next(self: *Waiting) ?*Thread {
-            var found: ?*Thread = null;
-            const threads = self.threads;
-            if (threads.calling and threads.caller.state == .waiting and threads.caller.turn > self.after) found = threads.caller;
-            for (threads.list.items) |thread| {
-                if (thread.state != .waiting or thread.turn <= self.after) continue;
-                if (found == null or thread.turn < found.?.turn) found = thread;
-            }
-            self.after = (found orelse return null).turn;
-            return found;
+            if (self.at == self.count) return null;
+            self.at += 1;
+            return self.found[self.at - 1];
+        }
+
+        fn before(_: void, one: *Thread, other: *Thread) bool {
+            return one.turn < other.turn;
         }
     };
 
     pub fn waitingInOrder(self: *const Threads) Waiting {
-        return .{ .threads = self };
+        var all: Waiting = .{ .found = undefined, .count = 0 };
+        for (self.list.items) |thread| {
+            // The first thread stands still while a call runs in its name.
+            const stands = self.calling and thread == self.first();
+            if (thread.state == .waiting and !stands) all.add(thread);
+        }
+        if (self.calling and self.caller.state == .waiting) all.add(self.caller);
+        std.sort.insertion(*Thread, all.found[0..all.count], {}, Waiting.before);
+        return all;
     }
 
     /// A copy for an image. Vector state is the caller's to bring.

@@ -5,6 +5,7 @@ const linux = std.os.linux;
 const access_module = @import("../memory/access.zig");
 const faults = @import("../faults.zig");
 const limits = @import("../limits.zig");
+const sockets = @import("sockets/trace.zig");
 const table = @import("table.zig");
 const Args = @import("kernel.zig").Args;
 const Writer = std.Io.Writer;
@@ -64,9 +65,13 @@ fn writeArgument(out: *Writer, memory: access_module.GuestAccess, shape: table.S
         .signal => try out.writeAll(faults.signalName(@truncate(value))),
         .clock => try writeNamed(out, &clock_names, value),
         .interval_timer => try writeNamed(out, &interval_timer_names, value),
+        .epoll_operation => try writeNamed(out, &epoll_operation_names, value),
         .protection => try writeFlags(out, &protection_names, value, "PROT_NONE"),
         .map_flags => try writeMapFlags(out, value),
         .open_flags => try writeOpenFlags(out, value),
+        .socket_family => try sockets.writeFamily(out, value),
+        .socket_type => try sockets.writeType(out, value),
+        .socket_address => try sockets.writeAddress(out, memory, value, if (index + 1 < args.len) args[index + 1] else 0),
     }
 }
 
@@ -108,6 +113,7 @@ const clock_names = [_]Name{
     .{ .value = 6, .name = "CLOCK_MONOTONIC_COARSE" },   .{ .value = 7, .name = "CLOCK_BOOTTIME" },
 };
 const interval_timer_names = [_]Name{ .{ .value = 0, .name = "ITIMER_REAL" }, .{ .value = 1, .name = "ITIMER_VIRTUAL" }, .{ .value = 2, .name = "ITIMER_PROF" } };
+const epoll_operation_names = [_]Name{ .{ .value = 1, .name = "EPOLL_CTL_ADD" }, .{ .value = 2, .name = "EPOLL_CTL_DEL" }, .{ .value = 3, .name = "EPOLL_CTL_MOD" } };
 const protection_names = [_]Name{ .{ .value = 1, .name = "PROT_READ" }, .{ .value = 2, .name = "PROT_WRITE" }, .{ .value = 4, .name = "PROT_EXEC" } };
 const map_names = [_]Name{
     .{ .value = 0x10, .name = "MAP_FIXED" },       .{ .value = 0x20, .name = "MAP_ANONYMOUS" },

@@ -35,8 +35,8 @@ pub const Call = struct {
     futex: ?FutexWait = null,
     /// `Threads.changes` when it was tried last.
     seen: u64 = 0,
-    /// Waits for connections.
-    listens: bool = false,
+    /// The socket on which it waits for connections, among others perhaps.
+    listens: ?u32 = null,
 };
 
 /// Host descriptors of which a waiting thread wants to hear. None of them is the guest's to name.

@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 3499998267;
+export const ABI_VERSION = 4268380042;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -12,6 +12,7 @@ export const symbols = {
   pristine_machine_stop: { args: ["u32"], returns: "i32" },
   pristine_machine_block: { args: ["u32"], returns: "ptr" },
   pristine_machine_run: { args: ["u32", "u32", "f64", "f64", "u32"], returns: "i32" },
+  pristine_machine_listener: { args: ["u32"], returns: "i32" },
   pristine_machine_interrupt: { args: ["u32", "u32"], returns: "i32" },
   pristine_machine_signal: { args: ["u32", "u32"], returns: "i32" },
   pristine_machine_error: { args: ["u32", "ptr", "u32"], returns: "u32" },
@@ -156,25 +157,28 @@ export const PlantedFault = {
   offset_kept: 25,
   descriptor_flag_kept: 26,
   pipe_bytes_kept: 27,
-  handler_kept: 28,
-  mask_kept: 29,
-  pending_kept: 30,
-  timer_kept: 31,
-  alternate_stack_kept: 32,
-  directory_kept: 33,
-  private_file_kept: 34,
-  private_content_kept: 35,
-  private_content_shared: 36,
-  scheduling_kept: 37,
-  umask_kept: 38,
-  limit_kept: 39,
-  name_kept: 40,
-  thread_address_kept: 41,
-  call_area_kept: 42,
-  arena_kept: 43,
-  generation_kept: 44,
-  wiped_page_kept: 45,
-  program_kept: 46,
+  epoll_watch_kept: 28,
+  event_count_kept: 29,
+  timerfd_kept: 30,
+  handler_kept: 31,
+  mask_kept: 32,
+  pending_kept: 33,
+  timer_kept: 34,
+  alternate_stack_kept: 35,
+  directory_kept: 36,
+  private_file_kept: 37,
+  private_content_kept: 38,
+  private_content_shared: 39,
+  scheduling_kept: 40,
+  umask_kept: 41,
+  limit_kept: 42,
+  name_kept: 43,
+  thread_address_kept: 44,
+  call_area_kept: 45,
+  arena_kept: 46,
+  generation_kept: 47,
+  wiped_page_kept: 48,
+  program_kept: 49,
 } as const;
 
 /** Index n is status -(n + 1). */

@@ -6,6 +6,7 @@ const host = @import("../../host.zig");
 const HostFile = @import("../../host_file.zig").HostFile;
 const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
+const objects = @import("../events/objects.zig");
 const opening = @import("opening.zig");
 const paths = @import("../paths.zig");
 const private_names = @import("private/names.zig");
@@ -32,6 +33,7 @@ pub fn open(k: *Kernel, lookup: *Lookup, open_file: *table.Description, flags: u
     if (flags & O_NOFOLLOW != 0) return error.Loop;
     switch (open_file.kind) {
         .private_file, .private_directory => |node| return private_open.openNode(k, lookup, node.node, .{ .path = open_file.path }, flags, mode),
+        .socket => if (flags & paths.O_PATH == 0) return lookup.failWith(fail(.NXIO)),
         else => {},
     }
     const is_directory = open_file.kind == .host_directory or open_file.kind == .synthetic_directory;
@@ -79,6 +81,8 @@ pub fn textOf(k: *Kernel, target: *const Target, buffer: *[paths.path_max]u8) []
     return switch (description.kind) {
         .host_directory, .host_file, .device, .text, .synthetic_directory => description.path,
         .private_file, .private_directory => |open_node| private_names.pathOfOpened(k, open_node.node, description.path, buffer),
+        .epoll, .event, .timer, .signals => objects.nameOf(description),
+        .socket => |socket| std.fmt.bufPrint(buffer, "socket:[{d}]", .{socket.number}) catch unreachable,
         .pipe_read, .pipe_write, .output, .host_stream => std.fmt.bufPrint(buffer, "pipe:[{d}]", .{k.files.streamNumber(description)}) catch unreachable,
     };
 }

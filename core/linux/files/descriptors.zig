@@ -1,4 +1,4 @@
-//! Descriptors themselves: closing, duplicating, flags, pipes, ioctl, waiting for several of them.
+//! Descriptors themselves: closing, duplicating, flags, pipes, ioctl.
 const std = @import("std");
 const linux = std.os.linux;
 const canaries = @import("../canaries.zig");
@@ -6,10 +6,10 @@ const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
 const private_names = @import("private/names.zig");
 const private_open = @import("private/open.zig");
+const socket_readiness = @import("../sockets/readiness.zig");
+const socket_status = @import("../sockets/status.zig");
 const table = @import("table.zig");
-const time = @import("../time.zig");
 const transfer = @import("transfer.zig");
-const waiting = @import("../waiting.zig");
 const Args = kernel_module.Args;
 const Description = table.Description;
 const Kernel = kernel_module.Kernel;
@@ -19,7 +19,7 @@ const descriptorOf = transfer.descriptorOf;
 
 const O_CLOEXEC = 0o2000000;
 
-fn bound(k: *const Kernel) u64 {
+pub fn bound(k: *const Kernel) u64 {
     return k.resource_limits[@intFromEnum(linux.rlimit_resource.NOFILE)].current;
 }
 
@@ -209,6 +209,10 @@ fn bytesWaiting(k: *Kernel, description: *const Description, address: u64) i64 {
     var count: i32 = 0;
     switch (description.kind) {
         .pipe_read => |made| count = @intCast(made.fill),
+        .socket => |socket| {
+            const rc = socket_status.bytesWaiting(k, socket, &count);
+            if (rc < 0) return rc;
+        },
         .host_stream => |stream| {
             k.hostCall();
             const rc: i64 = @bitCast(linux.ioctl(stream.fd, FIONREAD, @intFromPtr(&count)));
@@ -284,15 +288,10 @@ pub fn fadvise64(k: *Kernel, a: Args) i64 {
     const advice_max = 5;
     const description = k.files.get(descriptorOf(a[0])) orelse return fail(.BADF);
     switch (description.kind) {
-        .pipe_read, .pipe_write, .output, .host_stream => return fail(.SPIPE),
+        .pipe_read, .pipe_write, .output, .host_stream, .socket => return fail(.SPIPE),
         else => {},
     }
     return if (a[3] > advice_max) fail(.INVAL) else 0;
-}
-
-/// What asks a descriptor for the socket that it is: none is one.
-pub fn notSocket(k: *Kernel, a: Args) i64 {
-    return if (k.files.get(descriptorOf(a[0])) == null) fail(.BADF) else fail(.NOTSOCK);
 }
 
 pub fn fchmod(k: *Kernel, a: Args) i64 {
@@ -315,184 +314,4 @@ pub fn umask(k: *Kernel, a: Args) i64 {
     const old = k.umask;
     k.umask = @intCast(a[0] & 0o777);
     return old;
-}
-
-// Waiting
-
-const PollEntry = extern struct { fd: i32, events: i16, revents: i16 };
-
-/// What a file is ready for without asking the host; null if only the host knows.
-fn readiness(description: *const Description) ?i16 {
-    const both: i16 = linux.POLL.IN | linux.POLL.OUT;
-    return switch (description.kind) {
-        .host_stream => null,
-        .pipe_read => |made| if (made.fill > 0) linux.POLL.IN else if (made.writers == 0) linux.POLL.HUP else 0,
-        .pipe_write => |made| if (made.readers == 0) linux.POLL.ERR else if (made.fill < @import("pipe.zig").capacity) linux.POLL.OUT else 0,
-        .output => linux.POLL.OUT,
-        else => both,
-    };
-}
-
-/// Fills `revents`; answers how many entries have some. Entries that only the host knows are put into `asked`.
-fn look(k: *Kernel, entries: []PollEntry, asked: []linux.pollfd) struct { ready: u32, asked: usize } {
-    var ready: u32 = 0;
-    var count: usize = 0;
-    for (entries) |*entry| {
-        entry.revents = 0;
-        if (entry.fd < 0) continue;
-        const description = k.files.opened(entry.fd) orelse {
-            entry.revents = linux.POLL.NVAL;
-            ready += 1;
-            continue;
-        };
-        if (readiness(description)) |events| {
-            entry.revents = events & (entry.events | linux.POLL.HUP | linux.POLL.ERR);
-            if (entry.revents != 0) ready += 1;
-        } else {
-            asked[count] = .{ .fd = description.kind.host_stream.fd, .events = entry.events, .revents = 0 };
-            count += 1;
-        }
-    }
-    return .{ .ready = ready, .asked = count };
-}
-
-fn collect(k: *Kernel, entries: []PollEntry, asked: []const linux.pollfd) u32 {
-    var ready: u32 = 0;
-    var index: usize = 0;
-    for (entries) |*entry| {
-        if (entry.fd < 0) continue;
-        const description = k.files.opened(entry.fd) orelse continue;
-        if (readiness(description) != null) continue;
-        entry.revents = asked[index].revents;
-        index += 1;
-        if (entry.revents != 0) ready += 1;
-    }
-    return ready;
-}
-
-const poll_entries_max = 1024;
-
-/// How many entries are ready; waits until one is, or the call's time is over.
-fn pollUntil(k: *Kernel, entries: []PollEntry, timeout_ns: ?u64) i64 {
-    k.waitDeadline(.monotonic, .span, timeout_ns);
-    var asked_storage: [poll_entries_max]linux.pollfd = undefined;
-    const found = look(k, entries, &asked_storage);
-    const asked = asked_storage[0..found.asked];
-    const waits = found.ready == 0 and !k.isTimeOver();
-    if (asked.len > 0) k.askHost(asked, if (waits) .patient else .now);
-    const ready = found.ready + collect(k, entries, asked);
-    return if (ready > 0 or !waits) ready else k.block();
-}
-
-fn pollArray(k: *Kernel, address: u64, count: u64, timeout_ns: ?u64) i64 {
-    if (count > @min(bound(k), poll_entries_max)) return fail(.INVAL);
-    var storage: [poll_entries_max]PollEntry = undefined;
-    const entries = storage[0..@intCast(count)];
-    k.memory.read(address, std.mem.sliceAsBytes(entries)) catch return fail(.FAULT);
-    const rc = pollUntil(k, entries, timeout_ns);
-    if (rc >= 0) k.memory.write(address, std.mem.sliceAsBytes(entries)) catch return fail(.FAULT);
-    return rc;
-}
-
-pub fn poll(k: *Kernel, a: Args) i64 {
-    const milliseconds: i32 = @bitCast(@as(u32, @truncate(a[2])));
-    return pollArray(k, a[0], a[1], if (milliseconds < 0) null else @as(u64, @intCast(milliseconds)) * std.time.ns_per_ms);
-}
-
-pub fn ppoll(k: *Kernel, a: Args) i64 {
-    var timeout: ?u64 = null;
-    if (a[2] != 0) timeout = time.fromTimespec(k.memory.readValue(time.Timespec, a[2]) catch return fail(.FAULT)) orelse return fail(.INVAL);
-    const refused = useMask(k, a[3], a[4]);
-    if (refused != 0) return refused;
-    return endMask(k, pollArray(k, a[0], a[1], timeout));
-}
-
-/// Lets the mask at `address` be in force while the call waits; 0 or a negative errno.
-fn useMask(k: *Kernel, address: u64, bytes: u64) i64 {
-    if (address == 0) return 0;
-    if (bytes != @sizeOf(u64)) return fail(.INVAL);
-    k.threads.current.signals.setTemporaryMask(k.memory.readValue(u64, address) catch return fail(.FAULT));
-    return 0;
-}
-
-/// A signal that ends the call is delivered with the mask still in force.
-fn endMask(k: *Kernel, rc: i64) i64 {
-    if (rc != fail(.INTR) and rc != waiting.blocked) k.threads.current.signals.endTemporaryMask();
-    return rc;
-}
-
-const Set = [poll_entries_max / 64]u64;
-
-fn readSet(k: *Kernel, address: u64, words: usize) error{Fault}!Set {
-    var set: Set = @splat(0);
-    if (address != 0) try k.memory.read(address, std.mem.sliceAsBytes(set[0..words]));
-    return set;
-}
-
-fn isIn(set: *const Set, fd: usize) bool {
-    return set[fd / 64] >> @intCast(fd % 64) & 1 == 1;
-}
-
-fn selectUntil(k: *Kernel, a: Args, timeout_ns: ?u64) i64 {
-    const count: i32 = @bitCast(@as(u32, @truncate(a[0])));
-    if (count < 0) return fail(.INVAL);
-    const bits: usize = @min(@as(usize, @intCast(count)), poll_entries_max);
-    const words = (bits + 63) / 64;
-    var sets: [3]Set = undefined;
-    for (&sets, a[1..4]) |*set, address| set.* = readSet(k, address, words) catch return fail(.FAULT);
-    var storage: [poll_entries_max]PollEntry = undefined;
-    var used: usize = 0;
-    for (0..bits) |fd| {
-        var events: i16 = 0;
-        if (isIn(&sets[0], fd)) events |= linux.POLL.IN;
-        if (isIn(&sets[1], fd)) events |= linux.POLL.OUT;
-        if (events == 0 and !isIn(&sets[2], fd)) continue;
-        if (k.files.opened(@intCast(fd)) == null) return fail(.BADF);
-        storage[used] = .{ .fd = @intCast(fd), .events = events, .revents = 0 };
-        used += 1;
-    }
-    const rc = pollUntil(k, storage[0..used], timeout_ns);
-    if (rc < 0) return rc;
-    var results: [3]Set = @splat(@splat(0));
-    var total: i64 = 0;
-    for (storage[0..used]) |entry| {
-        const fd: usize = @intCast(entry.fd);
-        const bit = @as(u64, 1) << @intCast(fd % 64);
-        const readable = entry.revents & (linux.POLL.IN | linux.POLL.HUP | linux.POLL.ERR) != 0;
-        const writable = entry.revents & (linux.POLL.OUT | linux.POLL.ERR) != 0;
-        if (readable and isIn(&sets[0], fd)) {
-            results[0][fd / 64] |= bit;
-            total += 1;
-        }
-        if (writable and isIn(&sets[1], fd)) {
-            results[1][fd / 64] |= bit;
-            total += 1;
-        }
-    }
-    for (results, a[1..4]) |set, address| {
-        if (address != 0) k.memory.write(address, std.mem.sliceAsBytes(set[0..words])) catch return fail(.FAULT);
-    }
-    return total;
-}
-
-pub fn select(k: *Kernel, a: Args) i64 {
-    var timeout: ?u64 = null;
-    if (a[4] != 0) {
-        const value = k.memory.readValue([2]i64, a[4]) catch return fail(.FAULT);
-        if (value[0] < 0 or value[1] < 0) return fail(.INVAL);
-        timeout = @as(u64, @intCast(value[0])) *| std.time.ns_per_s +| @as(u64, @intCast(value[1])) *| std.time.ns_per_us;
-    }
-    return selectUntil(k, a, timeout);
-}
-
-pub fn pselect6(k: *Kernel, a: Args) i64 {
-    var timeout: ?u64 = null;
-    if (a[4] != 0) timeout = time.fromTimespec(k.memory.readValue(time.Timespec, a[4]) catch return fail(.FAULT)) orelse return fail(.INVAL);
-    if (a[5] != 0) {
-        const Mask = extern struct { address: u64, bytes: u64 };
-        const mask = k.memory.readValue(Mask, a[5]) catch return fail(.FAULT);
-        const refused = useMask(k, mask.address, mask.bytes);
-        if (refused != 0) return refused;
-    }
-    return endMask(k, selectUntil(k, a, timeout));
 }

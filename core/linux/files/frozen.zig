@@ -5,6 +5,7 @@
 //! all share until one changes it (`private/tree.zig`).
 const std = @import("std");
 const linux = std.os.linux;
+const frozen_sockets = @import("../sockets/frozen.zig");
 const host = @import("../../host.zig");
 const planted = @import("../../planted.zig");
 const table = @import("table.zig");
@@ -34,7 +35,7 @@ fn emptyCopy(from: *const FileTable) Error!FileTable {
         error.OutOfMemory => error.OutOfMemory,
         error.NoSpace => error.HostFailure,
     };
-    return .{ .allocator = allocator, .working_directory = path, .scope = from.scope.retain(), .private = private };
+    return .{ .allocator = allocator, .stamp = from.stamp, .working_directory = path, .sockets = .{ .allocator = allocator }, .scope = from.scope.retain(), .private = private };
 }
 
 /// Puts a table back to the state of the one it was copied from.
@@ -72,6 +73,7 @@ const Copies = struct {
 fn copyOpen(from: *const FileTable, to: *FileTable, outputs: Outputs) Error!void {
     var copies: Copies = .{};
     defer copies.deinit(to.allocator);
+    try frozen_sockets.copy(&from.sockets, &to.sockets);
     try to.slots.ensureTotalCapacity(to.allocator, from.slots.items.len);
     for (from.slots.items) |slot| {
         const description = slot.description orelse {
@@ -82,7 +84,10 @@ fn copyOpen(from: *const FileTable, to: *FileTable, outputs: Outputs) Error!void
         if (copies.descriptions.contains(description)) made.references += 1 else try copies.descriptions.put(to.allocator, description, made);
         to.slots.appendAssumeCapacity(.{ .description = made, .close_on_exec = slot.close_on_exec });
     }
-    for (from.slots.items) |slot| if (slot.description) |description| countEnds(description, &copies);
+    for (from.slots.items) |slot| if (slot.description) |description| {
+        countEnds(description, &copies);
+        if (description.kind == .epoll) try copyWatches(description, to, &copies);
+    };
 }
 
 fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, outputs: Outputs) Error!*Description {
@@ -94,10 +99,30 @@ fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, ou
         .synthetic_directory => |directory| .{ .synthetic_directory = .{ .path = try to.allocator.dupe(u8, directory.path), .at = directory.at } },
         .pipe_read => |pipe| .{ .pipe_read = try copyPipe(pipe, to, copies) },
         .pipe_write => |pipe| .{ .pipe_write = try copyPipe(pipe, to, copies) },
+        // All have been copied, each to its place in the list.
+        .socket => |socket| .{ .socket = to.sockets.list.items[socket.index] },
         .output => |output| .{ .output = .{ .stream = output.stream, .to = outputs[output.stream - 1] } },
-        .device, .private_file, .private_directory => from.kind,
+        .epoll => .{ .epoll = try .create(to.allocator) },
+        .device, .private_file, .private_directory, .event, .timer, .signals => from.kind,
     };
-    return to.create(kind, from.status_flags, from.path);
+    const made = try to.create(kind, from.status_flags, from.path);
+    made.changes = from.changes;
+    return made;
+}
+
+/// A copied set watches the copies of what its original watches.
+fn copyWatches(description: *const Description, to: *FileTable, copies: *const Copies) Error!void {
+    const made = copies.descriptions.get(description).?.kind.epoll;
+    const from = description.kind.epoll;
+    // Another descriptor of it was there before.
+    if (made.watches.items.len > 0) return;
+    try made.watches.ensureTotalCapacity(to.allocator, from.watches.items.len);
+    for (from.watches.items) |watch| {
+        const target = copies.descriptions.get(watch.description) orelse continue;
+        made.addCopy(to, watch, target);
+    }
+    made.next = from.next;
+    made.changes = from.changes;
 }
 
 /// The same folder with a place in its listing of its own.
@@ -142,7 +167,7 @@ const Purpose = enum { restoring, comparing };
 /// Whether the open files are as in the table they were copied from.
 fn sameOpen(now: *const FileTable, then: *const FileTable, comptime purpose: Purpose) bool {
     const restoring = purpose == .restoring;
-    if (now.pipes != then.pipes) return false;
+    if (now.pipes != then.pipes or !frozen_sockets.same(&now.sockets, &then.sockets)) return false;
     const count = @max(now.slots.items.len, then.slots.items.len);
     for (0..count) |index| {
         const a: table.Slot = if (index < now.slots.items.len) now.slots.items[index] else .{};
@@ -154,14 +179,10 @@ fn sameOpen(now: *const FileTable, then: *const FileTable, comptime purpose: Pur
         if (a.close_on_exec != b.close_on_exec and !(restoring and planted.is(.descriptor_flag_kept))) return false;
         if (!sameDescription(mine, other, restoring)) return false;
         // The same descriptors must share an open file: the first of those that do stands for all.
-        if (firstWith(now, mine) != firstWith(then, other)) return false;
+        if (now.firstWith(mine) != then.firstWith(other)) return false;
+        if (mine.kind == .epoll and !(restoring and planted.is(.epoll_watch_kept)) and !mine.kind.epoll.sameAs(other.kind.epoll, now, then)) return false;
     }
     return true;
-}
-
-fn firstWith(files: *const FileTable, description: *const Description) usize {
-    for (files.slots.items, 0..) |slot, index| if (slot.description == description) return index;
-    unreachable;
 }
 
 fn sameDescription(now: *const Description, then: *const Description, restoring: bool) bool {
@@ -170,7 +191,7 @@ fn sameDescription(now: *const Description, then: *const Description, restoring:
     if (!std.mem.eql(u8, now.path, then.path)) return false;
     if (std.meta.activeTag(now.kind) != std.meta.activeTag(then.kind)) return false;
     return switch (now.kind) {
-        .host_stream => |stream| stream == then.kind.host_stream,
+        .host_stream => |stream| stream == then.kind.host_stream and std.meta.eql(now.changes, then.changes),
         .host_file => |file| file.file == then.kind.host_file.file and file.at == then.kind.host_file.at,
         .output => |output| output.stream == then.kind.output.stream,
         .device => |device| device == then.kind.device,
@@ -178,6 +199,12 @@ fn sameDescription(now: *const Description, then: *const Description, restoring:
         .synthetic_directory => |directory| directory.at == then.kind.synthetic_directory.at and std.mem.eql(u8, directory.path, then.kind.synthetic_directory.path),
         .private_file => |file| file.node == then.kind.private_file.node and (skips_offset or file.at == then.kind.private_file.at),
         .private_directory => |directory| std.meta.eql(directory, then.kind.private_directory),
+        .event => |event| restoring and planted.is(.event_count_kept) or std.meta.eql(event, then.kind.event) and std.meta.eql(now.changes, then.changes),
+        .timer => |timer| restoring and planted.is(.timerfd_kept) or std.meta.eql(timer, then.kind.timer) and std.meta.eql(now.changes, then.changes),
+        .signals => |mask| mask == then.kind.signals,
+        // What it watches is compared once all open files are known to be the same.
+        .epoll => true,
+        .socket => |socket| socket.index == then.kind.socket.index,
         .pipe_read => |pipe| pipe.sameAs(then.kind.pipe_read) or restoring and planted.is(.pipe_bytes_kept),
         .pipe_write => |pipe| pipe.sameAs(then.kind.pipe_write) or restoring and planted.is(.pipe_bytes_kept),
         .host_directory => |directory| place(directory.fd) == place(then.kind.host_directory.fd) and std.mem.eql(u8, directory.path, then.kind.host_directory.path),

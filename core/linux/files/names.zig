@@ -129,6 +129,11 @@ pub const Lookup = struct {
     /// The parent folder on the host, for calls that change a name in it. The name itself must be writable.
     pub fn parent(self: *Lookup, target: *const Target) Failed!i32 {
         try self.demand(target, .write);
+        return self.openParent(target);
+    }
+
+    /// The same for a name that was granted in another way.
+    pub fn openParent(self: *Lookup, target: *const Target) Failed!i32 {
         const folder = target.place.parent();
         if (target.place.length == 0) return self.failWith(fail(.BUSY));
         const space = self.k.files.namespace();

@@ -2,6 +2,8 @@
 const std = @import("std");
 
 pub const capacity = 64 * 1024;
+/// Linux's PIPE_BUF: so much is written whole or not at all, and there is room while so much fits.
+pub const atomic_bytes = 4096;
 
 pub const Pipe = struct {
     bytes: [capacity]u8 = undefined,
@@ -9,6 +11,10 @@ pub const Pipe = struct {
     fill: usize = 0,
     readers: u32 = 1,
     writers: u32 = 1,
+    /// What has happened that Linux wakes readers for: bytes came, the last writer went.
+    changes_in: u64 = 0,
+    /// The same for writers: room was made where there was none, the last reader went.
+    changes_out: u64 = 0,
 
     pub fn create(allocator: std.mem.Allocator) error{OutOfMemory}!*Pipe {
         const pipe = try allocator.create(Pipe);
@@ -19,12 +25,14 @@ pub const Pipe = struct {
     /// True if the pipe is gone with it.
     pub fn closeReader(self: *Pipe, allocator: std.mem.Allocator) bool {
         self.readers -= 1;
+        if (self.readers == 0) self.changes_out +%= 1;
         return self.destroyIfUnused(allocator);
     }
 
     /// True if the pipe is gone with it.
     pub fn closeWriter(self: *Pipe, allocator: std.mem.Allocator) bool {
         self.writers -= 1;
+        if (self.writers == 0) self.changes_in +%= 1;
         return self.destroyIfUnused(allocator);
     }
 
@@ -34,8 +42,19 @@ pub const Pipe = struct {
         return true;
     }
 
+    pub fn room(self: *const Pipe) usize {
+        return capacity - self.fill;
+    }
+
+    /// Whether a writer that polls is told so.
+    pub fn hasRoom(self: *const Pipe) bool {
+        return self.room() >= atomic_bytes;
+    }
+
     /// Takes over what another pipe holds; the ends are the caller's to count.
     pub fn copyFrom(self: *Pipe, from: *const Pipe) void {
+        self.changes_in = from.changes_in;
+        self.changes_out = from.changes_out;
         self.start = 0;
         self.fill = from.fill;
         const first = @min(from.fill, capacity - from.start);
@@ -44,6 +63,7 @@ pub const Pipe = struct {
     }
 
     pub fn sameAs(self: *const Pipe, other: *const Pipe) bool {
+        if (self.changes_in != other.changes_in or self.changes_out != other.changes_out) return false;
         if (self.fill != other.fill or self.readers != other.readers or self.writers != other.writers) return false;
         for (0..self.fill) |index| {
             if (self.bytes[(self.start + index) % capacity] != other.bytes[(other.start + index) % capacity]) return false;
@@ -52,12 +72,14 @@ pub const Pipe = struct {
     }
 
     pub fn read(self: *Pipe, out: []u8) usize {
+        const had_room = self.hasRoom();
         const count = @min(out.len, self.fill);
         const first = @min(count, capacity - self.start);
         @memcpy(out[0..first], self.bytes[self.start..][0..first]);
         @memcpy(out[first..count], self.bytes[0 .. count - first]);
         self.start = (self.start + count) % capacity;
         self.fill -= count;
+        if (!had_room and self.hasRoom()) self.changes_out +%= 1;
         return count;
     }
 
@@ -68,6 +90,7 @@ pub const Pipe = struct {
         @memcpy(self.bytes[end..][0..first], data[0..first]);
         @memcpy(self.bytes[0 .. count - first], data[first..count]);
         self.fill += count;
+        if (count > 0) self.changes_in +%= 1;
         return count;
     }
 };

@@ -135,10 +135,13 @@ fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Fact
         .host_file => |file| return ofHost(k, file.file.fd, facts),
         .host_directory => |directory| return ofHost(k, directory.fd, facts),
         .output, .pipe_read, .pipe_write => facts.* = madeUp(k, linux.S.IFIFO | 0o600, 0, k.files.streamNumber(description), .{ 0, 0 }),
+        .socket => |socket| facts.* = madeUp(k, linux.S.IFSOCK | 0o777, 0, socket.number, .{ 0, 0 }),
         .device => |device| facts.* = ofDevice(k, device),
         .text => |text| facts.* = madeUp(k, linux.S.IFREG | 0o444, text.bytes.len, inodeOf(description.path), .{ 0, 0 }),
         .synthetic_directory => |directory| facts.* = madeUp(k, linux.S.IFDIR | 0o555, 0, inodeOf(directory.path), .{ 0, 0 }),
         .private_file, .private_directory => |open| facts.* = private_status.facts(k, open.node),
+        // All of them are one file without a type to Linux.
+        .epoll, .event, .timer, .signals => facts.* = madeUp(k, 0o600, 0, 1, .{ 0, 0 }),
     }
     return 0;
 }

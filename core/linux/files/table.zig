@@ -5,13 +5,20 @@ const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../../host.zig");
 const HostFile = @import("../../host_file.zig").HostFile;
+const epoll = @import("../events/epoll.zig");
+const eventfd = @import("../events/eventfd.zig");
 const limits = @import("../../limits.zig");
 const paths = @import("../paths.zig");
+const patterns = @import("../sockets/patterns.zig");
 const permissions_module = @import("../permissions.zig");
 const private_tree = @import("private/tree.zig");
+const readiness = @import("../events/readiness.zig");
 const synthetic = @import("../synthetic.zig");
 const Output = @import("../../output.zig").Output;
 const Pipe = @import("pipe.zig").Pipe;
+const timerfd = @import("../events/timerfd.zig");
+const Socket = @import("../sockets/socket.zig").Socket;
+const Sockets = @import("../sockets/set.zig").Sockets;
 
 pub const OpenNode = struct { node: u32, at: u64 = 0 };
 
@@ -31,6 +38,12 @@ pub const Kind = union(enum) {
     private_directory: OpenNode,
     pipe_read: *Pipe,
     pipe_write: *Pipe,
+    epoll: *epoll.Epoll,
+    event: eventfd.Event,
+    timer: timerfd.Timer,
+    /// The signals that a signalfd takes.
+    signals: u64,
+    socket: *Socket,
 };
 
 /// One open file; several descriptors may share it.
@@ -41,6 +54,13 @@ pub const Description = struct {
     status_flags: u32,
     /// Guest path it was opened by; empty for streams and pipes.
     path: []u8 = &.{},
+    /// What has happened to it, if its kind does not count that elsewhere.
+    changes: readiness.Changes = .{},
+    /// Watches of epoll sets on it, which go with it.
+    watches: u32 = 0,
+    /// Where an inquiry has put it, valid with its stamp.
+    asked: u32 = 0,
+    inquiry: u64 = 0,
 
     /// Opened with O_PATH: it names a place, and gives no access to what is in it.
     pub fn isPathOnly(self: *const Description) bool {
@@ -75,6 +95,11 @@ pub const Scope = struct {
     permissions: permissions_module.Permissions = .{},
     mounts: []paths.Mount = &.{},
     hook: paths.DeniedHook = .{},
+    network: patterns.Network = .{},
+    /// Lines for /etc/hosts.
+    hosts: []const u8 = "",
+    /// Told of what of the network was refused.
+    network_refused: ?*const fn (access: patterns.Access, place: []const u8) void = null,
     references: std.atomic.Value(u32) = .init(1),
     /// Owns the texts of permissions and mounts.
     arena: std.heap.ArenaAllocator,
@@ -104,6 +129,15 @@ pub const FileTable = struct {
     working_directory: []u8,
     /// Pipes there are; each holds memory of the host's.
     pipes: u32 = 0,
+    /// Timerfds there are.
+    timers: u32 = 0,
+    /// Watches of all epoll sets.
+    watches: u32 = 0,
+    /// Tells the findings of one inquiry from those of others.
+    stamp: u64 = 0,
+    sockets: Sockets,
+    /// Within `releaseLost`.
+    releasing: bool = false,
     scope: *Scope,
     /// The machine's own files in /tmp and the like; perhaps shared with images and forks.
     private: *private_tree.Tree,
@@ -114,7 +148,7 @@ pub const FileTable = struct {
         errdefer scope.release(allocator);
         const private: *private_tree.Tree = try .create(allocator);
         errdefer private.release();
-        var self: FileTable = .{ .allocator = allocator, .working_directory = try allocator.dupe(u8, "/"), .scope = scope, .private = private };
+        var self: FileTable = .{ .allocator = allocator, .working_directory = try allocator.dupe(u8, "/"), .sockets = .{ .allocator = allocator }, .scope = scope, .private = private };
         errdefer allocator.free(self.working_directory);
         try self.addMount("/", "/", false, false);
         return self;
@@ -136,18 +170,49 @@ pub const FileTable = struct {
     pub fn deinit(self: *FileTable) void {
         self.closeAll();
         self.slots.deinit(self.allocator);
+        self.sockets.deinit();
         self.allocator.free(self.working_directory);
         self.private.release();
         self.scope.release(self.allocator);
     }
 
+    pub fn nextStamp(self: *FileTable) u64 {
+        self.stamp += 1;
+        return self.stamp;
+    }
+
     /// Closes everything, for a table whose private files are given up too.
     pub fn closeAll(self: *FileTable) void {
+        // Sets and what they watch go in any order.
+        for (self.slots.items) |slot| if (slot.description) |description| {
+            if (description.kind == .epoll) description.kind.epoll.clear(self);
+        };
+        // First what sockets may hold of each other.
+        for (self.sockets.list.items) |socket| self.sockets.loseMessages(socket);
+        self.releaseLost();
         for (self.slots.items) |slot| if (slot.description) |description| {
             description.references -= 1;
             if (description.references == 0) self.destroy(description);
         };
         self.slots.clearRetainingCapacity();
+        self.releaseLost();
+    }
+
+    /// Closes a socket whose open file is gone, with the open files on their way to it.
+    pub fn closeSocket(self: *FileTable, socket: *Socket) void {
+        socket.close(&self.sockets);
+        self.releaseLost();
+    }
+
+    /// Releases the open files of lost messages, which may lose more of them.
+    fn releaseLost(self: *FileTable) void {
+        if (self.releasing) return;
+        self.releasing = true;
+        defer self.releasing = false;
+        while (self.sockets.takeLost()) |rights| {
+            for (rights) |right| self.release(right);
+            self.allocator.free(rights);
+        }
     }
 
     /// The private tree, to be changed: a copy if somebody shares it.
@@ -190,6 +255,7 @@ pub const FileTable = struct {
         const description = try self.allocator.create(Description);
         errdefer self.allocator.destroy(description);
         description.* = .{ .kind = kind, .status_flags = status_flags, .path = try self.allocator.dupe(u8, path) };
+        self.timers += @intFromBool(kind == .timer);
         return description;
     }
 
@@ -216,6 +282,12 @@ pub const FileTable = struct {
             if (other == description or pipe != null and pipeOf(other) == pipe) return number;
         }
         return 0;
+    }
+
+    /// The first descriptor that refers to an open file.
+    pub fn firstWith(self: *const FileTable, description: *const Description) ?usize {
+        for (self.slots.items, 0..) |slot, index| if (slot.description == description) return index;
+        return null;
     }
 
     fn pipeOf(description: *const Description) ?*const Pipe {
@@ -256,6 +328,9 @@ pub const FileTable = struct {
     }
 
     fn destroy(self: *FileTable, description: *Description) void {
+        if (description.watches > 0) for (self.slots.items) |slot| if (slot.description) |other| {
+            if (other.kind == .epoll) other.kind.epoll.removeAllOf(self, description);
+        };
         switch (description.kind) {
             .host_stream => |stream| stream.release(self.allocator),
             .host_file => |file| file.file.release(self.allocator),
@@ -267,7 +342,10 @@ pub const FileTable = struct {
             .synthetic_directory => |directory| self.allocator.free(directory.path),
             .pipe_read => |pipe| self.pipes -= @intFromBool(pipe.closeReader(self.allocator)),
             .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
-            .output, .device, .private_file, .private_directory => {},
+            .epoll => |set| set.destroy(self),
+            .timer => self.timers -= 1,
+            .socket => |socket| self.closeSocket(socket),
+            .output, .device, .private_file, .private_directory, .event, .signals => {},
         }
         self.allocator.free(description.path);
         self.allocator.destroy(description);

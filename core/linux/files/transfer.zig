@@ -5,8 +5,11 @@ const canaries = @import("../canaries.zig");
 const kernel_module = @import("../kernel.zig");
 const host = @import("../../host.zig");
 const limits = @import("../../limits.zig");
+const objects = @import("../events/objects.zig");
 const private_mapped = @import("private/mapped.zig");
 const private_open = @import("private/open.zig");
+const pipe_module = @import("pipe.zig");
+const sockets = @import("../sockets/messages.zig");
 const table = @import("table.zig");
 const waiting = @import("../waiting.zig");
 const Args = kernel_module.Args;
@@ -14,6 +17,7 @@ const Description = table.Description;
 const HostFile = @import("../../host_file.zig").HostFile;
 const Kernel = kernel_module.Kernel;
 const Piece = @import("../../memory/access.zig").Piece;
+const Pipe = pipe_module.Pipe;
 const fail = kernel_module.fail;
 
 const signals = @import("../signals.zig");
@@ -81,7 +85,8 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
             k.changed();
             return @intCast(pipe.read(out));
         },
-        .pipe_write, .output => return fail(.BADF),
+        .socket, .pipe_write, .output => return fail(.BADF),
+        .epoll, .event, .timer, .signals => return fail(.INVAL),
     }
 }
 
@@ -130,7 +135,9 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
             return @intCast(count);
         },
         .private_file => |*file| return private_open.write(k, file, bytes, position, description.status_flags & table.O_APPEND != 0),
+        .socket => return sockets.writeNow(k, description, bytes),
         .text, .pipe_read, .host_directory, .synthetic_directory, .private_directory => return fail(.BADF),
+        .epoll, .event, .timer, .signals => return fail(.INVAL),
     }
 }
 
@@ -212,6 +219,7 @@ const Moved = struct {
 
 /// Moves `length` bytes between guest memory and a file, piece by piece, until done or short.
 fn move(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, length: u64, position: Position) Moved {
+    if (objects.isObject(description)) return moveObject(k, description, direction, &.{.{ .base = address, .length = length }}, position);
     var done: u64 = 0;
     const wanted = @min(if (canaries.is(.transfer_unbounded)) length +| 1 else length, limits.transfer_max_bytes);
     while (done < wanted) {
@@ -233,8 +241,35 @@ fn move(k: *Kernel, description: *Description, comptime direction: Direction, ad
     return .{ .done = done };
 }
 
+/// Records of the kernel's, which are read and written whole.
+fn moveObject(k: *Kernel, description: *Description, comptime direction: Direction, vectors: []const Vector, position: Position) Moved {
+    if (position != null) return .{ .rc = fail(.SPIPE) };
+    const rc = if (direction == .read) objects.read(k, description, vectors) else objects.write(k, description, vectors[0]);
+    return if (rc < 0) .{ .rc = rc } else .{ .done = @intCast(rc) };
+}
+
+/// What is at most PIPE_BUF long goes into a pipe whole or not at all (pipe(7)).
+fn writeWhole(k: *Kernel, pipe: *Pipe, description: *const Description, vectors: []const Vector) i64 {
+    var buffer: [pipe_module.atomic_bytes]u8 = undefined;
+    var length: usize = 0;
+    for (vectors) |vector| {
+        const part = buffer[length..][0..@intCast(vector.length)];
+        k.memory.read(vector.base, part) catch return fail(.FAULT);
+        length += part.len;
+    }
+    if (pipe.readers == 0) return failed(k, fail(.PIPE));
+    if (pipe.room() < length) return if (description.isNonBlocking()) fail(.AGAIN) else k.block();
+    k.changed();
+    return @intCast(pipe.write(buffer[0..length]));
+}
+
+fn isWrittenWhole(description: *const Description, comptime direction: Direction, length: u64) bool {
+    return direction == .write and description.kind == .pipe_write and length > 0 and length <= pipe_module.atomic_bytes;
+}
+
 /// Moves the bytes of one buffer, beginning behind what earlier tries have done.
 fn moveOne(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, length: u64, position: Position) i64 {
+    if (position == null and isWrittenWhole(description, direction, length)) return writeWhole(k, description.kind.pipe_write, description, &.{.{ .base = address, .length = length }});
     const before = k.callProgress().*;
     const at: Position = if (position) |start| start + before else null;
     return move(k, description, direction, address +% before, length -| before, at).result(k);
@@ -243,7 +278,7 @@ fn moveOne(k: *Kernel, description: *Description, comptime direction: Direction,
 /// Reads of streams end with what one read gave: waiting for more would hold back what is there.
 fn isStream(description: *const Description) bool {
     return switch (description.kind) {
-        .host_stream, .pipe_read => true,
+        .host_stream => true,
         else => false,
     };
 }
@@ -260,11 +295,13 @@ fn writable(k: *Kernel, fd: u64) ?*Description {
 
 pub fn read(k: *Kernel, a: Args) i64 {
     const description = readable(k, a[0]) orelse return fail(.BADF);
+    if (description.kind == .socket) return sockets.read(k, description, &.{.{ .base = a[1], .length = @min(a[2], limits.transfer_max_bytes) }});
     return moveOne(k, description, .read, a[1], a[2], null);
 }
 
 pub fn write(k: *Kernel, a: Args) i64 {
     const description = writable(k, a[0]) orelse return fail(.BADF);
+    if (description.kind == .socket) return sockets.write(k, description, &.{.{ .base = a[1], .length = @min(a[2], limits.transfer_max_bytes) }});
     return moveOne(k, description, .write, a[1], a[2], null);
 }
 
@@ -275,16 +312,18 @@ fn positionOf(value: u64) ?u64 {
 pub fn pread64(k: *Kernel, a: Args) i64 {
     const description = readable(k, a[0]) orelse return fail(.BADF);
     const position = positionOf(a[3]) orelse return fail(.INVAL);
+    if (description.kind == .socket) return fail(.SPIPE);
     return moveOne(k, description, .read, a[1], a[2], position);
 }
 
 pub fn pwrite64(k: *Kernel, a: Args) i64 {
     const description = writable(k, a[0]) orelse return fail(.BADF);
     const position = positionOf(a[3]) orelse return fail(.INVAL);
+    if (description.kind == .socket) return fail(.SPIPE);
     return moveOne(k, description, .write, a[1], a[2], position);
 }
 
-const Vector = extern struct { base: u64, length: u64 };
+const Vector = @import("../sockets/buffer.zig").Vector;
 
 fn moveVector(k: *Kernel, description: *Description, comptime direction: Direction, address: u64, count: u64, position: Position) i64 {
     if (count > limits.vector_max_pieces) return fail(.INVAL);
@@ -295,16 +334,24 @@ fn moveVector(k: *Kernel, description: *Description, comptime direction: Directi
         if (vector.length > std.math.maxInt(i64) or total + vector.length > std.math.maxInt(i64)) return fail(.INVAL);
         total += vector.length;
     }
+    const given = vectors[0..@intCast(count)];
+    if (description.kind == .socket) {
+        if (position != null) return fail(.SPIPE);
+        return if (direction == .read) sockets.read(k, description, given) else sockets.write(k, description, given);
+    }
+    if (position == null and isWrittenWhole(description, direction, total)) return writeWhole(k, description.kind.pipe_write, description, given);
+    if (direction == .read and total > 0 and objects.isObject(description)) return moveObject(k, description, direction, given, position).result(k);
     var skipped = k.callProgress().*;
     var moved: Moved = .{};
-    for (vectors[0..@intCast(count)]) |vector| {
+    for (given) |vector| {
         const skips = @min(skipped, vector.length);
         skipped -= skips;
         if (vector.length == skips) continue;
         const part = @min(vector.length - skips, limits.transfer_max_bytes - moved.done);
         const one = move(k, description, direction, vector.base +% skips, part, if (position) |start| start + moved.done else null);
         moved.done += one.done;
-        moved.rc = one.rc;
+        // A read ends with what there is.
+        moved.rc = if (direction == .read and one.rc == waiting.blocked and moved.done > 0) 0 else one.rc;
         if (one.done < part or moved.done >= limits.transfer_max_bytes) break;
         if (direction == .read and isStream(description)) break;
     }
@@ -414,7 +461,9 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
     if (to.status_flags & table.O_APPEND != 0) return fail(.INVAL);
     var source: End = .{ .description = from, .offset_address = a[2] };
     var target: End = .{ .description = to };
-    return copyBetween(k, &source, &target, a[3]);
+    const rc = copyBetween(k, &source, &target, a[3]);
+    // Nothing has been copied: the file stands where it stood.
+    return if (rc == fail(.AGAIN) and to.kind == .socket) sockets.waitForRoom(k, to) else rc;
 }
 
 fn isSameFile(one: *const Description, other: *const Description) bool {
@@ -469,12 +518,13 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
             if (a[2] > linux.SEEK.END) return private_open.seekContent(k, file, offset, a[2]);
             return seekIn(&file.at, k.files.private.at(file.node).size, offset, a[2]);
         },
-        .device => return 0,
         .host_stream => |stream| {
             k.hostCall();
             return negative(linux.lseek(stream.fd, offset, @intCast(a[2])));
         },
-        .output, .pipe_read, .pipe_write => return fail(.SPIPE),
+        // Linux lets these be sought, to no effect.
+        .device, .epoll, .event, .timer, .signals => return 0,
+        .output, .pipe_read, .pipe_write, .socket => return fail(.SPIPE),
     }
 }
 

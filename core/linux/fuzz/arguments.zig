@@ -138,6 +138,7 @@ pub const Source = struct {
             .hex => if (self.random.boolean()) self.flags() else 0,
             .clock => self.below(13),
             .interval_timer => self.below(4),
+            .epoll_operation => self.below(5),
             .offset => if (self.random.boolean()) self.below(3) * page else self.number(),
             .integer, .unsigned => self.number(),
         };

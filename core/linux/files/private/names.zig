@@ -157,6 +157,13 @@ pub fn makeFile(k: *Kernel, target: *const Target, mode: u64) i64 {
     return 0;
 }
 
+/// Makes a socket's file, as bind(2) does; its node or a negative errno.
+pub fn makeSocket(k: *Kernel, target: *const Target, mode: u64) i64 {
+    if (target.place.must_be_directory) return fail(.NOENT);
+    var change: Change = .{ .k = k };
+    return change.make(target, .socket, mode) catch change.errno;
+}
+
 /// The name by which /proc/self/fd shows an open node: one that it has, else the one it was opened by.
 pub fn pathOfOpened(k: *Kernel, index: u32, opened_by: []const u8, buffer: *[paths.path_max]u8) []const u8 {
     const tree = k.files.private;
@@ -239,6 +246,7 @@ pub fn truncate(k: *Kernel, target: *const Target, size: u64) i64 {
     const node = k.files.private.at(index);
     if (node.kind == .directory) return fail(.ISDIR);
     if (target.place.must_be_directory) return fail(.NOTDIR);
+    if (node.kind == .socket) return fail(.INVAL);
     if (!mounts.allows(node, userOf(k), 2)) return fail(.ACCES);
     const refused = transfer.checkSize(k, size);
     if (refused != 0) return refused;

@@ -109,8 +109,9 @@ fn examine(k: *Kernel, lookup: *names.Lookup, named: Named, index: u32, flags: u
         .free => unreachable,
         .link => return if (flags & O_DIRECTORY != 0) error.NotDirectory else error.Loop,
         .directory => if (writes or flags & O_CREAT != 0) return error.IsDirectory,
-        .file => if (flags & O_DIRECTORY != 0 or named.must_be_directory) return error.NotDirectory,
+        .file, .socket => if (flags & O_DIRECTORY != 0 or named.must_be_directory) return error.NotDirectory,
     }
+    if (node.kind == .socket) return lookup.failWith(fail(.NXIO));
     const wanted: u3 = (if (flags & 3 != 1) @as(u3, 4) else 0) | (if (writes) @as(u3, 2) else 0);
     if (!mounts.allows(node, userOf(k), wanted)) return error.Denied;
     if (flags & O_TRUNC == 0) return;

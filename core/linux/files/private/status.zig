@@ -28,6 +28,7 @@ pub fn facts(k: *Kernel, index: u32) linux.Statx {
     found.mode = @intCast(node.mode | @as(u32, switch (node.kind) {
         .directory => linux.S.IFDIR,
         .link => linux.S.IFLNK,
+        .socket => linux.S.IFSOCK,
         .file, .free => linux.S.IFREG,
     }));
     found.nlink = node.links;
@@ -40,6 +41,7 @@ pub fn facts(k: *Kernel, index: u32) linux.Statx {
     found.size = switch (node.kind) {
         .directory => node.entries.items.len * entry_bytes,
         .link => node.target.len,
+        .socket => 0,
         .file, .free => node.size,
     };
     if (node.content) |content| found.blocks = blocksOf(k, content.fd);
@@ -110,6 +112,7 @@ pub fn list(k: *Kernel, directory: *table.OpenNode, out: []u8) i64 {
         const kind: u8 = switch (child.kind) {
             .directory => linux.DT.DIR,
             .link => linux.DT.LNK,
+            .socket => linux.DT.SOCK,
             .file, .free => linux.DT.REG,
         };
         if (!put(out, &length, entry.name, child.inode, kind, entry.cookie, directory)) return status.finish(length);

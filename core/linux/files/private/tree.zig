@@ -23,7 +23,7 @@ pub const User = struct { uid: u32, gid: u32 };
 
 pub const Time = struct { sec: i64 = 0, nsec: u32 = 0 };
 
-pub const Kind = enum { free, file, directory, link };
+pub const Kind = enum { free, file, directory, link, socket };
 
 /// A name in a directory. The cookie is its place in listings: it never changes and none comes twice.
 pub const Entry = struct { name: []u8, node: u32, cookie: u64 };
