@@ -104,7 +104,7 @@ pub fn endCurrent(k: *Kernel) void {
     futex.releaseRobustList(k, thread);
     if (thread.clear_child_tid != 0) {
         k.memory.writeValue(thread.clear_child_tid, @as(i32, 0)) catch {};
-        _ = futex.wakeAt(k, thread.clear_child_tid, 1, futex.any_bits);
+        _ = futex.wakeAt(k, .{ .address = thread.clear_child_tid }, 1);
     }
     k.threads.end(thread);
     k.gives_way = true;

@@ -22,7 +22,7 @@ pub const Deadline = struct {
 };
 
 /// A thread that sleeps in futex(2), and for which wake-ups.
-pub const FutexWait = struct { address: u64, bits: u32 };
+pub const FutexWait = struct { address: u64, bits: u32, private: bool };
 
 /// The system call of a thread that waits.
 pub const Call = struct {
