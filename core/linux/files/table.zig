@@ -90,6 +90,9 @@ pub const Slot = struct { description: ?*Description = null, close_on_exec: bool
 
 pub const Error = error{ OutOfMemory, TooMany };
 
+/// The open file of a call that waits: it stays open until the call ends, whatever becomes of its descriptor.
+pub const Held = struct { fd: i32, description: *Description };
+
 /// What a machine may reach and by what names, as it was booted: shared with its images and their forks.
 pub const Scope = struct {
     permissions: permissions_module.Permissions = .{},
@@ -140,6 +143,8 @@ pub const FileTable = struct {
     /// Within `releaseLost`, and within `closeAll`.
     releasing: bool = false,
     giving_up: bool = false,
+    /// What the call that is tried again holds open. Null between calls.
+    held: ?Held = null,
     scope: *Scope,
     /// The machine's own files in /tmp and the like; perhaps shared with images and forks.
     private: *private_tree.Tree,
@@ -258,7 +263,9 @@ pub const FileTable = struct {
         return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .private = self.private, .files = self };
     }
 
+    /// The open file of a descriptor; of the call that is tried again, the one that it found at first.
     pub fn get(self: *const FileTable, fd: i32) ?*Description {
+        if (self.held) |held| if (held.fd == fd) return held.description;
         if (fd < 0 or fd >= self.slots.items.len) return null;
         return self.slots.items[@intCast(fd)].description;
     }
