@@ -30,6 +30,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+#include "change_threads.h"
 
 #define EXPORT __attribute__((used, noinline, visibility("default")))
 #define PAGE 4096ul
@@ -448,6 +449,7 @@ EXPORT long change(uint32_t kind, uint64_t a, uint64_t b, uint64_t c)
 	case 20: return madvise((void *)address, (1 + b % 8) * PAGE, c & 1 ? MADV_WIPEONFORK : MADV_KEEPONFORK);
 	case 23: return private_files(a, b);
 	case 26: return events(a, b);
+	case 27: return change_threads(a, b);
 	case 24: return map_file(address, b, c);
 	case 25: {
 		/* The program begins anew in its own place. */
@@ -557,6 +559,7 @@ int main(void)
 		*(volatile uint64_t *)(big + i * PAGE) = i;
 	prepare_private();
 	prepare_events();
+	prepare_threads();
 	pristine_ready();
 	return 0;
 }

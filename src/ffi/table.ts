@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 754568606;
+export const ABI_VERSION = 3268793654;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -174,12 +174,16 @@ export const PlantedFault = {
   limit_kept: 42,
   name_kept: 43,
   thread_address_kept: 44,
-  call_area_kept: 45,
-  arena_kept: 46,
-  generation_kept: 47,
-  clock_kept: 48,
-  wiped_page_kept: 49,
-  program_kept: 50,
+  threads_kept: 45,
+  waiting_call_kept: 46,
+  thread_registers_kept: 47,
+  thread_signals_kept: 48,
+  call_area_kept: 49,
+  arena_kept: 50,
+  generation_kept: 51,
+  clock_kept: 52,
+  wiped_page_kept: 53,
+  program_kept: 54,
 } as const;
 
 /** Index n is status -(n + 1). */
