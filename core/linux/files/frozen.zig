@@ -127,7 +127,7 @@ fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, ou
         // All have been copied, each to its place in the list.
         .socket => |socket| .{ .socket = to.sockets.list.items[socket.index] },
         .output => |output| .{ .output = .{ .stream = output.stream, .to = outputs[output.stream - 1] } },
-        .epoll => .{ .epoll = try .create(to.allocator) },
+        .epoll => .{ .epoll = try .create(to) },
         .device, .private_file, .private_directory, .event, .timer, .signals => from.kind,
     };
     const made = try to.create(kind, from.status_flags, from.path);
