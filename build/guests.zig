@@ -47,6 +47,7 @@ const samples = [_]Sample{
     .{ .name = "preemption", .source = "preemption.c" },
     .{ .name = "bad-threads", .source = "bad_threads.c" },
     .{ .name = "events", .source = "events.c", .also = "event_objects.c" },
+    .{ .name = "event-threads", .source = "event_threads.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },

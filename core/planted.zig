@@ -55,6 +55,7 @@ pub const Fault = enum(u32) {
     call_area_kept,
     arena_kept,
     generation_kept,
+    clock_kept,
     wiped_page_kept,
     program_kept,
 };

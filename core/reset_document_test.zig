@@ -24,6 +24,8 @@ const structures = .{
     .{ "Tree", private_tree.Tree },
     .{ "Node", private_tree.Node },
     .{ "Content", private_tree.Content },
+    .{ "Epoll", @import("linux/events/epoll.zig").Epoll },
+    .{ "Watch", @import("linux/events/epoll.zig").Watch },
     .{ "Pipe", @import("linux/files/pipe.zig").Pipe },
     .{ "AddressSpace", address_space.AddressSpace },
     .{ "Window", address_space.Window },

@@ -18,12 +18,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -217,6 +221,86 @@ static void prepare_private(void)
 	close(fd);
 }
 
+/* A set, what it watches with an edge and once, and others. */
+enum { SET_FD = 13, EVENT_FD, TIMER_FD, SIGNAL_FD };
+
+static long control(int operation, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event event = { .events = events, .data.u64 = data };
+	return epoll_ctl(SET_FD, operation, fd, &event);
+}
+
+static long events(uint64_t what, uint64_t value)
+{
+	static const uint32_t kinds[] = { EPOLLIN, EPOLLOUT, EPOLLIN | EPOLLET, EPOLLIN | EPOLLOUT | EPOLLONESHOT };
+	struct epoll_event told[3];
+	uint64_t count = value % 100;
+	int fd = (int)(value >> 8 & 1 ? EVENT_FD + value % 3 : value % 24);
+	switch (what % 11) {
+	case 0: return control(EPOLL_CTL_ADD, fd, kinds[value >> 16 & 3], value);
+	case 1: return control(EPOLL_CTL_MOD, fd, kinds[value >> 16 & 3], value);
+	case 2: return control(EPOLL_CTL_DEL, fd, 0, 0);
+	case 3: return write(EVENT_FD, &count, sizeof count);
+	case 4: return read(EVENT_FD, &count, sizeof count);
+	case 5: {
+		struct itimerspec spec = { { (long)(value & 7), 0 }, { 3600 + (long)count, 0 } };
+		return timerfd_settime(TIMER_FD, 0, &spec, 0);
+	}
+	case 6: return epoll_wait(SET_FD, told, 1 + (int)(value % 3), 0);
+	case 7: {
+		sigset_t set;
+		sigemptyset(&set);
+		sigaddset(&set, 1 + (int)(value % 31));
+		return signalfd(SIGNAL_FD, &set, 0);
+	}
+	case 8: return value & 1 ? eventfd((unsigned)value, EFD_NONBLOCK) : epoll_create1(0);
+	case 9: return dup2(EVENT_FD, fd);
+	default: return close(fd);
+	}
+}
+
+/* What can be seen of the set and of what it watches; it changes them. */
+EXPORT long event_sum(void)
+{
+	uint64_t hash = 14695981039346656037ul, count = 0;
+	struct itimerspec spec = { { 0, 0 }, { 0, 0 } };
+	for (int round = 0; round < 3; round++) {
+		struct epoll_event told[8];
+		memset(told, 0, sizeof told);
+		int number = epoll_wait(SET_FD, told, 2, 0);
+		hash = mix(mix(hash, &number, sizeof number), told, sizeof told);
+		if (write(EVENT_FD, &(uint64_t){ 1 }, 8) != 8)
+			break;
+	}
+	if (read(EVENT_FD, &count, sizeof count) == sizeof count)
+		hash = mix(hash, &count, sizeof count);
+	timerfd_gettime(TIMER_FD, &spec);
+	hash = mix(hash, &spec.it_interval, sizeof spec.it_interval);
+	return (long)hash;
+}
+
+static void prepare_events(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	int made[] = { epoll_create1(0), eventfd(5, EFD_NONBLOCK), timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK), signalfd(-1, &set, SFD_NONBLOCK) };
+	for (int i = 0; i < 4; i++)
+		if (dup2(made[i], SET_FD + i) < 0)
+			_exit(1);
+	for (int i = 0; i < 4; i++)
+		if (made[i] < SET_FD)
+			close(made[i]);
+	/* A date: a span would stand at another point in every fork that has run. */
+	struct itimerspec date = { { 60, 0 }, { 4000000000, 0 } };
+	timerfd_settime(TIMER_FD, TFD_TIMER_ABSTIME, &date, 0);
+	control(EPOLL_CTL_ADD, EVENT_FD, EPOLLIN | EPOLLET, 1);
+	control(EPOLL_CTL_ADD, TIMER_FD, EPOLLIN | EPOLLONESHOT, 2);
+	control(EPOLL_CTL_ADD, pipe_ends[0], EPOLLIN, 3);
+	struct epoll_event told;
+	epoll_wait(SET_FD, &told, 1, 0);
+}
+
 static long signals(uint64_t what, uint64_t value)
 {
 	int number = 1 + (int)(value % 31);
@@ -363,6 +447,7 @@ EXPORT long change(uint32_t kind, uint64_t a, uint64_t b, uint64_t c)
 	}
 	case 20: return madvise((void *)address, (1 + b % 8) * PAGE, c & 1 ? MADV_WIPEONFORK : MADV_KEEPONFORK);
 	case 23: return private_files(a, b);
+	case 26: return events(a, b);
 	case 24: return map_file(address, b, c);
 	case 25: {
 		/* The program begins anew in its own place. */
@@ -471,6 +556,7 @@ int main(void)
 	for (uint32_t i = 0; i < 4200; i += 2)
 		*(volatile uint64_t *)(big + i * PAGE) = i;
 	prepare_private();
+	prepare_events();
 	pristine_ready();
 	return 0;
 }

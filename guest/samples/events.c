@@ -19,6 +19,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -211,6 +212,57 @@ static void rotation(void)
 	close(set);
 }
 
+static void ends_of_sockets(void)
+{
+	int ends[2], set = epoll_create1(0);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends))
+		return;
+	control(set, EPOLL_CTL_ADD, ends[0], EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, 1);
+	control(set, EPOLL_CTL_ADD, ends[1], EPOLLIN | EPOLLRDHUP, 2);
+	tell("socket: room", set, 0);
+	tell("socket: told", set, 0);
+	put(ends[1], 10);
+	tell("socket: bytes", set, 0);
+	put(ends[0], 10);
+	tell("socket: bytes to the other", set, 0);
+	get(ends[1], 10);
+	shutdown(ends[1], SHUT_WR);
+	tell("socket: no more to come", set, 0);
+	tell("socket: told", set, 0);
+	get(ends[0], 10);
+	saw("socket: end", read(ends[0], bytes, 1));
+	close(ends[1]);
+	tell("socket: closed", set, 0);
+	tell("socket: told", set, 0);
+	control(set, EPOLL_CTL_MOD, ends[0], EPOLLONESHOT, 3);
+	tell("socket: asked for nothing", set, 0);
+	tell("socket: once", set, 0);
+	close(ends[0]);
+	close(set);
+}
+
+/* A set that is on its way in a message when what it watches is closed. */
+static void sent(void)
+{
+	int ends[2], fd = eventfd(1, 0), set = epoll_create1(0), got = -1;
+	char room[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0;
+	struct iovec part = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room };
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	*header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+	control(set, EPOLL_CTL_ADD, fd, EPOLLIN, 1);
+	memcpy(CMSG_DATA(header), &set, sizeof set);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends))
+		return;
+	saw("send a set", sendmsg(ends[0], &message, 0));
+	close(set);
+	close(fd);
+	saw("receive it", recvmsg(ends[1], &message, 0));
+	memcpy(&got, CMSG_DATA(header), sizeof got);
+	tell("what it watched is closed", got, 0);
+	close(got), close(ends[0]), close(ends[1]);
+}
+
 static volatile int handled;
 static void handler(int signal) { handled = signal; }
 
@@ -253,6 +305,8 @@ void epoll_tests(void)
 	nested();
 	closing();
 	rotation();
+	ends_of_sockets();
+	sent();
 	times();
 }
 

@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 4268380042;
+export const ABI_VERSION = 754568606;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -177,8 +177,9 @@ export const PlantedFault = {
   call_area_kept: 45,
   arena_kept: 46,
   generation_kept: 47,
-  wiped_page_kept: 48,
-  program_kept: 49,
+  clock_kept: 48,
+  wiped_page_kept: 49,
+  program_kept: 50,
 } as const;
 
 /** Index n is status -(n + 1). */

@@ -20,9 +20,6 @@ const emulated = process.env.PRISTINE_LANE !== undefined;
 /** System calls that are not there, and that programs which do the same go on without. */
 const dispensable = new Map([
   [41, "socket"],
-  [213, "epoll_create"],
-  [290, "eventfd2"],
-  [291, "epoll_create1"],
   [334, "rseq"],
 ]);
 

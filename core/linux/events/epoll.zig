@@ -85,9 +85,11 @@ pub const Epoll = struct {
     measured: u64 = 0,
     height: u32 = 0,
 
-    pub fn create(allocator: std.mem.Allocator) error{OutOfMemory}!*Epoll {
-        const self = try allocator.create(Epoll);
+    pub fn create(files: *FileTable) error{OutOfMemory}!*Epoll {
+        try files.sets.ensureUnusedCapacity(files.allocator, 1);
+        const self = try files.allocator.create(Epoll);
         self.* = .{};
+        files.sets.appendAssumeCapacity(self);
         return self;
     }
 
@@ -152,6 +154,7 @@ pub const Epoll = struct {
 
     pub fn destroy(self: *Epoll, files: *FileTable) void {
         self.clear(files);
+        _ = files.sets.swapRemove(std.mem.indexOfScalar(*Epoll, files.sets.items, self).?);
         self.watches.deinit(files.allocator);
         files.allocator.destroy(self);
     }
@@ -175,8 +178,6 @@ pub const Epoll = struct {
 /// Whether sets are in themselves, or too many in one another.
 pub fn isTooDeep(files: *FileTable) bool {
     const stamp = files.nextStamp();
-    for (files.slots.items) |slot| if (slot.description) |description| {
-        if (description.kind == .epoll and description.kind.epoll.measure(stamp) > depth_max) return true;
-    };
+    for (files.sets.items) |set| if (set.measure(stamp) > depth_max) return true;
     return false;
 }

@@ -38,7 +38,7 @@ pub fn epollCreate1(k: *Kernel, a: Args) i64 {
 }
 
 fn create(k: *Kernel, flags: u32) i64 {
-    const set = Epoll.create(k.files.allocator) catch return fail(.NOMEM);
+    const set = Epoll.create(&k.files) catch return fail(.NOMEM);
     return objects.open(k, .{ .epoll = set }, flags);
 }
 

@@ -24,7 +24,13 @@ pub fn bound(k: *const Kernel) u64 {
 }
 
 pub fn close(k: *Kernel, a: Args) i64 {
-    return if (k.files.close(descriptorOf(a[0]))) 0 else fail(.BADF);
+    return if (closeOne(k, descriptorOf(a[0]))) 0 else fail(.BADF);
+}
+
+/// False if it is not open. An end of something may go with it, for which others wait.
+fn closeOne(k: *Kernel, fd: i32) bool {
+    k.changed();
+    return k.files.close(fd);
 }
 
 const CLOSE_RANGE_CLOEXEC = 4;
@@ -36,7 +42,7 @@ pub fn closeRange(k: *Kernel, a: Args) i64 {
     var index: usize = first;
     while (index <= last and index < k.files.slots.items.len) : (index += 1) {
         if (k.files.slots.items[index].description == null) continue;
-        if (a[2] & CLOSE_RANGE_CLOEXEC != 0) k.files.slots.items[index].close_on_exec = true else _ = k.files.close(@intCast(index));
+        if (a[2] & CLOSE_RANGE_CLOEXEC != 0) k.files.slots.items[index].close_on_exec = true else _ = closeOne(k, @intCast(index));
     }
     return 0;
 }
@@ -63,7 +69,7 @@ fn dupTo(k: *Kernel, old: i32, new: i32, close_on_exec: bool) i64 {
     const most: u64 = if (canaries.is(.descriptor_unbounded)) 8 * limits.descriptors_max else @min(bound(k), limits.descriptors_max);
     if (new < 0 or new >= most) return fail(.BADF);
     description.references += 1;
-    _ = k.files.close(new);
+    _ = closeOne(k, new);
     k.files.put(@intCast(new), description, close_on_exec) catch {
         k.files.release(description);
         return fail(.NOMEM);

@@ -4,8 +4,6 @@
 //! reference: forks accept from the same one. A connection of the host cannot be shared: in an image it is one that its
 //! peer has reset. Other sockets of the host are made anew when they are used.
 const std = @import("std");
-const limits = @import("../../limits.zig");
-const planted = @import("../../planted.zig");
 const queue_module = @import("queue.zig");
 const Piece = queue_module.Piece;
 const Socket = @import("socket.zig").Socket;
@@ -13,8 +11,8 @@ const Sockets = @import("set.zig").Sockets;
 
 pub const Error = error{OutOfMemory};
 
-/// Copies all sockets into an empty list, each to the same place. Open files on their way are not copied: their messages
-/// are, and `rights` of each.
+/// Copies all sockets into an empty list, each to the same place. Open files that go along with messages are the
+/// caller's to copy.
 pub fn copy(from: *const Sockets, to: *Sockets) Error!void {
     std.debug.assert(to.list.items.len == 0);
     try to.list.ensureTotalCapacity(to.allocator, from.list.items.len);

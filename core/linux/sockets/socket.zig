@@ -17,7 +17,7 @@ pub const Family = address.Family;
 pub const Type = enum(u8) { stream = 1, datagram = 2, packet = 5 };
 
 pub const State = enum {
-    /// Neither connected nor listening; a datagram socket may have a remote address all the same.
+    /// Neither connected nor listening; a datagram socket of a network may have a remote address all the same.
     idle,
     listening,
     /// The host is connecting it, or it waits for room in the queue of a listener of this machine.
@@ -45,7 +45,7 @@ pub const Socket = struct {
     port_is_own: bool = false,
     /// It was bound to a port that the program asked for and may listen at, or to any of one that it may.
     may_listen: bool = false,
-    /// Whom it is connected to, or where a datagram socket sends.
+    /// Whom it is connected to, or where a datagram socket of a network sends.
     remote: Address = .none,
     /// The other end in this machine: of a connection, or where a datagram socket of AF_UNIX sends.
     peer: ?*Socket = null,
@@ -97,10 +97,8 @@ pub const Socket = struct {
     pub fn join(a: *Socket, b: *Socket) void {
         a.peer = b;
         b.peer = a;
-        if (a.isConnectionOriented()) {
-            a.state = .connected;
-            b.state = .connected;
-        }
+        a.state = .connected;
+        b.state = .connected;
         a.remote = b.local;
         b.remote = a.local;
     }
