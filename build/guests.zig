@@ -52,7 +52,7 @@ const samples = [_]Sample{
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },
-    .{ .name = "changes", .source = "changes.c" },
+    .{ .name = "changes", .source = "changes.c", .also = "changes_sockets.c" },
     .{ .name = "forker", .source = "forker.c" },
     .{ .name = "escape", .source = "escape.c" },
     .{ .name = "bad", .source = "bad.c" },
