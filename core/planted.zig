@@ -36,6 +36,8 @@ pub const Fault = enum(u32) {
     descriptor_flag_kept,
     pipe_bytes_kept,
     epoll_watch_kept,
+    socket_bytes_kept,
+    socket_kept,
     event_count_kept,
     timerfd_kept,
     handler_kept,

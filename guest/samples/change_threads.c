@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-#include "change_threads.h"
+#include "change.h"
 
 #define EXPORT __attribute__((used, noinline, visibility("default")))
 enum { COMMANDS = 3, WORK_SIGNAL = 50 };
