@@ -3,6 +3,9 @@
 //!
 //! The parameters are anchored to the host's clocks when a run starts; between anchors time is extrapolated from the
 //! counter. An anchor never sets monotonic time back.
+//!
+//! While a machine is frozen its monotonic clocks stand still, as they do on Linux while a system is suspended: a fork, and
+//! a fork that was put back, goes on from the instant of its image. CLOCK_BOOTTIME and the date go on.
 const std = @import("std");
 const linux = std.os.linux;
 const host = @import("host.zig");
@@ -52,6 +55,12 @@ pub const Clock = struct {
     page: *Parameters,
     /// The VMM's own copy of what it wrote: the page is guest memory and never read back.
     current: Parameters,
+    /// How far the monotonic clocks are behind the host's.
+    behind_ns: i64 = 0,
+    /// In an image, and in a fork until it runs: what the monotonic clocks stand at.
+    stands_at: ?Standing = null,
+
+    pub const Standing = struct { monotonic_ns: i64, monotonic_raw_ns: i64 };
 
     pub fn init(tsc_offset: i64, calibration: *const Calibration, page: *align(4096) [4096]u8) Clock {
         var self: Clock = .{ .tsc_offset = tsc_offset, .calibration = calibration, .page = @ptrCast(page), .current = .{} };
@@ -61,18 +70,45 @@ pub const Clock = struct {
         return self;
     }
 
-    /// The clocks of a fork: from the image's on, so that monotonic time never runs back, and of a new generation.
+    /// The clocks of a fork, of a new generation.
     pub fn initFork(image: *const Clock, page: *align(4096) [4096]u8) Clock {
         var self = image.*;
         self.page = @ptrCast(page);
         self.current.generation = nextGeneration();
-        self.renew();
+        self.publish();
         return self;
     }
 
-    /// After a reset the page is the image's; time goes on, and the guest can see that it is another.
+    /// For an image: the monotonic clocks stand still from now on.
+    pub fn freeze(self: *Clock) void {
+        if (self.stands_at != null) return;
+        const since = self.elapsedNs(host.rdtsc());
+        self.stands_at = .{ .monotonic_ns = self.current.monotonic_ns + since, .monotonic_raw_ns = self.current.monotonic_raw_ns + since };
+    }
+
+    /// After a reset the monotonic clocks stand where the image's do, and the guest can see that it is another.
+    pub fn goBack(self: *Clock, image: *const Clock) void {
+        self.stands_at = image.stands_at;
+    }
+
     pub fn renewGeneration(self: *Clock) void {
         self.current.generation = nextGeneration();
+        self.publish();
+    }
+
+    /// The machine runs for the first time since it was frozen: the monotonic clocks go on.
+    fn goOn(self: *Clock) void {
+        const stood = self.stands_at orelse return;
+        self.stands_at = null;
+        const tsc = host.rdtsc();
+        const since = self.elapsedNs(tsc);
+        self.behind_ns += self.current.monotonic_ns + since - stood.monotonic_ns;
+        self.current.tsc_base = self.guestTsc(tsc);
+        self.current.realtime_ns += since;
+        self.current.tai_ns += since;
+        self.current.boottime_ns += since;
+        self.current.monotonic_ns = stood.monotonic_ns;
+        self.current.monotonic_raw_ns = stood.monotonic_raw_ns;
         self.publish();
     }
 
@@ -102,8 +138,9 @@ pub const Clock = struct {
         return host_tsc +% @as(u64, @bitCast(self.tsc_offset));
     }
 
-    /// Renews the anchor if it is old.
+    /// Before a run: renews the anchor if it is old.
     pub fn anchor(self: *Clock) void {
+        self.goOn();
         if (self.elapsedNs(host.rdtsc()) > anchor_age_max_ns) self.renew();
     }
 
@@ -118,8 +155,8 @@ pub const Clock = struct {
         self.current.multiplier = @intFromFloat(1e9 / hertz * (1 << 32));
         self.current.realtime_ns = @intCast(now.realtime_ns);
         // What was extrapolated may be a little ahead of the host; monotonic clocks wait for it, they do not go back.
-        self.current.monotonic_ns = @max(@as(i64, @intCast(now.monotonic_ns)), old.monotonic_ns + since);
-        self.current.monotonic_raw_ns = @max(@as(i64, @intCast(now.monotonic_raw_ns)), old.monotonic_raw_ns + since);
+        self.current.monotonic_ns = @max(@as(i64, @intCast(now.monotonic_ns)) - self.behind_ns, old.monotonic_ns + since);
+        self.current.monotonic_raw_ns = @max(@as(i64, @intCast(now.monotonic_raw_ns)) - self.behind_ns, old.monotonic_raw_ns + since);
         self.current.boottime_ns = @max(@as(i64, @intCast(now.boottime_ns)), old.boottime_ns + since);
         self.current.tai_ns = self.current.realtime_ns + tai_offset_ns;
         self.publish();
@@ -136,6 +173,7 @@ pub const Clock = struct {
     }
 
     pub fn monotonicNs(self: *const Clock) u64 {
+        if (self.stands_at) |stood| return @intCast(stood.monotonic_ns);
         return @intCast(self.current.monotonic_ns + self.elapsedNs(host.rdtsc()));
     }
 

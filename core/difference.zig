@@ -36,6 +36,7 @@ pub fn write(out: *Writer, a: *Machine, b: *Machine) Error!void {
     try windows(out, &a.space, &b.space);
     try allocator(out, a, b);
     try memory(out, a, b);
+    if (!std.meta.eql(a.clock.stands_at, b.clock.stands_at)) try out.writeAll("clock: monotonic time stands elsewhere\n");
     if (a.clock.current.generation == b.clock.current.generation) try out.writeAll("clock: the same generation\n");
 }
 

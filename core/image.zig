@@ -51,6 +51,7 @@ pub const Image = struct {
             .machine = machine.*,
         };
         machine.current().segments = machine.currentSegments();
+        self.machine.clock.freeze();
         self.machine.kernel = try machine.kernel.freeze();
         errdefer self.machine.kernel.deinit();
         try self.freezeVectors(machine);

@@ -296,6 +296,7 @@ fn restoreRecords(machine: *Machine, image: *Image, vm_kept: bool) Error!void {
         machine.program.release(machine.allocator);
         machine.program = frozen.program.retain();
     }
+    if (!planted.is(.clock_kept)) machine.clock.goBack(&frozen.clock);
     if (!planted.is(.generation_kept)) machine.clock.renewGeneration();
     machine.interrupt.reasons.store(0, .seq_cst);
     machine.broken = false;

@@ -140,9 +140,7 @@ fn giveWayOrStep(machine: *Machine) ?Outcome {
 fn giveWay(machine: *Machine) void {
     machine.gives_way = false;
     scheduler.save(machine);
-    const k = &machine.kernel;
-    k.threads.current.turn = k.threads.takeTurn();
-    k.gives_way = true;
+    machine.kernel.gives_way = true;
 }
 
 /// Delivers what is pending, or makes the guest trap where that can be done.

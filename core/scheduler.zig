@@ -45,9 +45,7 @@ pub fn load(machine: *Machine, thread: *Thread) Vectors.Error!void {
     const threads = &machine.kernel.threads;
     const before = threads.current;
     if (before != thread) {
-        const now = machine.kernel.cpuCyclesNow();
-        before.cycles +%= now -% threads.switched_at;
-        threads.switched_at = now;
+        threads.account(machine.kernel.cpuCyclesNow());
         try before.vectors.keep(&machine.vm, machine.allocator);
         threads.current = thread;
     }
@@ -70,6 +68,7 @@ pub fn turn(machine: *Machine, may_stop_to_listen: bool) Turn {
     const k = &machine.kernel;
     k.gives_way = false;
     retryWaiting(machine);
+    k.threads.account(k.cpuCyclesNow());
     const thread = k.threads.next() orelse return sleep(machine, may_stop_to_listen);
     load(machine, thread) catch return .failed;
     k.threads.slice_began_ns = host.monotonicNs();
@@ -202,5 +201,6 @@ pub fn sliceIsOver(machine: *Machine) bool {
     if (anyAsks(threads)) _ = askHost(k, 0);
     timerfd.expire(k);
     retryWaiting(machine);
-    return threads.anyOther();
+    threads.account(k.cpuCyclesNow());
+    return if (threads.next()) |thread| thread != threads.current else false;
 }

@@ -33,6 +33,8 @@ pub const Shape = enum {
     socket_family,
     /// SOCK_STREAM and the like, with SOCK_NONBLOCK and SOCK_CLOEXEC.
     socket_type,
+    /// struct msghdr, or several of struct mmsghdr.
+    message,
 };
 
 pub const Call = struct { number: u32, name: []const u8, handler: Handler, shapes: []const Shape };

@@ -143,6 +143,7 @@ pub const Kernel = struct {
 
     pub fn deinit(self: *Kernel) void {
         self.forgetStop();
+        self.letAllGo();
         self.files.deinit();
         self.threads.deinit();
         self.answers.deinit(self.allocator);
@@ -153,6 +154,18 @@ pub const Kernel = struct {
         const stop = self.stop orelse return;
         self.stop = null;
         if (stop == .exec) stop.exec.discard(self.allocator);
+    }
+
+    /// Gives up the file that a thread's call holds open.
+    pub fn letGo(self: *Kernel, thread: *Thread) void {
+        const held = thread.call.held orelse return;
+        thread.call.held = null;
+        self.files.release(held.description);
+    }
+
+    fn letAllGo(self: *Kernel) void {
+        for (self.threads.list.items) |thread| self.letGo(thread);
+        self.letGo(self.threads.caller);
     }
 
     /// An image's kernel: all but open files is copied, and what belongs to the machine alone is not to be used.
@@ -174,6 +187,7 @@ pub const Kernel = struct {
     pub fn restore(self: *Kernel, image: *const Kernel, outputs: frozen.Outputs) frozen.Error!void {
         const before = if (planted.enabled) self.* else {};
         const thread_before = if (planted.enabled) self.threads.first().* else {};
+        self.letAllGo();
         reset_fields.copy(Kernel, self, image);
         try self.threads.restore(&image.threads);
         if (planted.enabled) self.plant(&before, &thread_before);
@@ -199,6 +213,7 @@ pub const Kernel = struct {
     /// What another program finds changed (execve(2), "Effect on process attributes"): signals that were handled have their
     /// default action again, and what is to be closed is closed.
     pub fn prepareForProgram(self: *Kernel, name: []const u8) void {
+        self.letAllGo();
         self.threads.keepOnlyCurrent();
         const thread = self.threads.current;
         self.signals.prepareForProgram();

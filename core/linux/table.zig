@@ -169,8 +169,9 @@ pub fn dispatch(k: *Kernel, number: u64, args: Args) i64 {
     if (result == waiting.blocked) {
         thread.call.seen = k.threads.changes;
         thread.call.tries = 1;
+        hold(k, thread);
         k.threads.sleep(thread);
-    } else forget(thread);
+    } else forget(k, thread);
     return result;
 }
 
@@ -181,8 +182,11 @@ pub fn again(k: *Kernel) ?i64 {
     call.seen = k.threads.changes;
     call.listens = null;
     thread.asks.clear();
+    k.files.held = call.held;
     const result = find(call.number).?.handler(k, call.args);
+    k.files.held = null;
     call.tries +|= 1;
+    hold(k, thread);
     return if (result == waiting.blocked) null else result;
 }
 
@@ -190,11 +194,23 @@ pub fn again(k: *Kernel) ?i64 {
 pub fn finish(k: *Kernel, thread: *Thread, result: i64) void {
     thread.regs.rax = @bitCast(result);
     thread.answered = .{ .number = thread.call.number, .result = result };
-    forget(thread);
+    forget(k, thread);
     k.threads.wake(thread);
 }
 
-fn forget(thread: *Thread) void {
+/// A call that waits keeps the file of its descriptor open.
+fn hold(k: *Kernel, thread: *Thread) void {
+    const call = &thread.call;
+    const shapes = find(call.number).?.shapes;
+    if (call.held != null or shapes.len == 0 or shapes[0] != .descriptor) return;
+    const fd: i32 = @bitCast(@as(u32, @truncate(call.args[0])));
+    const description = k.files.get(fd) orelse return;
+    description.references += 1;
+    call.held = .{ .fd = fd, .description = description };
+}
+
+fn forget(k: *Kernel, thread: *Thread) void {
+    k.letGo(thread);
     thread.timed = thread.call.deadline != null;
     thread.call = .{};
     thread.asks.clear();

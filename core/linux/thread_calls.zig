@@ -104,8 +104,9 @@ pub fn endCurrent(k: *Kernel) void {
     futex.releaseRobustList(k, thread);
     if (thread.clear_child_tid != 0) {
         k.memory.writeValue(thread.clear_child_tid, @as(i32, 0)) catch {};
-        _ = futex.wakeAt(k, thread.clear_child_tid, 1, futex.any_bits);
+        _ = futex.wakeAt(k, .{ .address = thread.clear_child_tid }, 1);
     }
+    k.threads.account(k.cpuCyclesNow());
     k.threads.end(thread);
     k.gives_way = true;
 }
@@ -138,6 +139,8 @@ pub fn getRobustList(k: *Kernel, a: Args) i64 {
 
 /// Lets others run first, if any can.
 pub fn schedYield(k: *Kernel, _: Args) i64 {
-    if (k.threads.anyOther()) k.gives_way = true;
+    if (!k.threads.anyOther()) return 0;
+    k.threads.yield();
+    k.gives_way = true;
     return 0;
 }

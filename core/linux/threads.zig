@@ -25,8 +25,11 @@ pub const State = enum {
 pub const Thread = struct {
     id: i32,
     state: State = .runnable,
-    /// Of two that may run, the one with the lower number runs first.
+    /// Of two that have had the same time, the one with the lower number runs first; so do those that wait.
     turn: u64 = 0,
+    /// Processor time that it has had, in cycles; who has slept is set on to what the others have had. Whoever has had
+    /// least runs next.
+    had: u64 = 0,
     regs: kvm.Regs = .{},
     /// Those in the processor are newer while this is the current thread.
     segments: Segments = .{},
@@ -68,6 +71,8 @@ pub const Thread = struct {
         self.vectors.current = from.vectors.current;
         self.asks = asks;
         self.asks.clear();
+        // The other kernel's files are not this one's: the descriptor is looked up anew.
+        self.call.held = null;
     }
 };
 
@@ -90,7 +95,9 @@ pub const Threads = struct {
     changes: u64 = 0,
     /// `changes` when those that wait were tried last.
     served: u64 = 0,
-    /// The machine's CPU cycles at the last switch.
+    /// The least time that any thread that could run has had, never less than before.
+    least_had: u64 = 0,
+    /// The machine's CPU cycles when time was counted last.
     switched_at: u64 = 0,
     slice_began_ns: u64 = 0,
     /// Who could run has changed since the host was asked to interrupt the guest for it.
@@ -142,6 +149,7 @@ pub const Threads = struct {
         thread.* = .{
             .id = self.takeId(),
             .turn = self.takeTurn(),
+            .had = parent.had,
             .regs = parent.regs,
             .segments = parent.segments,
             .signals = .{ .blocked = parent.signals.saved_mask orelse parent.signals.blocked },
@@ -211,20 +219,42 @@ pub const Threads = struct {
         return thread.state == .runnable and !(self.calling and thread == self.first());
     }
 
-    /// Who is to run next: of those that may, the one that has waited longest.
+    /// Who is to run next: a call that is under way before all others, which run while it waits.
     pub fn next(self: *const Threads) ?*Thread {
-        var found: ?*Thread = if (self.calling and self.caller.state == .runnable) self.caller else null;
+        if (self.calling and self.caller.state == .runnable) return self.caller;
+        var found: ?*Thread = null;
         for (self.list.items) |thread| {
             if (!self.mayRun(thread)) continue;
-            if (found == null or thread.turn < found.?.turn) found = thread;
+            if (found == null or isBefore(thread, found.?)) found = thread;
         }
         return found;
+    }
+
+    fn isBefore(one: *const Thread, other: *const Thread) bool {
+        return if (one.had != other.had) one.had < other.had else one.turn < other.turn;
+    }
+
+    /// Counts the time that the current thread has had.
+    pub fn account(self: *Threads, now_cycles: u64) void {
+        const spent = now_cycles -% self.switched_at;
+        self.switched_at = now_cycles;
+        self.current.cycles +%= spent;
+        self.current.had +%= spent;
+        self.least_had = @max(self.least_had, if (self.next()) |thread| thread.had else self.current.had);
+    }
+
+    /// The current thread wants all others that can run to run first.
+    pub fn yield(self: *Threads) void {
+        self.current.turn = self.takeTurn();
+        for (self.list.items) |thread| if (self.mayRun(thread)) {
+            self.current.had = @max(self.current.had, thread.had);
+        };
     }
 
     /// Whether another thread than the current one could run.
     pub fn anyOther(self: *const Threads) bool {
         if (self.list.items.len == 1 and !self.calling) return false;
-        if (self.calling and self.caller != self.current and self.caller.state == .runnable) return true;
+        if (self.calling and self.caller.state == .runnable) return self.caller != self.current;
         for (self.list.items) |thread| if (thread != self.current and self.mayRun(thread)) return true;
         return false;
     }
@@ -233,6 +263,8 @@ pub const Threads = struct {
     pub fn wake(self: *Threads, thread: *Thread) void {
         thread.state = .runnable;
         thread.turn = self.takeTurn();
+        // Who has slept comes soon, but gets no more than others for it.
+        thread.had = @max(thread.had, self.least_had);
         self.replan = true;
     }
 
@@ -305,9 +337,15 @@ pub const Threads = struct {
         return std.mem.indexOfScalar(*Thread, self.list.items, self.current) orelse 0;
     }
 
+    fn plant(thread: *Thread, before: *const Thread) void {
+        planted.keeps(.waiting_call_kept, thread, "call", before);
+        planted.keeps(.thread_registers_kept, thread, "regs", before);
+        planted.keeps(.thread_signals_kept, thread, "signals", before);
+    }
+
     /// Puts all back to the image's; vector state is shown where the image has it.
     pub fn restore(self: *Threads, image: *const Threads) error{OutOfMemory}!void {
-        while (self.list.items.len > image.list.items.len) self.destroy(self.list.pop().?);
+        while (self.list.items.len > image.list.items.len and !planted.is(.threads_kept)) self.destroy(self.list.pop().?);
         while (self.list.items.len < image.list.items.len) {
             const thread = try self.allocator.create(Thread);
             thread.* = .{ .id = 0 };
@@ -316,7 +354,11 @@ pub const Threads = struct {
                 return error.OutOfMemory;
             };
         }
-        for (self.list.items, image.list.items) |thread, from| thread.copyFrom(from);
+        for (self.list.items[0..image.list.items.len], image.list.items, 0..) |thread, from, index| {
+            const before = if (planted.enabled) thread.* else {};
+            thread.copyFrom(from);
+            if (planted.enabled and index > 0) plant(thread, &before);
+        }
         self.caller.copyFrom(image.caller);
         self.current = self.list.items[image.indexOfCurrent()];
         self.calling = false;
@@ -325,6 +367,7 @@ pub const Threads = struct {
         self.turns = image.turns;
         // A new number, so that everyone who waits looks again.
         self.changes = image.changes + 1;
+        self.least_had = image.least_had;
         self.switched_at = image.switched_at;
     }
 };

@@ -57,7 +57,7 @@ fn writeArgument(out: *Writer, memory: access_module.GuestAccess, shape: table.S
         .unsigned, .size => try out.print("{d}", .{value}),
         .offset => try out.print("{d}", .{@as(i64, @bitCast(value))}),
         .hex => if (value == 0) try out.writeByte('0') else try out.print("0x{x}", .{value}),
-        .address => if (value == 0) try out.writeAll("NULL") else try out.print("0x{x}", .{value}),
+        .address, .message => if (value == 0) try out.writeAll("NULL") else try out.print("0x{x}", .{value}),
         .path => try writePath(out, memory, value),
         .bytes_in => try writeBytes(out, memory, value, if (index + 1 < 6) args[index + 1] else 0),
         .bytes_out => if (result > 0) try writeBytes(out, memory, value, @intCast(result)) else try out.print("0x{x}", .{value}),

@@ -7,6 +7,7 @@ const kernel_module = @import("kernel.zig");
 const limits = @import("../limits.zig");
 const timers = @import("timers.zig");
 const Args = kernel_module.Args;
+const Held = @import("files/table.zig").Held;
 const Kernel = kernel_module.Kernel;
 
 /// What a handler answers whose thread is to sleep. No result and no errno.
@@ -22,7 +23,7 @@ pub const Deadline = struct {
 };
 
 /// A thread that sleeps in futex(2), and for which wake-ups.
-pub const FutexWait = struct { address: u64, bits: u32 };
+pub const FutexWait = struct { address: u64, bits: u32, private: bool };
 
 /// The system call of a thread that waits.
 pub const Call = struct {
@@ -35,6 +36,8 @@ pub const Call = struct {
     futex: ?FutexWait = null,
     /// `Threads.changes` when it was tried last.
     seen: u64 = 0,
+    /// The open file that its first argument names.
+    held: ?Held = null,
     /// The socket on which it waits for connections, among others perhaps.
     listens: ?u32 = null,
 };

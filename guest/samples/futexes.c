@@ -220,7 +220,7 @@ static void interruptions(void)
 	waiter.until = 0;
 	let_wait(&waiter, 1);
 	pthread_kill(waiter.thread, SIGUSR1);
-	say("SA_RESTART lets it go on", UNTIL(handled == 3) && awake(&waiter, 1) == 0 && wake(&word, 1) == 0 && futex(&word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0) == 1 && all_joined(&waiter, 1, 0));
+	say("SA_RESTART lets it go on", UNTIL(handled == 3) && awake(&waiter, 1) == 0 && futex(&word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0) == 1 && all_joined(&waiter, 1, 0));
 	/* A wait with a time is only gone on with when no handler ran (restart_syscall(2)). */
 	waiter.until = &span;
 	let_wait(&waiter, 1);

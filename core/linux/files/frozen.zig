@@ -84,10 +84,35 @@ fn copyOpen(from: *const FileTable, to: *FileTable, outputs: Outputs) Error!void
         if (copies.descriptions.contains(description)) made.references += 1 else try copies.descriptions.put(to.allocator, description, made);
         to.slots.appendAssumeCapacity(.{ .description = made, .close_on_exec = slot.close_on_exec });
     }
-    for (from.slots.items) |slot| if (slot.description) |description| {
-        countEnds(description, &copies);
-        if (description.kind == .epoll) try copyWatches(description, to, &copies);
-    };
+    try copyFlights(from, to, &copies, outputs);
+    var all = copies.descriptions.keyIterator();
+    while (all.next()) |description| {
+        countEnds(description.*, &copies);
+        if (description.*.kind == .epoll) try copyWatches(description.*, to, &copies);
+    }
+}
+
+/// Open files on their way between sockets, whose messages have been copied without them.
+fn copyFlights(from: *const FileTable, to: *FileTable, copies: *Copies, outputs: Outputs) Error!void {
+    if (from.sockets.in_flight == 0) return;
+    for (from.sockets.list.items, to.sockets.list.items) |socket, made| {
+        var piece = socket.received.first;
+        var copied = made.received.first;
+        while (piece) |original| : ({
+            piece = original.next;
+            copied = copied.?.next;
+        }) {
+            if (original.rights.len == 0) continue;
+            const rights = try to.allocator.alloc(*Description, original.rights.len);
+            errdefer to.allocator.free(rights);
+            for (rights, original.rights) |*right, description| {
+                right.* = copies.descriptions.get(description) orelse try copyDescription(description, to, copies, outputs);
+                if (copies.descriptions.contains(description)) right.*.references += 1 else try copies.descriptions.put(to.allocator, description, right.*);
+            }
+            copied.?.rights = rights;
+            to.sockets.in_flight += @intCast(rights.len);
+        }
+    }
 }
 
 fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, outputs: Outputs) Error!*Description {
@@ -167,7 +192,7 @@ const Purpose = enum { restoring, comparing };
 /// Whether the open files are as in the table they were copied from.
 fn sameOpen(now: *const FileTable, then: *const FileTable, comptime purpose: Purpose) bool {
     const restoring = purpose == .restoring;
-    if (now.pipes != then.pipes or !frozen_sockets.same(&now.sockets, &then.sockets)) return false;
+    if (now.pipes != then.pipes or !frozen_sockets.same(&now.sockets, &then.sockets, restoring)) return false;
     const count = @max(now.slots.items.len, then.slots.items.len);
     for (0..count) |index| {
         const a: table.Slot = if (index < now.slots.items.len) now.slots.items[index] else .{};
@@ -181,6 +206,13 @@ fn sameOpen(now: *const FileTable, then: *const FileTable, comptime purpose: Pur
         // The same descriptors must share an open file: the first of those that do stands for all.
         if (now.firstWith(mine) != then.firstWith(other)) return false;
         if (mine.kind == .epoll and !(restoring and planted.is(.epoll_watch_kept)) and !mine.kind.epoll.sameAs(other.kind.epoll, now, then)) return false;
+    }
+    var flights = now.sockets.flights();
+    var others = then.sockets.flights();
+    while (flights.next()) |mine| {
+        const other = others.next() orelse return false;
+        if (!sameDescription(mine, other, restoring) or now.firstWith(mine) != then.firstWith(other)) return false;
+        if (mine.kind == .epoll and !mine.kind.epoll.sameAs(other.kind.epoll, now, then)) return false;
     }
     return true;
 }

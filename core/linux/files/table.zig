@@ -90,6 +90,9 @@ pub const Slot = struct { description: ?*Description = null, close_on_exec: bool
 
 pub const Error = error{ OutOfMemory, TooMany };
 
+/// The open file of a call that waits: it stays open until the call ends, whatever becomes of its descriptor.
+pub const Held = struct { fd: i32, description: *Description };
+
 /// What a machine may reach and by what names, as it was booted: shared with its images and their forks.
 pub const Scope = struct {
     permissions: permissions_module.Permissions = .{},
@@ -129,16 +132,19 @@ pub const FileTable = struct {
     working_directory: []u8,
     /// Pipes there are; each holds memory of the host's.
     pipes: u32 = 0,
-    /// Timerfds there are.
-    timers: u32 = 0,
+    /// All timerfds, also those on their way in messages.
+    timers: std.ArrayList(*Description) = .empty,
     /// All epoll sets, also those on their way in messages, and how many watches they have.
     sets: std.ArrayList(*epoll.Epoll) = .empty,
     watches: u32 = 0,
     /// Tells the findings of one inquiry from those of others.
     stamp: u64 = 0,
     sockets: Sockets,
-    /// Within `releaseLost`.
+    /// Within `releaseLost`, and within `closeAll`.
     releasing: bool = false,
+    giving_up: bool = false,
+    /// What the call that is tried again holds open. Null between calls.
+    held: ?Held = null,
     scope: *Scope,
     /// The machine's own files in /tmp and the like; perhaps shared with images and forks.
     private: *private_tree.Tree,
@@ -172,6 +178,7 @@ pub const FileTable = struct {
         self.closeAll();
         self.slots.deinit(self.allocator);
         self.sets.deinit(self.allocator);
+        self.timers.deinit(self.allocator);
         self.sockets.deinit();
         self.allocator.free(self.working_directory);
         self.private.release();
@@ -185,22 +192,28 @@ pub const FileTable = struct {
 
     /// Closes everything, for a table whose private files are given up too.
     pub fn closeAll(self: *FileTable) void {
+        self.giving_up = true;
+        defer self.giving_up = false;
         // Sets and what they watch go in any order.
         for (self.sets.items) |set| set.clear(self);
         // First what sockets may hold of each other.
         for (self.sockets.list.items) |socket| self.sockets.loseMessages(socket);
         self.releaseLost();
-        for (self.slots.items) |slot| if (slot.description) |description| {
-            description.references -= 1;
-            if (description.references == 0) self.destroy(description);
-        };
+        for (self.slots.items) |slot| if (slot.description) |description| self.release(description);
         self.slots.clearRetainingCapacity();
-        self.releaseLost();
+        // Those that never got an open file.
+        while (self.sockets.list.getLastOrNull()) |socket| self.closeSocket(socket);
     }
 
     /// Closes a socket whose open file is gone, with the open files on their way to it.
     pub fn closeSocket(self: *FileTable, socket: *Socket) void {
         socket.close(&self.sockets);
+        self.releaseLost();
+    }
+
+    /// Throws a socket's first message away.
+    pub fn loseMessage(self: *FileTable, socket: *Socket) void {
+        self.sockets.lose(socket.received.take().?);
         self.releaseLost();
     }
 
@@ -229,18 +242,31 @@ pub const FileTable = struct {
     /// Gives back a private node that has neither a name nor an open file.
     pub fn dropIfUnused(self: *FileTable, node: u32) void {
         if (self.private.at(node).links > 0 or self.private.isShared()) return;
-        for (self.slots.items) |slot| if (slot.description) |description| switch (description.kind) {
-            .private_file, .private_directory => |open| if (open.node == node) return,
-            else => {},
+        if (!self.hasOpen(node)) self.private.drop(node);
+    }
+
+    /// Whether a private node is open, on its way between sockets included.
+    pub fn hasOpen(self: *const FileTable, node: u32) bool {
+        for (self.slots.items) |slot| if (slot.description) |description| if (isOfNode(description, node)) return true;
+        var flights = self.sockets.flights();
+        while (flights.next()) |description| if (isOfNode(description, node)) return true;
+        return false;
+    }
+
+    fn isOfNode(description: *const Description, node: u32) bool {
+        return switch (description.kind) {
+            .private_file, .private_directory => |open| open.node == node,
+            else => false,
         };
-        self.private.drop(node);
     }
 
     pub fn namespace(self: *const FileTable) paths.Namespace {
         return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .private = self.private, .files = self };
     }
 
+    /// The open file of a descriptor; of the call that is tried again, the one that it found at first.
     pub fn get(self: *const FileTable, fd: i32) ?*Description {
+        if (self.held) |held| if (held.fd == fd) return held.description;
         if (fd < 0 or fd >= self.slots.items.len) return null;
         return self.slots.items[@intCast(fd)].description;
     }
@@ -255,7 +281,8 @@ pub const FileTable = struct {
         const description = try self.allocator.create(Description);
         errdefer self.allocator.destroy(description);
         description.* = .{ .kind = kind, .status_flags = status_flags, .path = try self.allocator.dupe(u8, path) };
-        self.timers += @intFromBool(kind == .timer);
+        errdefer self.allocator.free(description.path);
+        if (kind == .timer) try self.timers.append(self.allocator, description);
         return description;
     }
 
@@ -321,6 +348,7 @@ pub const FileTable = struct {
         if (description.references > 0) return;
         const kind = description.kind;
         self.destroy(description);
+        if (self.giving_up) return;
         switch (kind) {
             .private_file, .private_directory => |open| self.dropIfUnused(open.node),
             else => {},
@@ -341,7 +369,7 @@ pub const FileTable = struct {
             .pipe_read => |pipe| self.pipes -= @intFromBool(pipe.closeReader(self.allocator)),
             .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
             .epoll => |set| set.destroy(self),
-            .timer => self.timers -= 1,
+            .timer => _ = self.timers.swapRemove(std.mem.indexOfScalar(*Description, self.timers.items, description).?),
             .socket => |socket| self.closeSocket(socket),
             .output, .device, .private_file, .private_directory, .event, .signals => {},
         }

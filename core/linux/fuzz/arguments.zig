@@ -141,8 +141,59 @@ pub const Source = struct {
             .interval_timer => self.below(4),
             .epoll_operation => self.below(5),
             .offset => if (self.random.boolean()) self.below(3) * page else self.number(),
-            .integer, .unsigned, .socket_address, .socket_family, .socket_type => self.number(),
+            .integer, .unsigned => self.number(),
+            .socket_address => self.socketAddress(),
+            .socket_family => if (self.below(8) == 0) self.number() else ([_]u64{ 1, 2, 10 })[self.below(3)],
+            .socket_type => ([_]u64{ 1, 2, 5, 3 })[self.below(4)] | (if (self.random.boolean()) @as(u64, 0o4000) else 0) | (if (self.below(4) == 0) @as(u64, 0o2000000) else 0),
+            .message => self.messages(),
         };
+    }
+
+    /// An address on the loopback network at a port that the machine may have given, or a name of AF_UNIX.
+    fn socketAddress(self: *Source) u64 {
+        var bytes: [110]u8 = @splat(0);
+        const port: u16 = if (self.below(4) == 0) self.random.int(u16) else 32768 + @as(u16, @intCast(self.below(12)));
+        std.mem.writeInt(u16, bytes[2..4], port, .big);
+        switch (self.below(4)) {
+            0 => {
+                bytes[0] = 2;
+                if (self.random.boolean()) bytes[4..8].* = .{ 127, 0, 0, 1 };
+            },
+            1 => {
+                bytes[0] = 10;
+                if (self.random.boolean()) bytes[23] = 1 else bytes[18..24].* = .{ 0xff, 0xff, 127, 0, 0, 1 };
+            },
+            else => {
+                bytes[0] = 1;
+                bytes[2..4].* = .{ if (self.random.boolean()) 0 else 'a', @intCast(self.below(4)) };
+                if (self.random.boolean()) _ = std.fmt.bufPrint(bytes[2..], "/tmp/{d}", .{self.below(4)}) catch unreachable;
+            },
+        }
+        return self.put(bytes[0 .. 2 + self.below(bytes.len - 1)]);
+    }
+
+    /// Headers of messages, with control that names open files.
+    fn messages(self: *Source) u64 {
+        var control: [4]u64 = .{ 16 + 4 * self.below(4), 1 | (1 + self.below(2)) << 32, self.below(12) | self.below(12) << 32, self.below(12) };
+        if (self.below(8) == 0) control[self.below(4)] = self.number();
+        const vectors = [_]u64{ self.address(), self.below(600), self.address(), self.size() };
+        var words: [24]u64 = undefined;
+        for (0..3) |index| {
+            const named = self.below(3) == 0;
+            const controlled = self.below(2) == 0;
+            words[8 * index ..][0..8].* = .{
+                if (named) self.socketAddress() else 0,
+                if (named) self.below(130) else 0,
+                self.put(std.mem.sliceAsBytes(&vectors)),
+                if (self.below(16) == 0) self.number() else self.below(3),
+                if (controlled) self.put(std.mem.sliceAsBytes(&control)) else 0,
+                if (controlled) self.below(48) else 0,
+                0,
+                0,
+            };
+        }
+        if (self.below(16) == 0) words[self.below(24)] = self.number();
+        return self.put(std.mem.sliceAsBytes(&words));
     }
 
     fn openFlags(self: *Source) u64 {

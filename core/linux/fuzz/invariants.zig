@@ -5,6 +5,7 @@ const host = @import("../../host.zig");
 const layout = @import("../../layout.zig");
 const limits = @import("../../limits.zig");
 const Content = @import("../files/private/content.zig").Content;
+const Description = @import("../files/table.zig").Description;
 const FileTable = @import("../files/table.zig").FileTable;
 const HostFile = @import("../../host_file.zig").HostFile;
 const Machine = @import("../../machine.zig").Machine;
@@ -70,58 +71,74 @@ pub fn frames(machine: *const Machine, quiet: bool) Violation!void {
     if (free != all.free_blocks) return violated(quiet, "{d} blocks are counted as free, {d} are", .{ all.free_blocks, free });
 }
 
-/// References, pipe ends and numbers agree; answers how many host descriptors the open files hold.
-pub fn descriptors(files: *const FileTable, program: ?*const HostFile, quiet: bool) Violation!usize {
+/// Every open file, as often as a descriptor or a message on its way between sockets refers to it.
+const Open = struct {
+    list: std.ArrayList(*const Description) = .empty,
+
+    fn of(files: *const FileTable) error{OutOfMemory}!Open {
+        var self: Open = .{};
+        errdefer self.deinit();
+        for (files.slots.items) |slot| if (slot.description) |description| try self.list.append(std.testing.allocator, description);
+        var flights = files.sockets.flights();
+        while (flights.next()) |description| try self.list.append(std.testing.allocator, description);
+        return self;
+    }
+
+    fn deinit(self: *Open) void {
+        self.list.deinit(std.testing.allocator);
+    }
+
+    fn isFirst(self: *const Open, index: usize) bool {
+        return std.mem.indexOfScalar(*const Description, self.list.items, self.list.items[index]).? == index;
+    }
+
+    fn hostFileOf(self: *const Open, index: usize) ?*HostFile {
+        return switch (self.list.items[index].kind) {
+            .host_file => |file| file.file,
+            .host_stream => |file| file,
+            else => null,
+        };
+    }
+
+    /// Whether none before `index` is of this file.
+    fn isNew(self: *const Open, file: *const HostFile, index: usize) bool {
+        for (0..index) |at| if (self.hostFileOf(at) == file) return false;
+        return true;
+    }
+};
+
+/// References, pipe ends, sockets and numbers agree; answers how many host descriptors the open files hold.
+pub fn descriptors(files: *const FileTable, program: ?*const HostFile, quiet: bool) !usize {
     if (files.slots.items.len > limits.descriptors_max) return violated(quiet, "{d} descriptors", .{files.slots.items.len});
+    var open: Open = try .of(files);
+    defer open.deinit();
     var pipes: u32 = 0;
     var held: usize = 0;
-    for (files.slots.items, 0..) |slot, index| {
-        const description = slot.description orelse continue;
-        var references: u32 = 0;
-        var first = true;
-        for (files.slots.items, 0..) |other, at| {
-            if (other.description != description) continue;
-            references += 1;
-            if (at < index) first = false;
-        }
-        if (references != description.references) return violated(quiet, "descriptor {d} counts {d} references of {d}", .{ index, description.references, references });
-        if (!first) continue;
+    for (open.list.items, 0..) |description, index| {
+        if (!open.isFirst(index)) continue;
+        const references = std.mem.count(*const Description, open.list.items, &.{description});
+        if (references != description.references) return violated(quiet, "an open file counts {d} references of {d}", .{ description.references, references });
         switch (description.kind) {
             // The program's own file is open in any case.
-            .host_file => |file| held += @intFromBool(file.file != program and firstWith(files, file.file, index)),
-            .host_stream => |file| held += @intFromBool(firstWith(files, file, index)),
+            .host_file => |file| held += @intFromBool(file.file != program and open.isNew(file.file, index)),
+            .host_stream => |file| held += @intFromBool(open.isNew(file, index)),
             .host_directory => held += 1,
-            .pipe_read, .pipe_write => |pipe| pipes += @intFromBool(try countPipe(files, pipe, index, quiet)),
+            .pipe_read, .pipe_write => |pipe| pipes += @intFromBool(try countPipe(&open, pipe, index, quiet)),
             else => {},
         }
     }
-    try watches(files, quiet);
+    try watches(files, &open, quiet);
     if (pipes != files.pipes) return violated(quiet, "{d} pipes are counted, {d} are", .{ files.pipes, pipes });
-    return held;
-}
-
-fn hostFileOf(files: *const FileTable, index: usize) ?*HostFile {
-    const description = files.slots.items[index].description orelse return null;
-    return switch (description.kind) {
-        .host_file => |file| file.file,
-        .host_stream => |file| file,
-        else => null,
-    };
-}
-
-fn firstWith(files: *const FileTable, file: *const HostFile, index: usize) bool {
-    for (0..index) |at| if (hostFileOf(files, at) == file) return false;
-    return true;
+    return held + try sockets(files, &open, quiet);
 }
 
 /// What epoll sets watch is open, and knows that it is watched.
-fn watches(files: *const FileTable, quiet: bool) Violation!void {
+fn watches(files: *const FileTable, open: *const Open, quiet: bool) Violation!void {
     var total: u32 = 0;
     for (files.sets.items) |set| {
         total += @intCast(set.watches.items.len);
         for (set.watches.items) |watch| {
-            // Only messages hold others.
-            if (files.firstWith(watch.description) == null and files.sockets.in_flight == 0) return violated(quiet, "a set watches what is not open, as {d}", .{watch.fd});
+            if (std.mem.indexOfScalar(*const Description, open.list.items, watch.description) == null) return violated(quiet, "a set watches what is not open, as {d}", .{watch.fd});
             var found: u32 = 0;
             for (files.sets.items) |other| for (other.watches.items) |same| {
                 found += @intFromBool(same.description == watch.description);
@@ -132,34 +149,63 @@ fn watches(files: *const FileTable, quiet: bool) Violation!void {
     if (total != files.watches or total > limits.epoll_watches_max) return violated(quiet, "{d} watches are counted, {d} are", .{ files.watches, total });
 }
 
-/// True if this is the first descriptor of the pipe.
-fn countPipe(files: *const FileTable, pipe: *const Pipe, index: usize, quiet: bool) Violation!bool {
+/// True if this is the first open file of the pipe.
+fn countPipe(open: *const Open, pipe: *const Pipe, index: usize, quiet: bool) Violation!bool {
     var readers: u32 = 0;
     var writers: u32 = 0;
-    for (files.slots.items, 0..) |slot, at| {
-        const description = slot.description orelse continue;
+    for (open.list.items, 0..) |description, at| {
         const reads = description.kind == .pipe_read and description.kind.pipe_read == pipe;
         const writes = description.kind == .pipe_write and description.kind.pipe_write == pipe;
         if (!reads and !writes) continue;
         if (at < index) return false;
         // Several descriptors of one open file are one end.
-        var earlier = false;
-        for (files.slots.items[0..at]) |before| earlier = earlier or before.description == description;
-        if (!earlier and reads) readers += 1;
-        if (!earlier and writes) writers += 1;
+        if (!open.isFirst(at)) continue;
+        readers += @intFromBool(reads);
+        writers += @intFromBool(writes);
     }
     if (readers != pipe.readers or writers != pipe.writers) return violated(quiet, "a pipe counts {d} readers of {d} and {d} writers of {d}", .{ pipe.readers, readers, pipe.writers, writers });
     return true;
 }
 
+/// Each socket has one open file or waits in one listener's queue; both ends of a connection know each other. Answers how
+/// many host sockets there are.
+fn sockets(files: *const FileTable, open: *const Open, quiet: bool) !usize {
+    const all = files.sockets.list.items;
+    if (all.len > limits.sockets_max) return violated(quiet, "{d} sockets", .{all.len});
+    const owners = try std.testing.allocator.alloc(u32, all.len);
+    defer std.testing.allocator.free(owners);
+    @memset(owners, 0);
+    for (open.list.items, 0..) |description, index| {
+        if (description.kind == .socket and open.isFirst(index)) owners[description.kind.socket.index] += 1;
+    }
+    for (all) |listener| for (listener.waiting.items) |embryo| {
+        owners[embryo.index] += 1;
+    };
+    var held: usize = 0;
+    var buffered: usize = 0;
+    for (all, owners, 0..) |socket, count, index| {
+        if (socket.index != index) return violated(quiet, "socket {d} says that it is {d}", .{ index, socket.index });
+        if (count != 1) return violated(quiet, "socket {d} has {d} owners", .{ index, count });
+        held += @intFromBool(socket.host != null);
+        buffered += socket.received.cost;
+        const peer = socket.peer orelse continue;
+        if (peer.index >= all.len or all[peer.index] != peer) return violated(quiet, "the peer of socket {d} is gone", .{index});
+        if (socket.isConnectionOriented() and peer.peer != socket) return violated(quiet, "the peer of socket {d} is another's", .{index});
+    }
+    if (files.sockets.lost != null) return violated(quiet, "lost messages are kept", .{});
+    if (buffered > 2 * limits.socket_buffers_max_bytes) return violated(quiet, "sockets hold {d} bytes", .{buffered});
+    return held;
+}
+
 /// How many files are open because they are mapped, and for no other reason.
-pub fn mappedFiles(machine: *const Machine) usize {
+pub fn mappedFiles(machine: *const Machine) !usize {
     const list = machine.space.vmas.items.items;
-    const files = &machine.kernel.files;
+    var open: Open = try .of(&machine.kernel.files);
+    defer open.deinit();
     var held: usize = 0;
     for (list, 0..) |vma, index| {
         const file = vma.file orelse continue;
-        if (file.content != null or file == machine.kernel.program_file or !firstWith(files, file, files.slots.items.len)) continue;
+        if (file.content != null or file == machine.kernel.program_file or !open.isNew(file, open.list.items.len)) continue;
         const before = for (list[0..index]) |other| {
             if (other.file == file) break true;
         } else false;
@@ -179,7 +225,7 @@ pub fn privateContents(machine: *const Machine, quiet: bool) !usize {
         if (node.kind == .free) continue;
         used += 1;
         bytes += std.mem.alignForward(u64, node.size, limits.page_size);
-        if (node.links == 0 and !isOpen(&machine.kernel.files, index)) return violated(quiet, "private node {d} has neither a name nor an open file", .{index});
+        if (node.links == 0 and !machine.kernel.files.hasOpen(@intCast(index))) return violated(quiet, "private node {d} has neither a name nor an open file", .{index});
         const content = node.content orelse {
             if (node.size > 0 and node.kind == .file) return violated(quiet, "private node {d} has {d} bytes of nothing", .{ index, node.size });
             continue;
@@ -201,14 +247,6 @@ fn sizeOf(content: *const Content) u64 {
     var facts: linux.Statx = undefined;
     const rc: isize = @bitCast(linux.statx(content.fd, "", linux.AT.EMPTY_PATH, .{ .SIZE = true }, &facts));
     return if (rc < 0) 0 else facts.size;
-}
-
-fn isOpen(files: *const FileTable, node: usize) bool {
-    for (files.slots.items) |slot| if (slot.description) |description| switch (description.kind) {
-        .private_file, .private_directory => |open| if (open.node == node) return true,
-        else => {},
-    };
-    return false;
 }
 
 /// Descriptors that this process has.

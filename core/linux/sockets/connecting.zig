@@ -47,7 +47,10 @@ fn disconnect(k: *Kernel, socket: *Socket) i64 {
         if (socket.state == .listening) return fail(.OPNOTSUPP);
         socket.reset();
         k.changed();
-    } else socket.peer = null;
+    } else {
+        socket.peer = null;
+        socket.state = .idle;
+    }
     socket.remote = .none;
     return 0;
 }
@@ -130,6 +133,7 @@ fn connectUnixDatagram(k: *Kernel, socket: *Socket, name: *const address.UnixNam
     };
     if (there.peer) |chosen| if (chosen != socket) return fail(.PERM);
     socket.peer = there;
+    socket.state = .connected;
     socket.remote = there.local;
     return 0;
 }
@@ -235,12 +239,6 @@ fn connectHost(k: *Kernel, opened: Opened, ip: ?*const Ip) i64 {
     if (begins) {
         const failed = host_socket.ensure(k, socket);
         if (failed < 0) return failed;
-        // A port of the machine's own means nothing to the host, but the address does.
-        if (socket.port_is_own) {
-            k.hostCall();
-            const bound = socket.host.?.bind(socket.family, &.{ .ip = socket.local.ip.withPort(0) });
-            if (bound < 0) return bound;
-        }
         socket.remote = .{ .ip = ip.?.target() };
     }
     k.hostCall();
@@ -309,8 +307,7 @@ pub fn listen(k: *Kernel, a: Args) i64 {
 fn listenOnHost(k: *Kernel, socket: *Socket, backlog: u32) i64 {
     if (!socket.may_listen) {
         const ip = if (socket.local == .ip) socket.local.ip else Ip.any(socket.family);
-        const wanted = if (socket.host == null) ip else ip.withPort(0);
-        if (!names.demand(k, .listen, &wanted)) return fail(.ACCES);
+        if (!names.demand(k, .listen, &ip.withPort(0))) return fail(.ACCES);
         socket.may_listen = true;
     }
     const failed = host_socket.ensure(k, socket);
@@ -395,7 +392,11 @@ pub fn shutdown(k: *Kernel, a: Args) i64 {
     const socket = opened.socket;
     settle(k, socket);
     const joined = if (socket.isConnectionOriented()) socket.state == .connected else socket.remote != .none or socket.peer != null;
-    if (socket.isInet() and socket.state != .listening and !joined) return fail(.NOTCONN);
+    if (socket.isInet() and socket.state != .listening and !joined) {
+        // It is done all the same.
+        if (socket.type == .datagram) socket.shutDown(.{ .receive = how != 1, .send = how != 0 });
+        return fail(.NOTCONN);
+    }
     if (socket.host) |there| {
         k.hostCall();
         const rc: i64 = @bitCast(linux.shutdown(there.fd, @intCast(how)));

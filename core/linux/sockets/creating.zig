@@ -42,7 +42,7 @@ fn choose(family: u32, given: u32, protocol: u32, out: *struct { socket_module.F
     const flags = given & ~@as(u32, SOCK_TYPE_MASK);
     if (flags & ~@as(u32, SOCK_NONBLOCK | SOCK_CLOEXEC) != 0) return fail(.INVAL);
     const kind = given & SOCK_TYPE_MASK;
-    if (kind == 0 or kind > type_max) return fail(.INVAL);
+    if (kind > type_max) return fail(.INVAL);
     // What sees the traffic of others nobody may have.
     if (family == AF_PACKET) return fail(.PERM);
     const of = std.enums.fromInt(socket_module.Family, @as(u16, @truncate(family))) orelse return fail(.AFNOSUPPORT);

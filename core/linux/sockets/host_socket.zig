@@ -92,5 +92,8 @@ pub fn ensure(k: *Kernel, socket: *Socket) i64 {
         _ = made.setOption(option_values.SOL_SOCKET, SO_LINGER, std.mem.asBytes(&socket.options.linger));
     }
     socket.host = made;
-    return 0;
+    // A port of the machine's own means nothing to the host, but the address does.
+    if (!socket.port_is_own or socket.local.ip.isAny()) return 0;
+    k.hostCall();
+    return made.bind(socket.family, &.{ .ip = socket.local.ip.withPort(0) });
 }

@@ -129,6 +129,7 @@ pub const HostName = struct {
 pub fn bindUnix(k: *Kernel, socket: *Socket, given: *const UnixName) i64 {
     var name = given.*;
     if (name.isAbstract()) {
+        if (socket.local != .none) return fail(.INVAL);
         if (k.files.sockets.named(&name) != null) return fail(.ADDRINUSE);
         socket.local = .{ .unix = name };
         return 0;
@@ -137,9 +138,11 @@ pub fn bindUnix(k: *Kernel, socket: *Socket, given: *const UnixName) i64 {
     var target: file_names.Target = .{};
     lookup.resolve(AT_FDCWD, name.text(), false, &target) catch return lookup.errno;
     if (target.node != null) return fail(.ADDRINUSE);
+    if (target.private == .node) return fail(.ADDRINUSE);
+    if (socket.local != .none) return fail(.INVAL);
     if (target.private == .host) return bindOnHost(k, socket, &lookup, &target, &name);
     const index = private_names.makeSocket(k, &target, socket_mode & ~k.umask);
-    if (index < 0) return if (index == fail(.EXIST)) fail(.ADDRINUSE) else index;
+    if (index < 0) return index;
     name.inode = k.files.private.at(@intCast(index)).inode;
     socket.local = .{ .unix = name };
     return 0;

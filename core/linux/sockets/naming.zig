@@ -55,7 +55,7 @@ pub fn bind(k: *Kernel, a: Args) i64 {
     if (bad < 0) return bad;
     switch (name) {
         .none => return fail(.INVAL),
-        .unix => |*unix| return if (socket.local == .none) names.bindUnix(k, socket, unix) else fail(.INVAL),
+        .unix => |*unix| return names.bindUnix(k, socket, unix),
         // Of IPv4 this is allowed for the unspecified address alone, which an old program may mean.
         .unspecified => {
             if (socket.family == .unix) return names.bindUnixAnywhere(k, socket);
@@ -68,17 +68,19 @@ pub fn bind(k: *Kernel, a: Args) i64 {
     }
 }
 
-/// A port that the program names, or any port where it may listen, is the host's at once. A free one on the loopback
-/// network that it may not have of the host is the machine's own.
+/// A port that the program names, or any port where it may listen, is the host's at once. Any other is the machine's own:
+/// the host learns of it when something goes out, and then chooses one itself.
 fn bindIp(k: *Kernel, socket: *Socket, ip: Ip) i64 {
     if (socket.hasPort() or socket.host != null or socket.state != .idle) return fail(.INVAL);
     if (ip.isV4() and socket.family == .inet6 and socket.options.v6Only()) return fail(.INVAL);
+    // One that has an address of IPv6 has nothing to do with IPv4.
+    if (!ip.isV4() and !ip.isAny()) socket.options.setV6Only();
     const may_listen = k.files.scope.network.allows(.listen, &ip);
     if (ip.port != 0 and !may_listen) {
         _ = names.demand(k, .listen, &ip);
         return fail(.ACCES);
     }
-    if (!may_listen and ip.isLoopback()) {
+    if (!may_listen) {
         const port = k.files.sockets.freePort() orelse return fail(.ADDRINUSE);
         socket.local = .{ .ip = ip.withPort(port) };
         socket.port_is_own = true;

@@ -115,6 +115,10 @@ pub const Values = struct {
         return self.values[indexOf(IPPROTO_IPV6, IPV6_V6ONLY)] != 0;
     }
 
+    pub fn setV6Only(self: *Values) void {
+        self.values[indexOf(IPPROTO_IPV6, IPV6_V6ONLY)] = 1;
+    }
+
     pub fn resetsOnClose(self: *const Values) bool {
         return self.linger.on != 0 and self.linger.seconds == 0;
     }

@@ -117,9 +117,11 @@ fn takeRights(k: *Kernel, piece: *Piece, in: *Incoming) error{OutOfMemory}!void 
 
 fn receiveMessage(k: *Kernel, description: *const Description, socket: *Socket, in: *Incoming) i64 {
     if (socket.type == .packet and socket.state != .connected and socket.failure == .SUCCESS) return fail(.NOTCONN);
-    if (socket.received.first) |piece| return takeMessage(k, socket, piece, in);
     if (socket.failure != .SUCCESS) return fail(socket.takeFailure());
-    if (socket.shutdown.receive) return 0;
+    if (socket.received.first) |piece| return takeMessage(k, socket, piece, in);
+    // Datagrams have no end: who does not wait is told that there is none now.
+    const waits = !description.isNonBlocking() and in.flags & waiting.MSG_DONTWAIT == 0;
+    if (socket.shutdown.receive and socket.host == null) return if (waits or socket.type == .packet) 0 else fail(.AGAIN);
     if (socket.host != null) {
         const rc = receiveHostMessage(k, socket, in);
         if (rc != fail(.AGAIN)) return rc;
@@ -129,7 +131,11 @@ fn receiveMessage(k: *Kernel, description: *const Description, socket: *Socket, 
 
 fn takeMessage(k: *Kernel, socket: *Socket, piece: *Piece, in: *Incoming) i64 {
     const rc = copyMessage(in, piece.bytes());
-    if (rc < 0) return rc;
+    // Without a place to go to, the message is lost.
+    if (rc < 0) {
+        if (in.flags & MSG_PEEK == 0) k.files.loseMessage(socket);
+        return rc;
+    }
     in.source = piece.source;
     in.sender = piece.sender;
     takeRights(k, piece, in) catch return fail(.NOMEM);
@@ -165,6 +171,7 @@ fn receiveHostMessage(k: *Kernel, socket: *Socket, in: *Incoming) i64 {
             continue;
         }
         in.source = source;
+        if (socket.may_listen and source == .ip) socket.hear(&source.ip);
         return copyMessage(in, bytes[0..@intCast(rc)]);
     }
     return fail(.AGAIN);

@@ -71,6 +71,8 @@ fn sendStream(k: *Kernel, description: *const Description, socket: *Socket, out:
 
 /// Sends what finds room now; EAGAIN if nothing does.
 fn sendSome(k: *Kernel, socket: *Socket, out: *Outgoing, done: u64) i64 {
+    // AF_UNIX looks at its end first.
+    if (socket.shutdown.send and !socket.isInet()) return fail(.PIPE);
     if (socket.failure != .SUCCESS) return fail(socket.takeFailure());
     if (socket.shutdown.send) return fail(.PIPE);
     switch (socket.state) {
@@ -202,7 +204,8 @@ fn sendUnix(k: *Kernel, description: *const Description, socket: *Socket, out: *
         .ip, .unspecified => return fail(.INVAL),
         .none => socket.peer orelse {
             if (socket.host != null) return sendHostMessage(k, description, socket, out, null);
-            if (socket.remote == .none) return fail(.NOTCONN);
+            if (socket.state != .connected) return fail(.NOTCONN);
+            socket.state = .idle;
             socket.remote = .none;
             return fail(.CONNREFUSED);
         },
@@ -226,7 +229,8 @@ fn sendUdp(k: *Kernel, description: *const Description, socket: *Socket, out: *O
         const from = names.seenFrom(socket, &there);
         if (sockets.datagramAt(&there, if (from.port == 0) null else &from)) |receiver| return sendUdpInside(k, socket, receiver, &there, out);
     }
-    if (!names.demand(k, .connect, &to)) return fail(.ACCES);
+    const answers = socket.hasHeard(&there) and k.files.scope.network.allowsAnswer(&there);
+    if (!answers and !names.demand(k, .connect, &to)) return fail(.ACCES);
     const failed = host_socket.ensure(k, socket);
     if (failed < 0) return failed;
     const rc = sendHostMessage(k, description, socket, out, if (named) &out.to else null);

@@ -77,14 +77,13 @@ pub const Sockets = struct {
 
     /// Empties a socket's queue.
     pub fn loseMessages(self: *Sockets, socket: *Socket) void {
-        while (socket.received.take()) |piece| {
-            if (piece.rights.len == 0) {
-                piece.destroy(self.allocator);
-            } else {
-                piece.next = self.lost;
-                self.lost = piece;
-            }
-        }
+        while (socket.received.take()) |piece| self.lose(piece);
+    }
+
+    pub fn lose(self: *Sockets, piece: *Piece) void {
+        if (piece.rights.len == 0) return piece.destroy(self.allocator);
+        piece.next = self.lost;
+        self.lost = piece;
     }
 
     /// The open files of one lost message, the caller's own now.
@@ -96,6 +95,34 @@ pub const Sockets = struct {
         piece.rights = &.{};
         piece.destroy(self.allocator);
         return rights;
+    }
+
+    /// Open files on their way between sockets.
+    pub const Flights = struct {
+        sockets: []const *Socket,
+        piece: ?*Piece = null,
+        index: usize = 0,
+
+        pub fn next(self: *Flights) ?*Description {
+            while (true) {
+                if (self.piece) |piece| {
+                    if (self.index < piece.rights.len) {
+                        self.index += 1;
+                        return piece.rights[self.index - 1];
+                    }
+                    self.index = 0;
+                    self.piece = piece.next;
+                } else {
+                    if (self.sockets.len == 0) return null;
+                    self.piece = self.sockets[0].received.first;
+                    self.sockets = self.sockets[1..];
+                }
+            }
+        }
+    };
+
+    pub fn flights(self: *const Sockets) Flights {
+        return .{ .sockets = if (self.in_flight == 0) &.{} else self.list.items };
     }
 
     /// How much a socket may hold now, of the `wanted` that it was given. Its share of what all may hold it always has.

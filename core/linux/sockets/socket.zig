@@ -17,7 +17,7 @@ pub const Family = address.Family;
 pub const Type = enum(u8) { stream = 1, datagram = 2, packet = 5 };
 
 pub const State = enum {
-    /// Neither connected nor listening; a datagram socket may have a remote address all the same.
+    /// Neither connected nor listening; a datagram socket of a network may have a remote address all the same.
     idle,
     listening,
     /// The host is connecting it, or it waits for room in the queue of a listener of this machine.
@@ -27,6 +27,9 @@ pub const State = enum {
 
 /// What Linux's `sk_shutdown` says: nothing more is to be received, nothing more may be sent.
 pub const Shutdown = struct { receive: bool = false, send: bool = false };
+
+/// Senders that are remembered: a server answers before it has heard so many more.
+const heard_max = 16;
 
 pub const Socket = struct {
     family: Family,
@@ -45,11 +48,14 @@ pub const Socket = struct {
     port_is_own: bool = false,
     /// It was bound to a port that the program asked for and may listen at, or to any of one that it may.
     may_listen: bool = false,
-    /// Whom it is connected to, or where a datagram socket sends.
+    /// Whom it is connected to, or where a datagram socket of a network sends.
     remote: Address = .none,
     /// The other end in this machine: of a connection, or where a datagram socket of AF_UNIX sends.
     peer: ?*Socket = null,
     received: Queue = .{},
+    /// Who has sent to a datagram socket that may listen, and may be answered.
+    heard: [heard_max]address.Ip = @splat(.any(.inet6)),
+    heard_next: u8 = 0,
     /// Connections that wait for accept(2), oldest first.
     waiting: std.ArrayList(*Socket) = .empty,
     backlog: u32 = 0,
@@ -82,6 +88,17 @@ pub const Socket = struct {
         return self.family != .unix;
     }
 
+    pub fn hear(self: *Socket, from: *const address.Ip) void {
+        if (self.hasHeard(from)) return;
+        self.heard[self.heard_next] = from.*;
+        self.heard_next = (self.heard_next + 1) % heard_max;
+    }
+
+    pub fn hasHeard(self: *const Socket, from: *const address.Ip) bool {
+        for (&self.heard) |*one| if (one.same(from)) return true;
+        return false;
+    }
+
     pub fn takeFailure(self: *Socket) linux.E {
         defer self.failure = .SUCCESS;
         return self.failure;
@@ -97,10 +114,8 @@ pub const Socket = struct {
     pub fn join(a: *Socket, b: *Socket) void {
         a.peer = b;
         b.peer = a;
-        if (a.isConnectionOriented()) {
-            a.state = .connected;
-            b.state = .connected;
-        }
+        a.state = .connected;
+        b.state = .connected;
         a.remote = b.local;
         b.remote = a.local;
     }
