@@ -34,7 +34,9 @@ export interface Request {
 }
 
 // Kinds that end a request are rare, or most requests would be short.
-const harmless = [0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 9, 10, 10, 11, 12, 12, 13, 14, 15, 19, 20, 23, 23, 24, 24, 26, 26, 27, 27, 28, 28];
+const harmless = [
+  0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 9, 10, 10, 11, 12, 12, 13, 14, 15, 19, 20, 23, 23, 24, 24, 26, 26, 27, 27, 28, 28,
+];
 const ending = [16, 17, 18, 21, 25];
 
 const change = (kinds: number[]) =>
