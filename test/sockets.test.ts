@@ -179,7 +179,13 @@ async function tried(permissions: Permissions, list: [string, string, number][] 
 const of = (list: [string, string, number][]) => list.map((entry) => entry.join(" "));
 
 test("connections need a grant that covers where they lead", async () => {
-  const loopback = ["connect 127.0.0.1 9", "connect ::ffff:127.0.0.1 9", "connect 0.0.0.0 9", "send 127.0.0.1 9", "send ::ffff:127.0.0.1 9"];
+  const loopback = [
+    "connect 127.0.0.1 9",
+    "connect ::ffff:127.0.0.1 9",
+    "connect 0.0.0.0 9",
+    "send 127.0.0.1 9",
+    "send ::ffff:127.0.0.1 9",
+  ];
   expect(await tried({})).toEqual([]);
   expect(await tried({ connect: false, listen: true })).toEqual([]);
   expect(await tried({ connect: true })).toEqual(of(places));
@@ -191,7 +197,14 @@ test("connections need a grant that covers where they lead", async () => {
   expect(await tried({ connect: ["203.0.113.0/30:9"] })).toEqual([]);
   expect((await tried({ connect: [":9"] })).length).toBe(places.length - 1);
   expect(await tried({ connect: ["*:10"] })).toEqual(["connect 127.0.0.1 10"]);
-  expect(await tried({ connect: ["localhost:9"] })).toEqual([...loopback.slice(0, 1), "connect ::1 9", loopback[1], loopback[2], "connect :: 9", ...loopback.slice(3)] as string[]);
+  expect(await tried({ connect: ["localhost:9"] })).toEqual([
+    ...loopback.slice(0, 1),
+    "connect ::1 9",
+    loopback[1],
+    loopback[2],
+    "connect :: 9",
+    ...loopback.slice(3),
+  ] as string[]);
 });
 
 test("a denial wins, and there is no way round it by another spelling", async () => {
@@ -201,7 +214,9 @@ test("a denial wins, and there is no way round it by another spelling", async ()
   expect(await tried({ connect: true, deny: { connect: ["[::ffff:127.0.0.1]:9"] } })).toEqual(left);
   expect(await tried({ connect: true, deny: { connect: [":9"] } })).toEqual(["connect 127.0.0.1 10"]);
   expect(await tried({ connect: [":9"], deny: { connect: true } })).toEqual([]);
-  expect(await tried({ connect: true, deny: { connect: ["203.0.113.0/24"] } })).toEqual(of(places).filter((place) => !place.includes("203")));
+  expect(await tried({ connect: true, deny: { connect: ["203.0.113.0/24"] } })).toEqual(
+    of(places).filter((place) => !place.includes("203")),
+  );
 });
 
 test("listening needs a grant, but for a free port on the loopback network, which is the machine's own", async () => {
@@ -252,7 +267,18 @@ test("what is no pattern, and a host that there is not, are bad options", async 
 
 test("--verbose says which option would allow what was refused", () => {
   const command = [process.execPath, join(import.meta.dir, "../src/cli/main.ts"), "run", "--verbose", guest("sockets"), "try"];
-  const { stderr } = Bun.spawnSync([...command, "connect", "203.0.113.5", "80", "listen", "0.0.0.0", "80", "connect", "::ffff:10.0.0.1", "443"]);
+  const { stderr } = Bun.spawnSync([
+    ...command,
+    "connect",
+    "203.0.113.5",
+    "80",
+    "listen",
+    "0.0.0.0",
+    "80",
+    "connect",
+    "::ffff:10.0.0.1",
+    "443",
+  ]);
   const told = stderr.toString();
   expect(told).toContain("pristine: the guest may not connect to 203.0.113.5:80 (--allow-connect=203.0.113.5:80)");
   expect(told).toContain("pristine: the guest may not listen at 0.0.0.0:80 (--allow-listen=0.0.0.0:80)");

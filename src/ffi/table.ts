@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 481475157;
+export const ABI_VERSION = 1513206969;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -176,12 +176,16 @@ export const PlantedFault = {
   limit_kept: 44,
   name_kept: 45,
   thread_address_kept: 46,
-  call_area_kept: 47,
-  arena_kept: 48,
-  generation_kept: 49,
-  clock_kept: 50,
-  wiped_page_kept: 51,
-  program_kept: 52,
+  threads_kept: 47,
+  waiting_call_kept: 48,
+  thread_registers_kept: 49,
+  thread_signals_kept: 50,
+  call_area_kept: 51,
+  arena_kept: 52,
+  generation_kept: 53,
+  clock_kept: 54,
+  wiped_page_kept: 55,
+  program_kept: 56,
 } as const;
 
 /** Index n is status -(n + 1). */

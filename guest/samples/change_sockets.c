@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "change.h"
 
 #define EXPORT __attribute__((used, noinline, visibility("default")))
 
