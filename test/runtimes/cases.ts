@@ -32,7 +32,13 @@ const node = runtime(
     [["-e", "throw new TypeError('not caught')"]],
     [["-e", "process.on('SIGUSR2', () => console.log('signal')); process.kill(process.pid, 'SIGUSR2'); setTimeout(() => {}, 20)"]],
     [["-p", "require('os').availableParallelism() > 0 && process.memoryUsage().rss > 0"]],
-    [["--max-old-space-size=64", "-p", "let a = []; for (let i = 0; i < 3e6; i++) { a.push({ i }); if (a.length > 1e5) a = []; } a.length"]],
+    [
+      [
+        "--max-old-space-size=64",
+        "-p",
+        "let a = []; for (let i = 0; i < 3e6; i++) { a.push({ i }); if (a.length > 1e5) a = []; } a.length",
+      ],
+    ],
     [["node-workers.mjs"]],
     [["node-files.mjs"]],
     [["node-crypto.mjs"]],
@@ -88,14 +94,26 @@ const guile = runtime("guile-3.0", "/usr/bin/guile-3.0", [[["--no-auto-compile",
 const ruby = runtime("ruby3.1", "/usr/bin/ruby3.1", [
   [["-e", "puts 8.times.map { |i| Thread.new { Thread.pass; i * i } }.map(&:value).sum"], { name: "threads" }],
   [["-e", "q = Queue.new; t = Thread.new { 3.times.map { q.pop } }; 3.times { |i| q << i; sleep 0.001 }; p t.value"], { name: "queue" }],
-  [["-rsocket", "-e", "s = TCPServer.new('127.0.0.1', 0); Thread.new { s.accept.puts 'hi' }; puts TCPSocket.new(*s.addr.values_at(3, 1)).gets"], { name: "sockets" }],
+  [
+    [
+      "-rsocket",
+      "-e",
+      "s = TCPServer.new('127.0.0.1', 0); Thread.new { s.accept.puts 'hi' }; puts TCPSocket.new(*s.addr.values_at(3, 1)).gets",
+    ],
+    { name: "sockets" },
+  ],
   [["-rtimeout", "-e", "begin; Timeout.timeout(0.02) { loop {} }; rescue Timeout::Error => e; puts e.message; end"], { name: "timeout" }],
 ]);
 const sqlite = runtime("sqlite3", "/usr/bin/sqlite3", [[["/tmp/pristine-wal.db", ".read wal.sql"]]]);
 const java = runtime(
   "default-jre-headless",
   paths.java,
-  [[["-version"]], [["-Xmx64m", "-cp", ".", "Hello"]], [["-Xint", "-Xmx64m", "-cp", ".", "Hello"]], [["-XX:+UseParallelGC", "-Xmx64m", "-cp", ".", "Hello"]]],
+  [
+    [["-version"]],
+    [["-Xmx64m", "-cp", ".", "Hello"]],
+    [["-Xint", "-Xmx64m", "-cp", ".", "Hello"]],
+    [["-XX:+UseParallelGC", "-Xmx64m", "-cp", ".", "Hello"]],
+  ],
   { env: { JAVA_TOOL_OPTIONS: "" } },
 );
 
@@ -109,9 +127,23 @@ export const compiled: readonly { readonly output: string; readonly compiler: st
 
 const go = [
   ...runtime("golang-go", "./goroutines", [[[], { unstableStderr: true }]]),
-  ...runtime("golang-go", "./goroutines", [[[], { name: "goroutines with one processor", env: { GOMAXPROCS: "1" }, unstableStderr: true }]]),
+  ...runtime("golang-go", "./goroutines", [
+    [[], { name: "goroutines with one processor", env: { GOMAXPROCS: "1" }, unstableStderr: true }],
+  ]),
   ...runtime("golang-go", "./gohttp", [[[]]]),
 ];
 const rust = runtime("rustc", "./rust-threads", [[[], { unstableStderr: true }]]);
 
-export const runtimeCases: readonly Case[] = [...node, ...deno, ...bun, ...esbuild, ...python, ...guile, ...ruby, ...sqlite, ...java, ...go, ...rust];
+export const runtimeCases: readonly Case[] = [
+  ...node,
+  ...deno,
+  ...bun,
+  ...esbuild,
+  ...python,
+  ...guile,
+  ...ruby,
+  ...sqlite,
+  ...java,
+  ...go,
+  ...rust,
+];

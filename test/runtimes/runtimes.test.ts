@@ -19,8 +19,13 @@ for (const name of ["react", "react-dom", "scheduler"]) {
 for (const { output, compiler, args } of compiled) {
   const path = Bun.which(compiler);
   if (!path) continue;
-  const done = Bun.spawnSync([path, ...args], { cwd: folders.fixture, env: { ...process.env, GOCACHE: join(root, "cache"), GOFLAGS: "-mod=mod" }, stderr: "pipe" });
-  if (done.exitCode !== 0 || !existsSync(join(folders.fixture, output))) throw new Error(`${compiler} ${args.join(" ")}: ${done.stderr.toString()}`);
+  const done = Bun.spawnSync([path, ...args], {
+    cwd: folders.fixture,
+    env: { ...process.env, GOCACHE: join(root, "cache"), GOFLAGS: "-mod=mod" },
+    stderr: "pipe",
+  });
+  if (done.exitCode !== 0 || !existsSync(join(folders.fixture, output)))
+    throw new Error(`${compiler} ${args.join(" ")}: ${done.stderr.toString()}`);
 }
 /** What native runs leave in the host's /tmp; machines have one of their own. */
 const leftBehind = ["/tmp/pristine-home", "/tmp/pristine-deno", "/tmp/pristine-bundle.mjs", "/tmp/pristine-wal.db"];

@@ -27,7 +27,12 @@ function ask(path, options = {}, body) {
     const request = http.request({ host: "127.0.0.1", port, path, agent, ...options }, async (response) => {
       const chunks = [];
       for await (const chunk of response) chunks.push(chunk);
-      resolve({ status: response.statusCode, headers: response.headers, text: Buffer.concat(chunks).toString(), port: request.socket.localPort });
+      resolve({
+        status: response.statusCode,
+        headers: response.headers,
+        text: Buffer.concat(chunks).toString(),
+        port: request.socket.localPort,
+      });
     });
     request.on("error", reject);
     request.end(body);
@@ -46,7 +51,10 @@ console.log((await ask("/large")).text.length);
 console.log((await ask("/", { method: "POST" }, Buffer.alloc(500_000))).headers["x-size"]);
 await ask("/gone").catch((error) => console.log(error.code));
 const many = await Promise.all(Array.from({ length: 40 }, (_, i) => ask(`/p${i}`, { agent: undefined })));
-console.log(many.every((answer, i) => answer.text === `hello /p${i}`), new Set(many.map((answer) => answer.port)).size);
+console.log(
+  many.every((answer, i) => answer.text === `hello /p${i}`),
+  new Set(many.map((answer) => answer.port)).size,
+);
 const text = await (await fetch(`http://127.0.0.1:${port}/fetch`)).text();
 console.log(text);
 agent.destroy();

@@ -26,7 +26,10 @@ const handler: Handler = async (request) => {
 const [port, stop] =
   typeof Bun === "undefined"
     ? (() => {
-        const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {}, onError: () => new Response("failed", { status: 500 }) }, handler);
+        const server = Deno.serve(
+          { port: 0, hostname: "127.0.0.1", onListen() {}, onError: () => new Response("failed", { status: 500 }) },
+          handler,
+        );
         return [server.addr.port, () => server.shutdown()] as const;
       })()
     : (() => {
@@ -47,6 +50,16 @@ console.log(many.every((text, i) => text === `hello /p${i}`));
 const controller = new AbortController();
 const aborted = ask("/stream", { signal: controller.signal });
 controller.abort();
-console.log(await aborted.then(() => "answered", (error: Error) => error.name));
+console.log(
+  await aborted.then(
+    () => "answered",
+    (error: Error) => error.name,
+  ),
+);
 await stop();
-console.log(await ask("/").then(() => "answered", (error: Error) => error.constructor.name));
+console.log(
+  await ask("/").then(
+    () => "answered",
+    (error: Error) => error.constructor.name,
+  ),
+);
