@@ -8,6 +8,7 @@ import { call, clock, shortCall, systemCall } from "./exits.ts";
 import { firstWrite, forkDispose, full, others, rewrite, subsets, together } from "./forks.ts";
 import { compute, idle, lifeCycle, start } from "./programs.ts";
 import type { Benchmark, Finding } from "./rounds.ts";
+import { servers } from "./servers.ts";
 
 const benchmarks: Record<string, Benchmark> = {
   call,
@@ -26,6 +27,7 @@ const benchmarks: Record<string, Benchmark> = {
   full,
   together,
   others,
+  servers,
 };
 
 const words = process.argv.slice(2);

@@ -9,8 +9,8 @@ const Sample = struct {
     name: []const u8,
     /// Below guest/samples.
     source: []const u8,
-    /// A second C file of the same program.
-    also: ?[]const u8 = null,
+    /// Further C files of the same program.
+    also: []const []const u8 = &.{},
     language: Language = .c,
     position_independent: bool = false,
     /// C library: musl. Without it a program has its own `_start`, or Zig's.
@@ -28,7 +28,8 @@ const samples = [_]Sample{
     .{ .name = "exit", .source = "exit.c" },
     .{ .name = "upper", .source = "upper.c" },
     .{ .name = "files", .source = "files.c" },
-    .{ .name = "private", .source = "private.c", .also = "private_tree.c" },
+    .{ .name = "sockets", .source = "sockets.c", .also = &.{"sockets_host.c"} },
+    .{ .name = "private", .source = "private.c", .also = &.{"private_tree.c"} },
     .{ .name = "clock", .source = "clock.c" },
     .{ .name = "sleeps", .source = "sleeps.c" },
     .{ .name = "stack", .source = "stack.c" },
@@ -46,12 +47,12 @@ const samples = [_]Sample{
     .{ .name = "thread-ends", .source = "thread_ends.c" },
     .{ .name = "preemption", .source = "preemption.c" },
     .{ .name = "bad-threads", .source = "bad_threads.c" },
-    .{ .name = "events", .source = "events.c", .also = "event_objects.c" },
+    .{ .name = "events", .source = "events.c", .also = &.{"event_objects.c"} },
     .{ .name = "event-threads", .source = "event_threads.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },
-    .{ .name = "changes", .source = "changes.c" },
+    .{ .name = "changes", .source = "changes.c", .also = &.{ "change_threads.c", "change_sockets.c" } },
     .{ .name = "forker", .source = "forker.c" },
     .{ .name = "escape", .source = "escape.c" },
     .{ .name = "bad", .source = "bad.c" },
@@ -100,7 +101,7 @@ fn addSample(b: *Build, target: Build.ResolvedTarget, sample: Sample) *Build.Ste
     switch (sample.language) {
         .c => {
             module.addCSourceFile(.{ .file = source, .flags = &c_flags });
-            if (sample.also) |name| module.addCSourceFile(.{ .file = b.path(b.pathJoin(&.{ "guest/samples", name })), .flags = &c_flags });
+            for (sample.also) |name| module.addCSourceFile(.{ .file = b.path(b.pathJoin(&.{ "guest/samples", name })), .flags = &c_flags });
             module.addIncludePath(b.path("guest"));
         },
         .assembly => module.addAssemblyFile(source),

@@ -132,8 +132,16 @@ fn giveWayOrStep(machine: *Machine) ?Outcome {
         if (machine.vcpu.stepOutOfStub()) machine.stepping = true;
         return null;
     }
+    stopStepping(machine);
     giveWay(machine);
     return null;
+}
+
+/// The guest has got out of the stub before it trapped: the flag is not its own.
+fn stopStepping(machine: *Machine) void {
+    if (!machine.stepping) return;
+    machine.stepping = false;
+    machine.vcpu.registers().rflags &= ~trap_flag;
 }
 
 /// The registers in the sync area are the user's: the current thread goes to the end of those that want to run.
@@ -146,7 +154,10 @@ fn giveWay(machine: *Machine) void {
 /// Delivers what is pending, or makes the guest trap where that can be done.
 fn deliverOrStep(machine: *Machine) ?Outcome {
     if (!machine.kernel.anyDeliverable(machine.current())) return null;
-    if (machine.vcpu.inOwnCode()) return deliverSignals(machine, null);
+    if (machine.vcpu.inOwnCode()) {
+        stopStepping(machine);
+        return deliverSignals(machine, null);
+    }
     // Inside a stub the registers are not the user's: one step behind it they are. The stub may answer by itself or go on to
     // a function, so waiting for an exit could be for ever.
     if (machine.vcpu.stepOutOfStub()) machine.stepping = true;
@@ -257,9 +268,9 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
         machine.vcpu.resumeUser();
         return null;
     }
-    if (exception.vector == debug_vector and machine.stepping) {
-        machine.stepping = false;
-        regs.rflags &= ~trap_flag;
+    const stepped = exception.vector == debug_vector and machine.stepping;
+    stopStepping(machine);
+    if (stepped) {
         machine.vcpu.resumeUser();
         if (machine.gives_way) giveWay(machine) else return deliverSignals(machine, null);
         return null;

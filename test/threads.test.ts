@@ -11,7 +11,7 @@ const guest = (name: string) => join(import.meta.dir, "../zig-out/guests", name)
 /** What it does natively. */
 function natively(name: string, args: string[]) {
   const done = Bun.spawnSync([guest(name), ...args], { env: {}, stdin: "ignore", stderr: "ignore", timeout: 60_000 });
-  return { text: done.stdout.toString(), exitCode: done.exitCode, signalCode: done.signalCode ?? null };
+  return { text: done.stdout.toString(), exitCode: done.exitCode, signalCode: (done.signalCode ?? null) as NodeJS.Signals | null };
 }
 
 async function inMachine(name: string, args: string[]) {

@@ -337,9 +337,15 @@ pub const Threads = struct {
         return std.mem.indexOfScalar(*Thread, self.list.items, self.current) orelse 0;
     }
 
+    fn plant(thread: *Thread, before: *const Thread) void {
+        planted.keeps(.waiting_call_kept, thread, "call", before);
+        planted.keeps(.thread_registers_kept, thread, "regs", before);
+        planted.keeps(.thread_signals_kept, thread, "signals", before);
+    }
+
     /// Puts all back to the image's; vector state is shown where the image has it.
     pub fn restore(self: *Threads, image: *const Threads) error{OutOfMemory}!void {
-        while (self.list.items.len > image.list.items.len) self.destroy(self.list.pop().?);
+        while (self.list.items.len > image.list.items.len and !planted.is(.threads_kept)) self.destroy(self.list.pop().?);
         while (self.list.items.len < image.list.items.len) {
             const thread = try self.allocator.create(Thread);
             thread.* = .{ .id = 0 };
@@ -348,7 +354,11 @@ pub const Threads = struct {
                 return error.OutOfMemory;
             };
         }
-        for (self.list.items, image.list.items) |thread, from| thread.copyFrom(from);
+        for (self.list.items[0..image.list.items.len], image.list.items, 0..) |thread, from, index| {
+            const before = if (planted.enabled) thread.* else {};
+            thread.copyFrom(from);
+            if (planted.enabled and index > 0) plant(thread, &before);
+        }
         self.caller.copyFrom(image.caller);
         self.current = self.list.items[image.indexOfCurrent()];
         self.calling = false;

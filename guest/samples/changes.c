@@ -30,6 +30,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+#include "change.h"
 
 #define EXPORT __attribute__((used, noinline, visibility("default")))
 #define PAGE 4096ul
@@ -37,6 +38,7 @@
 /* Far apart, so that each needs page tables of its own. */
 #define FAR 0x200000000000ul
 #define FAR_STEP 0x40000000ul
+
 
 static sigjmp_buf guard;
 static volatile int guarded;
@@ -448,6 +450,8 @@ EXPORT long change(uint32_t kind, uint64_t a, uint64_t b, uint64_t c)
 	case 20: return madvise((void *)address, (1 + b % 8) * PAGE, c & 1 ? MADV_WIPEONFORK : MADV_KEEPONFORK);
 	case 23: return private_files(a, b);
 	case 26: return events(a, b);
+	case 27: return change_threads(a, b);
+	case 28: return change_sockets(a, b);
 	case 24: return map_file(address, b, c);
 	case 25: {
 		/* The program begins anew in its own place. */
@@ -557,6 +561,8 @@ int main(void)
 		*(volatile uint64_t *)(big + i * PAGE) = i;
 	prepare_private();
 	prepare_events();
+	prepare_threads();
+	prepare_sockets();
 	pristine_ready();
 	return 0;
 }

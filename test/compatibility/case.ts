@@ -1,6 +1,8 @@
 /** What a case of the compatibility run is, and how tables of them are written. */
 import { basename } from "node:path";
 
+import type { Size } from "../../src/index.ts";
+
 /** One command that must do the same natively and in a machine. */
 export interface Case {
   /** What is run, for people; no two cases have the same program and name. */
@@ -22,6 +24,10 @@ export interface Case {
   readonly unstableStderr?: boolean;
   /** Host paths it may read besides those that all cases may. */
   readonly read?: readonly string[];
+  /** It listens on the loopback device and connects to it. */
+  readonly loopback?: boolean;
+  /** Memory of its machine; without it the default. */
+  readonly memory?: Size;
   /** Light enough for the emulated lane. */
   readonly light?: boolean;
   /** Why it does not do the same. A case that has a reason must differ, so that no reason outlives its cause. */

@@ -85,7 +85,13 @@ export async function runInMachine(entry: Case, folders: Folders): Promise<Machi
       env: environment(entry, folder),
       stdin: input(entry),
       stderr: "pipe",
-      permissions: { read: [...systemFolders, ...(entry.read ?? []), folder], write: entry.writes ? [folder] : [] },
+      memory: entry.memory,
+      permissions: {
+        read: [...systemFolders, ...(entry.read ?? []), folder, programPath(entry, folder)],
+        write: entry.writes ? [folder] : [],
+        listen: entry.loopback ? ["127.0.0.1"] : [],
+        connect: entry.loopback ? ["127.0.0.1"] : [],
+      },
       timeout: timeoutMs,
     });
     const [stop, stdout, stderr] = await Promise.all([

@@ -34,7 +34,9 @@ export interface Request {
 }
 
 // Kinds that end a request are rare, or most requests would be short.
-const harmless = [0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 9, 10, 10, 11, 12, 12, 13, 14, 15, 19, 20, 23, 23, 24, 24, 26, 26];
+const harmless = [
+  0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 9, 10, 10, 11, 12, 12, 13, 14, 15, 19, 20, 23, 23, 24, 24, 26, 26, 27, 27, 28, 28,
+];
 const ending = [16, 17, 18, 21, 25];
 
 const change = (kinds: number[]) =>
@@ -71,6 +73,8 @@ function bind(fork: Fork) {
     vectors: { args: ["ptr"] },
     private_sum: { returns: "i64" },
     event_sum: { returns: "i64" },
+    thread_sum: { returns: "i64" },
+    socket_sum: { returns: "i64" },
   });
 }
 
@@ -246,6 +250,8 @@ function lookInside(fork: Fork, call: ReturnType<typeof bind>, request: Request)
     lines.push(`${address.toString(16)}: ${(answers[index] as bigint).toString(16)}`);
   });
   lines.push(`events ${BigInt.asUintN(64, call.event_sum()).toString(16)}`);
+  lines.push(`threads ${BigInt.asUintN(64, call.thread_sum()).toString(16)}`);
+  lines.push(`sockets ${BigInt.asUintN(64, call.socket_sum()).toString(16)}`);
   for (const index of [600, 10]) lines.push(`runs ${index}: ${call.runs(playground + index * page)}`);
   lines.push(privateFiles(call));
   return lines;

@@ -192,7 +192,7 @@ const Purpose = enum { restoring, comparing };
 /// Whether the open files are as in the table they were copied from.
 fn sameOpen(now: *const FileTable, then: *const FileTable, comptime purpose: Purpose) bool {
     const restoring = purpose == .restoring;
-    if (now.pipes != then.pipes or !frozen_sockets.same(&now.sockets, &then.sockets)) return false;
+    if (now.pipes != then.pipes or !frozen_sockets.same(&now.sockets, &then.sockets, restoring)) return false;
     const count = @max(now.slots.items.len, then.slots.items.len);
     for (0..count) |index| {
         const a: table.Slot = if (index < now.slots.items.len) now.slots.items[index] else .{};

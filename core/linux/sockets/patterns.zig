@@ -143,6 +143,11 @@ pub const Network = struct {
         return self.granted(access).covers(&place) and !self.denied(access).concerns(&place);
     }
 
+    /// Whether a server may answer who has come to it: unless that is denied.
+    pub fn allowsAnswer(self: *const Network, ip: *const Ip) bool {
+        return !self.deny_connect.concerns(ip);
+    }
+
     /// `path` is one of the host, without links.
     pub fn allowsPath(self: *const Network, access: Access, path: []const u8) bool {
         return self.granted(access).coversPath(path) and !self.denied(access).coversPath(path);
@@ -210,6 +215,7 @@ test "denials win, by whatever name" {
     for ([_][]const u8{ "127.0.0.1:80", "[::ffff:127.0.0.1]:80", "0.0.0.0:80", "127.1.2.3:80", "[::1]:80", "[::]:80", "10.9.9.9:1", "[::ffff:10.9.9.9]:1" }) |place| {
         try testing.expect(!network.allows(.connect, &try ipOf(place)));
     }
+    try testing.expect(!network.allowsAnswer(&try ipOf("10.9.9.9:1")));
     try testing.expect(network.allows(.connect, &try ipOf("127.0.0.1:81")));
     try testing.expect(network.allows(.connect, &try ipOf("11.0.0.1:1")));
     for ([_][]const u8{ "192.168.0.1:80", "0.0.0.0:80", "[::]:80", "0.0.0.0:0" }) |place| {

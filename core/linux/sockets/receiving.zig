@@ -171,6 +171,7 @@ fn receiveHostMessage(k: *Kernel, socket: *Socket, in: *Incoming) i64 {
             continue;
         }
         in.source = source;
+        if (socket.may_listen and source == .ip) socket.hear(&source.ip);
         return copyMessage(in, bytes[0..@intCast(rc)]);
     }
     return fail(.AGAIN);

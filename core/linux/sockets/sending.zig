@@ -229,7 +229,8 @@ fn sendUdp(k: *Kernel, description: *const Description, socket: *Socket, out: *O
         const from = names.seenFrom(socket, &there);
         if (sockets.datagramAt(&there, if (from.port == 0) null else &from)) |receiver| return sendUdpInside(k, socket, receiver, &there, out);
     }
-    if (!names.demand(k, .connect, &to)) return fail(.ACCES);
+    const answers = socket.hasHeard(&there) and k.files.scope.network.allowsAnswer(&there);
+    if (!answers and !names.demand(k, .connect, &to)) return fail(.ACCES);
     const failed = host_socket.ensure(k, socket);
     if (failed < 0) return failed;
     const rc = sendHostMessage(k, description, socket, out, if (named) &out.to else null);

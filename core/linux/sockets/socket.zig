@@ -28,6 +28,9 @@ pub const State = enum {
 /// What Linux's `sk_shutdown` says: nothing more is to be received, nothing more may be sent.
 pub const Shutdown = struct { receive: bool = false, send: bool = false };
 
+/// Senders that are remembered: a server answers before it has heard so many more.
+const heard_max = 16;
+
 pub const Socket = struct {
     family: Family,
     type: Type,
@@ -50,6 +53,9 @@ pub const Socket = struct {
     /// The other end in this machine: of a connection, or where a datagram socket of AF_UNIX sends.
     peer: ?*Socket = null,
     received: Queue = .{},
+    /// Who has sent to a datagram socket that may listen, and may be answered.
+    heard: [heard_max]address.Ip = @splat(.any(.inet6)),
+    heard_next: u8 = 0,
     /// Connections that wait for accept(2), oldest first.
     waiting: std.ArrayList(*Socket) = .empty,
     backlog: u32 = 0,
@@ -80,6 +86,17 @@ pub const Socket = struct {
 
     pub fn isInet(self: *const Socket) bool {
         return self.family != .unix;
+    }
+
+    pub fn hear(self: *Socket, from: *const address.Ip) void {
+        if (self.hasHeard(from)) return;
+        self.heard[self.heard_next] = from.*;
+        self.heard_next = (self.heard_next + 1) % heard_max;
+    }
+
+    pub fn hasHeard(self: *const Socket, from: *const address.Ip) bool {
+        for (&self.heard) |*one| if (one.same(from)) return true;
+        return false;
     }
 
     pub fn takeFailure(self: *Socket) linux.E {

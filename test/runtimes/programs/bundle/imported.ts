@@ -1,0 +1,3 @@
+export type Numbers = readonly number[];
+export const double = (x: number): number => x * 2;
+export const unused = (x: number): number => x * 3;
