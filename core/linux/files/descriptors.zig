@@ -4,6 +4,8 @@ const linux = std.os.linux;
 const canaries = @import("../canaries.zig");
 const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
+const layers = @import("private/layers.zig");
+const names = @import("names.zig");
 const private_names = @import("private/names.zig");
 const private_open = @import("private/open.zig");
 const socket_readiness = @import("../sockets/readiness.zig");
@@ -306,6 +308,8 @@ pub fn fchmod(k: *Kernel, a: Args) i64 {
         .private_file, .private_directory => |open| return private_names.chmod(k, open.node, a[1]),
         else => {},
     }
+    var target: names.Target = .{};
+    if (layers.findOpened(k, description, &target)) return private_names.chmodTarget(k, &target, a[1]);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
     k.hostCall();
     return @bitCast(linux.fchmod(description.kind.host_file.file.fd, @intCast(a[1] & table.mode_mask)));
@@ -313,7 +317,7 @@ pub fn fchmod(k: *Kernel, a: Args) i64 {
 
 pub fn fchown(k: *Kernel, a: Args) i64 {
     if (k.files.opened(descriptorOf(a[0])) == null) return fail(.BADF);
-    return @import("names.zig").chown(k, a);
+    return names.chown(k, a);
 }
 
 pub fn umask(k: *Kernel, a: Args) i64 {

@@ -28,7 +28,8 @@ pub const Kind = union(enum) {
     /// Standard output that JavaScript reads.
     output: struct { stream: u32, to: ?*Output },
     host_file: struct { file: *HostFile, at: u64 = 0 },
-    host_directory: struct { fd: i32, path: []u8 },
+    /// The host keeps the place in a listing, but for what a layer shows: there it is `at`.
+    host_directory: struct { fd: i32, path: []u8, at: ?u64 = null },
     device: synthetic.Device,
     /// The text of a synthetic file, made when it was opened.
     text: struct { bytes: []u8, at: u64 = 0 },
@@ -98,6 +99,8 @@ pub const Scope = struct {
     permissions: permissions_module.Permissions = .{},
     mounts: []paths.Mount = &.{},
     hook: paths.DeniedHook = .{},
+    /// Paths with links in them that lead to layers.
+    ways: []const []const u8 = &.{},
     network: patterns.Network = .{},
     /// Lines for /etc/hosts.
     hosts: []const u8 = "",
@@ -261,7 +264,7 @@ pub const FileTable = struct {
     }
 
     pub fn namespace(self: *const FileTable) paths.Namespace {
-        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .private = self.private, .files = self };
+        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .private = self.private, .ways = self.scope.ways, .files = self };
     }
 
     /// The open file of a descriptor; of the call that is tried again, the one that it found at first.
