@@ -158,6 +158,7 @@ const Fuzzer = struct {
         if (result == waiting.blocked) {
             const thread = k.threads.current;
             result = table.again(k) orelse kernel_module.fail(.INTR);
+            k.letGo(thread);
             thread.call = .{};
             thread.asks.clear();
             thread.signals.endTemporaryMask();
