@@ -29,6 +29,7 @@ const samples = [_]Sample{
     .{ .name = "upper", .source = "upper.c" },
     .{ .name = "files", .source = "files.c" },
     .{ .name = "sockets", .source = "sockets.c", .also = &.{"sockets_host.c"} },
+    .{ .name = "sockets-threads", .source = "sockets_threads.c" },
     .{ .name = "private", .source = "private.c", .also = &.{"private_tree.c"} },
     .{ .name = "clock", .source = "clock.c" },
     .{ .name = "sleeps", .source = "sleeps.c" },
