@@ -28,7 +28,7 @@ const samples = [_]Sample{
     .{ .name = "exit", .source = "exit.c" },
     .{ .name = "upper", .source = "upper.c" },
     .{ .name = "files", .source = "files.c" },
-    .{ .name = "sockets", .source = "sockets.c", .also = &.{"sockets_host.c"} },
+    .{ .name = "sockets", .source = "sockets.c", .also = &.{ "sockets_host.c", "sockets_names.c" } },
     .{ .name = "sockets-threads", .source = "sockets_threads.c" },
     .{ .name = "private", .source = "private.c", .also = &.{"private_tree.c"} },
     .{ .name = "clock", .source = "clock.c" },
