@@ -298,6 +298,14 @@ pub const FileTable = struct {
         return @intCast(index);
     }
 
+    /// Whether a descriptor below `bound` is free.
+    pub fn hasPlace(self: *const FileTable, bound: u64) bool {
+        const most = @min(bound, limits.descriptors_max);
+        if (self.slots.items.len < most) return true;
+        for (self.slots.items[0..@intCast(most)]) |slot| if (slot.description == null) return true;
+        return false;
+    }
+
     /// Puts a description at a free place.
     pub fn put(self: *FileTable, index: usize, description: *Description, close_on_exec: bool) error{OutOfMemory}!void {
         if (index >= self.slots.items.len) try self.slots.appendNTimes(self.allocator, .{}, index + 1 - self.slots.items.len);
