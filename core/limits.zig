@@ -84,11 +84,15 @@ pub const rights_in_flight_max = 1024;
 pub const rights_per_message_max = 253;
 /// Datagrams of the host from where a client may not hear that are thrown away in one call.
 pub const datagrams_refused_max = 64;
-/// Private files of one machine: bytes of content in whole pages, nodes (which a fork copies when it first changes one of
-/// them), and files with content, each of which is a host descriptor.
+/// Private files of one machine: bytes of content in whole pages, nodes and names (which a fork copies when it first changes
+/// one of them; a node may have several names, and what is taken away from the host in a layer is a name without a node), and
+/// files with content, each of which is a host descriptor.
 pub const private_bytes_max = 64 * MiB;
 pub const private_nodes_max = 16 * 1024;
+pub const private_names_max = 32 * 1024;
 pub const private_descriptors_max = 1024;
+/// Folders of the host over which a machine has a layer of its own; each is looked for in every path.
+pub const layers_max = 16;
 /// Real-time signals of one guest that wait in order, whatever it sets RLIMIT_SIGPENDING to; POSIX asks for 32.
 pub const signals_queued_max = 64;
 /// Threads of one guest; each costs some 12 KiB on the host. Beyond them clone answers EAGAIN.

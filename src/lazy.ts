@@ -7,6 +7,10 @@ export function dns(): typeof import("node:dns/promises") {
   return require("node:dns/promises");
 }
 
+export function os(): typeof import("node:os") {
+  return require("node:os");
+}
+
 export function path(): typeof import("node:path") {
   return require("node:path");
 }

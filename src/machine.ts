@@ -15,6 +15,7 @@ import {
   StopReason,
 } from "./ffi/table.ts";
 import { type CallTarget, type Compiled, compile, inferType, narrow } from "./functions.ts";
+import { cacheFolders } from "./layers.ts";
 import { Memory } from "./memory.ts";
 import { addressOf, resolveNetwork } from "./network.ts";
 import { guestEnvironment, parseArguments, parseMemory, parsePermissions, parseTimeout, parseVolumes } from "./options.ts";
@@ -171,16 +172,18 @@ export class Machine<
       wall: parseTimeout(options.timeout, "timeout", defaultTimeoutMs),
       cpu: parseTimeout(options.cpuTimeout, "cpuTimeout", Infinity),
     };
+    const env = guestEnvironment(options.permissions, options.env);
     const configuration = {
       // A script's interpreter opens it by this path, wherever the guest is.
       program: path.startsWith("/") || program instanceof Uint8Array ? path : `${process.cwd()}/${path}`,
       argv: [options.argv0 ?? path, ...parseArguments(options.args)],
-      env: guestEnvironment(options.permissions, options.env),
+      env,
       cwd: options.cwd ?? "/",
       memory: parseMemory(options.memory),
       trace: options.trace ?? -1,
       verbose: options.verbose ?? false,
       volumes: parseVolumes(options.volumes),
+      layers: cacheFolders(env),
       ...(await resolveNetwork(parsePermissions(options.permissions))),
     };
     const streams = openStreams(options.stdin, options.stdout, options.stderr);

@@ -34,6 +34,9 @@ pub const Config = struct {
     /// Names that patterns had, with the addresses that they were found to have.
     hosts: []const Host = &.{},
     volumes: []const Volume = &.{},
+    /// Folders in which programs keep caches, as the guest's environment names them: where the guest may not write there it
+    /// has a layer of its own.
+    layers: []const []const u8 = &.{},
 };
 
 pub fn parse(allocator: std.mem.Allocator, text: []const u8) !std.json.Parsed(Config) {

@@ -5,6 +5,7 @@ const config_module = @import("config.zig");
 const errors = @import("../errors.zig");
 const host = @import("../host.zig");
 const HostFile = @import("../host_file.zig").HostFile;
+const layers_setup = @import("layers_setup.zig");
 const kernel_module = @import("../linux/kernel.zig");
 const permissions_module = @import("../linux/permissions.zig");
 const paths = @import("../linux/paths.zig");
@@ -33,6 +34,7 @@ pub fn make(machine: *Machine, config: *const Config, record: *errors.Record) er
         kernel.identity.uid = linux.geteuid();
         kernel.identity.gid = linux.getegid();
     }
+    layers_setup.add(kernel, config) catch return streams.outOfMemory(record);
     try enter(kernel, config.cwd, record);
 }
 

@@ -131,7 +131,7 @@ const Preparation = struct {
             return self.failWith(fail(.ACCES));
         }
         switch (target.private) {
-            .host => {},
+            .host, .shown => {},
             .absent => return self.failWith(fail(.NOENT)),
             .node => |index| return self.openPrivate(index, target.place.path()),
         }

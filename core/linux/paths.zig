@@ -143,6 +143,8 @@ pub const Namespace = struct {
     hook: DeniedHook = .{},
     /// The machine's own files, and who asks for them.
     private: ?*const private_tree.Tree = null,
+    /// Paths with links in them that lead to its layers.
+    ways: []const []const u8 = &.{},
     user: private_tree.User = .{ .uid = 0, .gid = 0 },
 
     /// The last component is a name to make or take away: not followed even with a slash behind it.
@@ -222,7 +224,7 @@ pub const Namespace = struct {
 
     /// Whether a private mount point is there or beneath, which is to be found whatever is granted.
     pub fn leadsToPrivate(self: *const Namespace, path: []const u8) bool {
-        return self.private != null and private_mounts.leadsToMountPoint(path);
+        return private_mounts.leadsToMountPoint(self, path);
     }
 
     pub fn isPrivateDirectory(self: *const Namespace, path: []const u8) bool {
@@ -337,8 +339,9 @@ const Walk = struct {
             return false;
         }
         switch (try private_mounts.find(self.namespace, path)) {
-            .host => {},
+            .host, .shown => {},
             .absent => {
+                if (!last and self.namespace.leadsToVolume(path)) return false;
                 private_mounts.tellHidden(self.namespace, path);
                 return if (last) false else error.NotFound;
             },

@@ -147,8 +147,13 @@ pub fn nameIn(node: *const Node, folder: []const u8) ?[]const u8 {
 fn mounts(k: *Kernel, out: *Writer) Writer.Error!void {
     try out.writeAll("pristine / ext4 ro 0 0\nproc /proc proc rw 0 0\n");
     const space = k.files.namespace();
-    for (private_tree.mount_points) |point| {
-        if (space.isPrivateDirectory(point)) try out.print("tmpfs {s} tmpfs rw 0 0\n", .{point});
+    for (k.files.private.roots, 0..) |point, root| {
+        const kind = if (root < private_tree.mount_points.len) "tmpfs" else "overlay";
+        if (!space.isPrivateDirectory(point)) continue;
+        try out.print("{s} ", .{kind});
+        // proc_pid_mountinfo(5) and fstab(5): what would end a field is in octal.
+        for (point) |byte| if (std.mem.indexOfScalar(u8, " \t\n\\", byte) == null) try out.writeByte(byte) else try out.print("\\{o:0>3}", .{byte});
+        try out.print(" {s} rw 0 0\n", .{kind});
     }
 }
 

@@ -5,6 +5,7 @@ const linux = std.os.linux;
 const host = @import("../../host.zig");
 const HostFile = @import("../../host_file.zig").HostFile;
 const kernel_module = @import("../kernel.zig");
+const layers = @import("private/layers.zig");
 const names = @import("names.zig");
 const objects = @import("../events/objects.zig");
 const opening = @import("opening.zig");
@@ -50,6 +51,7 @@ pub fn open(k: *Kernel, lookup: *Lookup, open_file: *table.Description, flags: u
         },
     };
     var target: Target = .{};
+    if (writes and layers.findOpened(k, open_file, &target)) return private_open.open(k, lookup, &target, flags, mode);
     k.files.namespace().hostPlace(open_file.path, &target.at) catch |failure| return lookup.failWith(paths.errnoOf(failure));
     // A folder that is open was found to be one the guest may know of; what it lists is decided entry by entry.
     if (reads and !is_directory) try lookup.demand(&target, .read);
@@ -68,7 +70,8 @@ pub fn open(k: *Kernel, lookup: *Lookup, open_file: *table.Description, flags: u
     const status_flags: u32 = @truncate(flags & ~@as(u64, O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC));
     if (is_directory) {
         errdefer host.close(@intCast(rc));
-        return opening.createDirectory(k, @intCast(rc), open_file.path, status_flags);
+        const at: ?u64 = if (open_file.kind.host_directory.at == null) null else 0;
+        return opening.createDirectory(k, @intCast(rc), open_file.path, status_flags, at);
     }
     const file = try HostFile.create(k.files.allocator, @intCast(rc), open_file.path);
     errdefer file.release(k.files.allocator);

@@ -4,6 +4,8 @@ const linux = std.os.linux;
 const canaries = @import("../canaries.zig");
 const kernel_module = @import("../kernel.zig");
 const limits = @import("../../limits.zig");
+const layers = @import("private/layers.zig");
+const names = @import("names.zig");
 const private_names = @import("private/names.zig");
 const private_open = @import("private/open.zig");
 const socket_readiness = @import("../sockets/readiness.zig");
@@ -133,11 +135,23 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
             return 0;
         },
         F.GETPIPE_SZ, F.SETPIPE_SZ => return switch (description.kind) {
-            .pipe_read, .pipe_write => @import("pipe.zig").capacity,
+            .pipe_read, .pipe_write => |it| pipeSize(k, it, if (a[1] == F.SETPIPE_SZ) a[2] else null),
             else => fail(.BADF),
         },
         else => return fail(.INVAL),
     }
+}
+
+/// A pipe's size, after setting it; larger than it is at first only root may make one.
+fn pipeSize(k: *Kernel, it: *Pipe, wanted: ?u64) i64 {
+    if (wanted) |bytes| {
+        it.resize(@intCast(@min(bytes & 0xffff_ffff, limits.GiB))) catch |failure| return switch (failure) {
+            error.Busy => fail(.BUSY),
+            error.TooLarge => fail(.PERM),
+        };
+        k.changed();
+    }
+    return @intCast(it.limit);
 }
 
 pub fn flock(k: *Kernel, a: Args) i64 {
@@ -306,6 +320,8 @@ pub fn fchmod(k: *Kernel, a: Args) i64 {
         .private_file, .private_directory => |open| return private_names.chmod(k, open.node, a[1]),
         else => {},
     }
+    var target: names.Target = .{};
+    if (layers.findOpened(k, description, &target)) return private_names.chmodTarget(k, &target, a[1]);
     if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
     k.hostCall();
     return @bitCast(linux.fchmod(description.kind.host_file.file.fd, @intCast(a[1] & table.mode_mask)));
@@ -313,7 +329,7 @@ pub fn fchmod(k: *Kernel, a: Args) i64 {
 
 pub fn fchown(k: *Kernel, a: Args) i64 {
     if (k.files.opened(descriptorOf(a[0])) == null) return fail(.BADF);
-    return @import("names.zig").chown(k, a);
+    return names.chown(k, a);
 }
 
 pub fn umask(k: *Kernel, a: Args) i64 {

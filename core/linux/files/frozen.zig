@@ -119,7 +119,7 @@ fn copyDescription(from: *const Description, to: *FileTable, copies: *Copies, ou
     const kind: table.Kind = switch (from.kind) {
         .host_stream => |stream| .{ .host_stream = stream.retain() },
         .host_file => |file| .{ .host_file = .{ .file = file.file.retain(), .at = file.at } },
-        .host_directory => |directory| try copyDirectory(to.allocator, directory.fd, directory.path, from.isPathOnly()),
+        .host_directory => |directory| try copyDirectory(to.allocator, directory, from.isPathOnly()),
         .text => |text| .{ .text = .{ .bytes = try to.allocator.dupe(u8, text.bytes), .at = text.at } },
         .synthetic_directory => |directory| .{ .synthetic_directory = .{ .path = try to.allocator.dupe(u8, directory.path), .at = directory.at } },
         .pipe_read => |pipe| .{ .pipe_read = try copyPipe(pipe, to, copies) },
@@ -151,13 +151,13 @@ fn copyWatches(description: *const Description, to: *FileTable, copies: *const C
 }
 
 /// The same folder with a place in its listing of its own.
-fn copyDirectory(allocator: std.mem.Allocator, fd: i32, path: []const u8, path_only: bool) Error!table.Kind {
-    const name = try allocator.dupe(u8, path);
+fn copyDirectory(allocator: std.mem.Allocator, from: @FieldType(table.Kind, "host_directory"), path_only: bool) Error!table.Kind {
+    const name = try allocator.dupe(u8, from.path);
     errdefer allocator.free(name);
-    const opened: i32 = @intCast(try host.check(linux.openat(fd, ".", .{ .DIRECTORY = true, .CLOEXEC = true, .PATH = path_only }, 0)));
-    const at: isize = @bitCast(linux.lseek(fd, 0, linux.SEEK.CUR));
+    const opened: i32 = @intCast(try host.check(linux.openat(from.fd, ".", .{ .DIRECTORY = true, .CLOEXEC = true, .PATH = path_only }, 0)));
+    const at: isize = @bitCast(linux.lseek(from.fd, 0, linux.SEEK.CUR));
     if (at > 0) _ = linux.lseek(opened, at, linux.SEEK.SET);
-    return .{ .host_directory = .{ .fd = opened, .path = name } };
+    return .{ .host_directory = .{ .fd = opened, .path = name, .at = from.at } };
 }
 
 fn copyPipe(from: *const Pipe, to: *FileTable, copies: *Copies) Error!*Pipe {
@@ -212,6 +212,7 @@ fn sameOpen(now: *const FileTable, then: *const FileTable, comptime purpose: Pur
     while (flights.next()) |mine| {
         const other = others.next() orelse return false;
         if (!sameDescription(mine, other, restoring) or now.firstWith(mine) != then.firstWith(other)) return false;
+        if (mine.kind == .epoll and !mine.kind.epoll.sameAs(other.kind.epoll, now, then)) return false;
     }
     return true;
 }
@@ -238,7 +239,7 @@ fn sameDescription(now: *const Description, then: *const Description, restoring:
         .socket => |socket| socket.index == then.kind.socket.index,
         .pipe_read => |pipe| pipe.sameAs(then.kind.pipe_read) or restoring and planted.is(.pipe_bytes_kept),
         .pipe_write => |pipe| pipe.sameAs(then.kind.pipe_write) or restoring and planted.is(.pipe_bytes_kept),
-        .host_directory => |directory| place(directory.fd) == place(then.kind.host_directory.fd) and std.mem.eql(u8, directory.path, then.kind.host_directory.path),
+        .host_directory => |directory| place(directory.fd) == place(then.kind.host_directory.fd) and directory.at == then.kind.host_directory.at and std.mem.eql(u8, directory.path, then.kind.host_directory.path),
     };
 }
 

@@ -5,6 +5,7 @@ const linux = std.os.linux;
 const canaries = @import("../canaries.zig");
 const descriptor_links = @import("descriptor_links.zig");
 const host = @import("../../host.zig");
+const layers = @import("private/layers.zig");
 const kernel_module = @import("../kernel.zig");
 const opening = @import("opening.zig");
 const paths = @import("../paths.zig");
@@ -81,7 +82,8 @@ pub const Lookup = struct {
         space.resolve(from, path, follow, &out.place) catch |failure| return self.failWith(paths.errnoOf(failure));
         out.node = space.syntheticNode(out.place.path());
         if (out.node == null) out.private = private_mounts.find(&space, out.place.path()) catch |failure| return self.failWith(paths.errnoOf(failure));
-        if (out.node == null and out.private == .host) space.hostPlace(out.place.path(), &out.at) catch |failure| return self.failWith(paths.errnoOf(failure));
+        const is_of_host = out.private == .host or out.private == .shown;
+        if (out.node == null and is_of_host) space.hostPlace(out.place.path(), &out.at) catch |failure| return self.failWith(paths.errnoOf(failure));
     }
 
     /// Resolves a path argument.
@@ -105,15 +107,20 @@ pub const Lookup = struct {
         return fd;
     }
 
-    /// When the target is /proc/self/fd/N of a private file or folder: the target becomes what is open there.
+    /// When the target is /proc/self/fd/N of a private file or folder, or of what a layer shows: the target becomes what is
+    /// open there.
     pub fn throughPrivateDescriptor(self: *Lookup, target: *Target) void {
         const number = self.k.files.namespace().descriptorAt(target.place.path()) orelse return;
-        switch (self.k.files.get(number).?.kind) {
+        const description = self.k.files.get(number).?;
+        switch (description.kind) {
             .private_file, .private_directory => |open| {
                 target.node = null;
                 target.private = .{ .node = open.node };
             },
-            else => {},
+            else => {
+                var found: Target = .{};
+                if (layers.findOpened(self.k, description, &found)) target.* = found;
+            },
         }
     }
 
@@ -246,8 +253,7 @@ pub fn renameat2(k: *Kernel, a: Args) i64 {
     return twoNames(k, a, doRename, private_names.rename, a[4], false);
 }
 fn linkPrivate(k: *Kernel, old: *const Target, new: *const Target, _: u64) i64 {
-    if (old.private != .node) return fail(.NOENT);
-    return private_names.hardLink(k, old.private.node, new);
+    return private_names.hardLinkTarget(k, old, new);
 }
 
 pub fn link(k: *Kernel, a: Args) i64 {
@@ -325,7 +331,7 @@ fn textOfLink(lookup: *Lookup, target: *const Target, buffer: *[paths.path_max]u
         else => lookup.failWith(fail(.INVAL)),
     };
     switch (target.private) {
-        .host => {},
+        .host, .shown => {},
         .absent => return lookup.failWith(fail(.NOENT)),
         .node => |index| {
             const node = k.files.private.at(index);
@@ -370,11 +376,7 @@ fn onOpened(k: *Kernel, folder: u64, path: u64, follow: bool, context: anytype, 
     var target: Target = .{};
     lookup.argument(transfer.descriptorOf(folder), path, follow, &target) catch return lookup.errno;
     if (follow) lookup.throughPrivateDescriptor(&target);
-    switch (target.private) {
-        .host => {},
-        .absent => return fail(.NOENT),
-        .node => |index| return private(k, index, context),
-    }
+    if (target.private != .host) return private(k, &target, context);
     const opened: ?i32 = if (follow) lookup.throughDescriptor(&target) catch return lookup.errno else null;
     lookup.demand(&target, .write) catch return lookup.errno;
     k.hostCall();
@@ -392,10 +394,10 @@ fn doChmod(name: [*:0]const u8, mode: u64) i64 {
     return @bitCast(linux.chmod(name, @intCast(mode & table.mode_mask)));
 }
 pub fn chmod(k: *Kernel, a: Args) i64 {
-    return onOpened(k, cwd, a[0], true, a[1], doChmod, private_names.chmod);
+    return onOpened(k, cwd, a[0], true, a[1], doChmod, private_names.chmodTarget);
 }
 pub fn fchmodat(k: *Kernel, a: Args) i64 {
-    return onOpened(k, a[0], a[1], true, a[2], doChmod, private_names.chmod);
+    return onOpened(k, a[0], a[1], true, a[2], doChmod, private_names.chmodTarget);
 }
 
 const Times = ?[2]linux.timespec;
@@ -411,12 +413,14 @@ pub fn utimensat(k: *Kernel, a: Args) i64 {
             .private_file, .private_directory => |opened| return private_names.setTimes(k, opened.node, times),
             else => {},
         }
+        var target: Target = .{};
+        if (layers.findOpened(k, description, &target)) return private_names.setTimesOf(k, &target, times);
         if (description.kind != .host_file or !description.mayWrite()) return fail(.PERM);
         const address: usize = if (times) |*some| @intFromPtr(some) else 0;
         k.hostCall();
         return @bitCast(linux.syscall4(.utimensat, @intCast(description.kind.host_file.file.fd), 0, address, 0));
     }
-    return onOpened(k, a[0], a[1], a[3] & AT_SYMLINK_NOFOLLOW == 0, times, doUtimens, private_names.setTimes);
+    return onOpened(k, a[0], a[1], a[3] & AT_SYMLINK_NOFOLLOW == 0, times, doUtimens, private_names.setTimesOf);
 }
 
 /// Owners stay as they are: setting one to what it is, or to nothing, is all that is allowed.
@@ -441,8 +445,9 @@ pub fn chdir(k: *Kernel, a: Args) i64 {
     if (target.node) |node| {
         if (node.content == .descriptor) return fchdir(k, .{ @intCast(k.files.namespace().descriptorAt(target.place.path()).?), 0, 0, 0, 0, 0 });
         if (node.content != .directory) return fail(.NOTDIR);
-    } else if (target.private != .host) {
-        if (target.private != .node) return fail(.NOENT);
+    } else if (target.private == .absent) {
+        return fail(.NOENT);
+    } else if (target.private == .node) {
         const node = k.files.private.at(target.private.node);
         if (node.kind != .directory) return fail(.NOTDIR);
         if (!private_mounts.allows(node, private_open.userOf(k), 1)) return fail(.ACCES);

@@ -72,7 +72,8 @@ fn isPrivate(k: *Kernel, target: *const Target) bool {
 }
 
 fn openTarget(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode: u64) OpenError!*table.Description {
-    if (target.private != .host) return private_open.open(k, lookup, target, flags, mode);
+    const is_private = target.private == .node or target.private == .absent or target.private == .shown and private_open.takesUp(k, target, flags);
+    if (is_private) return private_open.open(k, lookup, target, flags, mode);
     const node = target.node orelse return if (flags & paths.O_PATH != 0) openPath(k, lookup, target, flags) else openHost(k, lookup, target, flags, mode);
     if (node.content != .descriptor) return openSynthetic(k, node, target, flags);
     const number = k.files.namespace().descriptorAt(target.place.path()) orelse return lookup.failWith(fail(.NOENT));
@@ -151,7 +152,7 @@ fn openPath(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64) Open
     const kind = (paths.modeOf(fd) orelse return lookup.failWith(fail(.IO))) & linux.S.IFMT;
     const path = target.place.path();
     const status_flags: u32 = @truncate(flags & (paths.O_PATH | O_DIRECTORY));
-    if (kind == linux.S.IFDIR) return createDirectory(k, fd, path, status_flags);
+    if (kind == linux.S.IFDIR) return createDirectory(k, fd, path, status_flags, null);
     if (target.place.must_be_directory) return error.NotDirectory;
     if (kind == linux.S.IFLNK and flags & O_NOFOLLOW == 0) return error.Loop;
     if (kind != linux.S.IFLNK or !target.place.link_shown) try lookup.demand(target, .read);
@@ -161,11 +162,11 @@ fn openPath(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64) Open
     return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, path);
 }
 
-/// The descriptor passes over unless this fails.
-pub fn createDirectory(k: *Kernel, fd: i32, path: []const u8, status_flags: u32) error{OutOfMemory}!*table.Description {
+/// The descriptor passes over unless this fails. `at` is for what a layer shows.
+pub fn createDirectory(k: *Kernel, fd: i32, path: []const u8, status_flags: u32, at: ?u64) error{OutOfMemory}!*table.Description {
     const copy = try k.files.allocator.dupe(u8, path);
     errdefer k.files.allocator.free(copy);
-    return k.files.create(.{ .host_directory = .{ .fd = fd, .path = copy } }, status_flags, path);
+    return k.files.create(.{ .host_directory = .{ .fd = fd, .path = copy, .at = at } }, status_flags, path);
 }
 
 fn openHost(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode: u64) OpenError!*table.Description {
@@ -197,7 +198,7 @@ fn openHost(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode
             errdefer file.release(k.files.allocator);
             return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, path);
         },
-        linux.S.IFDIR => return createDirectory(k, fd, path, status_flags),
+        linux.S.IFDIR => return createDirectory(k, fd, path, status_flags, if (target.private == .shown) 0 else null),
         else => return error.Denied,
     }
 }

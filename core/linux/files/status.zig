@@ -5,6 +5,7 @@ const assert = std.debug.assert;
 const canaries = @import("../canaries.zig");
 const host = @import("../../host.zig");
 const kernel_module = @import("../kernel.zig");
+const layers = @import("private/layers.zig");
 const names = @import("names.zig");
 const paths = @import("../paths.zig");
 const permissions_module = @import("../permissions.zig");
@@ -133,7 +134,12 @@ fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Fact
     switch (description.kind) {
         .host_stream => |stream| return ofHost(k, stream.fd, facts),
         .host_file => |file| return ofHost(k, file.file.fd, facts),
-        .host_directory => |directory| return ofHost(k, directory.fd, facts),
+        .host_directory => |directory| {
+            var target: names.Target = .{};
+            const is_changed = layers.findOpened(k, description, &target) and target.private == .node;
+            if (!is_changed) return ofHost(k, directory.fd, facts);
+            facts.* = private_status.facts(k, target.private.node);
+        },
         .output, .pipe_read, .pipe_write => facts.* = madeUp(k, linux.S.IFIFO | 0o600, 0, k.files.streamNumber(description), .{ 0, 0 }),
         .socket => |socket| facts.* = madeUp(k, linux.S.IFSOCK | 0o777, 0, socket.number, .{ 0, 0 }),
         .device => |device| facts.* = ofDevice(k, device),
@@ -170,7 +176,7 @@ pub fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Fact
         return rc;
     }
     switch (target.private) {
-        .host => {},
+        .host, .shown => {},
         .absent => return fail(.NOENT),
         .node => |index| {
             facts.* = private_status.facts(k, index);
@@ -251,7 +257,10 @@ fn accessAt(k: *Kernel, folder: u64, path: u64, mode: u64, flags: u64) i64 {
         return if (mode & ~bits != 0) fail(.ACCES) else 0;
     }
     if (target.private == .node) return private_status.access(k, target.private.node, mode);
-    if (mode & W_OK != 0) lookup.demand(&target, .write) catch return lookup.errno;
+    // What a layer shows is written to by making it the machine's own.
+    const is_shown = target.private == .shown;
+    if (is_shown and mode & W_OK != 0 and !layers.allows(k, &facts, W_OK)) return fail(.ACCES);
+    if (!is_shown and mode & W_OK != 0) lookup.demand(&target, .write) catch return lookup.errno;
     k.hostCall();
     const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
     if (fd < 0) return fd;
@@ -259,7 +268,7 @@ fn accessAt(k: *Kernel, folder: u64, path: u64, mode: u64, flags: u64) i64 {
     if (facts.mode & linux.S.IFMT == linux.S.IFLNK) return 0;
     var link: [64]u8 = undefined;
     const opened_name = std.fmt.bufPrintZ(&link, "/proc/self/fd/{d}", .{fd}) catch unreachable;
-    return @bitCast(linux.faccessat(AT_FDCWD, opened_name, @intCast(mode), 0));
+    return @bitCast(linux.faccessat(AT_FDCWD, opened_name, @intCast(if (is_shown) mode & ~@as(u64, W_OK) else mode), 0));
 }
 pub fn access(k: *Kernel, a: Args) i64 {
     return accessAt(k, cwd, a[0], a[1], 0);
@@ -280,8 +289,8 @@ pub fn getdents64(k: *Kernel, a: Args) i64 {
     var buffer: [32 * 1024]u8 align(8) = undefined;
     const room = buffer[0..@intCast(@min(a[2] & 0xffff_ffff, buffer.len))];
     switch (description.kind) {
-        .host_directory => |directory| {
-            const count = listHost(k, directory.fd, directory.path, room);
+        .host_directory => |*directory| {
+            const count = if (directory.at) |*at| private_status.listShown(k, directory.path, at, room) else listHost(k, directory.fd, directory.path, room);
             if (count <= 0) return count;
             k.memory.write(a[1], room[0..@intCast(count)]) catch return fail(.FAULT);
             return count;
@@ -452,10 +461,11 @@ pub fn statfs(k: *Kernel, a: Args) i64 {
     var facts: Facts = undefined;
     const rc = find(k, cwd, a[0], 0, &facts);
     if (rc < 0) return rc;
-    if (private_status.isPrivate(&facts)) return writeStatfs(k, a[1], private_status.fileSystem(k));
     var lookup: names.Lookup = .{ .k = k };
     var target: names.Target = .{};
     lookup.argument(AT_FDCWD, a[0], true, &target) catch return lookup.errno;
+    lookup.throughPrivateDescriptor(&target);
+    if (target.private != .host) return writeStatfs(k, a[1], private_status.fileSystem(k));
     return writeStatfs(k, a[1], hostFileSystem(magicOf(k, target.place.path())));
 }
 pub fn fstatfs(k: *Kernel, a: Args) i64 {

@@ -28,7 +28,8 @@ pub const Kind = union(enum) {
     /// Standard output that JavaScript reads.
     output: struct { stream: u32, to: ?*Output },
     host_file: struct { file: *HostFile, at: u64 = 0 },
-    host_directory: struct { fd: i32, path: []u8 },
+    /// The host keeps the place in a listing, but for what a layer shows: there it is `at`.
+    host_directory: struct { fd: i32, path: []u8, at: ?u64 = null },
     device: synthetic.Device,
     /// The text of a synthetic file, made when it was opened.
     text: struct { bytes: []u8, at: u64 = 0 },
@@ -98,6 +99,8 @@ pub const Scope = struct {
     permissions: permissions_module.Permissions = .{},
     mounts: []paths.Mount = &.{},
     hook: paths.DeniedHook = .{},
+    /// Paths with links in them that lead to layers.
+    ways: []const []const u8 = &.{},
     network: patterns.Network = .{},
     /// Lines for /etc/hosts.
     hosts: []const u8 = "",
@@ -132,8 +135,8 @@ pub const FileTable = struct {
     working_directory: []u8,
     /// Pipes there are; each holds memory of the host's.
     pipes: u32 = 0,
-    /// Timerfds there are.
-    timers: u32 = 0,
+    /// All timerfds, also those on their way in messages.
+    timers: std.ArrayList(*Description) = .empty,
     /// All epoll sets, also those on their way in messages, and how many watches they have.
     sets: std.ArrayList(*epoll.Epoll) = .empty,
     watches: u32 = 0,
@@ -178,6 +181,7 @@ pub const FileTable = struct {
         self.closeAll();
         self.slots.deinit(self.allocator);
         self.sets.deinit(self.allocator);
+        self.timers.deinit(self.allocator);
         self.sockets.deinit();
         self.allocator.free(self.working_directory);
         self.private.release();
@@ -260,7 +264,7 @@ pub const FileTable = struct {
     }
 
     pub fn namespace(self: *const FileTable) paths.Namespace {
-        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .private = self.private, .files = self };
+        return .{ .mounts = self.scope.mounts, .permissions = &self.scope.permissions, .hook = self.scope.hook, .private = self.private, .ways = self.scope.ways, .files = self };
     }
 
     /// The open file of a descriptor; of the call that is tried again, the one that it found at first.
@@ -280,7 +284,8 @@ pub const FileTable = struct {
         const description = try self.allocator.create(Description);
         errdefer self.allocator.destroy(description);
         description.* = .{ .kind = kind, .status_flags = status_flags, .path = try self.allocator.dupe(u8, path) };
-        self.timers += @intFromBool(kind == .timer);
+        errdefer self.allocator.free(description.path);
+        if (kind == .timer) try self.timers.append(self.allocator, description);
         return description;
     }
 
@@ -367,7 +372,7 @@ pub const FileTable = struct {
             .pipe_read => |pipe| self.pipes -= @intFromBool(pipe.closeReader(self.allocator)),
             .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
             .epoll => |set| set.destroy(self),
-            .timer => self.timers -= 1,
+            .timer => _ = self.timers.swapRemove(std.mem.indexOfScalar(*Description, self.timers.items, description).?),
             .socket => |socket| self.closeSocket(socket),
             .output, .device, .private_file, .private_directory, .event, .signals => {},
         }

@@ -507,7 +507,8 @@ pub fn lseek(k: *Kernel, a: Args) i64 {
             if (rc >= 0) file.at = @intCast(rc);
             return rc;
         },
-        .host_directory => |directory| {
+        .host_directory => |*directory| {
+            if (directory.at) |*at| return seekIn(at, 0, offset, a[2]);
             k.hostCall();
             return negative(linux.lseek(directory.fd, offset, @intCast(a[2])));
         },

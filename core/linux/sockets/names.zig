@@ -83,7 +83,7 @@ fn findAny(k: *Kernel, name: *const UnixName) Found {
     if (target.node != null) return refused;
     switch (target.private) {
         .absent => return .{ .failed = fail(.NOENT) },
-        .host => return findOnHost(k, &target),
+        .host, .shown => return findOnHost(k, &target),
         .node => |index| {
             const node = k.files.private.at(index);
             if (!private_mounts.allows(node, private_open.userOf(k), write_right)) return .{ .failed = fail(.ACCES) };
@@ -138,7 +138,7 @@ pub fn bindUnix(k: *Kernel, socket: *Socket, given: *const UnixName) i64 {
     var target: file_names.Target = .{};
     lookup.resolve(AT_FDCWD, name.text(), false, &target) catch return lookup.errno;
     if (target.node != null) return fail(.ADDRINUSE);
-    if (target.private == .node) return fail(.ADDRINUSE);
+    if (target.private == .node or target.private == .shown) return fail(.ADDRINUSE);
     if (socket.local != .none) return fail(.INVAL);
     if (target.private == .host) return bindOnHost(k, socket, &lookup, &target, &name);
     const index = private_names.makeSocket(k, &target, socket_mode & ~k.umask);

@@ -14,6 +14,9 @@ pub const Error = error{ OutOfMemory, NoSpace };
 pub const SEEK_DATA = 3;
 pub const SEEK_HOLE = 4;
 
+/// What lseek(2) answers where only a hole is left.
+const nothing_behind = -@as(i64, @intFromEnum(linux.E.NXIO));
+
 const chunk_bytes = 64 * limits.KiB;
 
 pub const Content = struct {
@@ -50,20 +53,26 @@ pub const Content = struct {
         const made = try create(allocator);
         errdefer made.release(allocator);
         _ = host.check(linux.ftruncate(made.fd, @intCast(bytes))) catch return error.NoSpace;
+        made.fill(self.fd, bytes) catch return error.NoSpace;
+        return made;
+    }
+
+    /// Takes over the first `bytes` of a file, as far as it has them; holes stay holes.
+    pub fn fill(self: *const Content, from: i32, bytes: u64) error{ NoSpace, ReadFailed }!void {
         var buffer: [chunk_bytes]u8 = undefined;
         var at: u64 = 0;
         while (at < bytes) {
-            const data: i64 = @bitCast(linux.lseek(self.fd, @intCast(at), SEEK_DATA));
-            if (data < 0) break;
-            at = @max(at, @as(u64, @intCast(data)));
+            const data: i64 = @bitCast(linux.lseek(from, @intCast(at), SEEK_DATA));
+            if (data == nothing_behind) break;
+            // A file system that knows no holes has none.
+            if (data > 0) at = @max(at, @as(u64, @intCast(data)));
             if (at >= bytes) break;
-            const got = host.check(linux.pread(self.fd, &buffer, @min(buffer.len, bytes - at), @intCast(at))) catch return error.NoSpace;
+            const got = host.check(linux.pread(from, &buffer, @min(buffer.len, bytes - at), @intCast(at))) catch return error.ReadFailed;
             if (got == 0) break;
-            const put = host.check(linux.pwrite(made.fd, &buffer, got, @intCast(at))) catch return error.NoSpace;
+            const put = host.check(linux.pwrite(self.fd, &buffer, got, @intCast(at))) catch return error.NoSpace;
             if (put == 0) return error.NoSpace;
             at += put;
         }
-        return made;
     }
 
     /// Whether the first `bytes` of both are the same.

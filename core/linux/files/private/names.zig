@@ -1,13 +1,17 @@
 //! Changes to names in the private tree, and to what belongs to a name: modes, times, sizes.
 //!
-//! Called by `../names.zig` once a path is known to be private.
+//! Called by `../names.zig` once a path is known to be private. What a layer shows of the host is made the tree's first where
+//! it is to change; where it is to go, a whiteout covers it.
 const std = @import("std");
 const linux = std.os.linux;
+const host_names = @import("host_names.zig");
 const kernel_module = @import("../../kernel.zig");
+const layers = @import("layers.zig");
 const mounts = @import("mounts.zig");
-const paths = @import("../../paths.zig");
 const names = @import("../names.zig");
 const open_module = @import("open.zig");
+const paths = @import("../../paths.zig");
+const status = @import("status.zig");
 const table = @import("../table.zig");
 const transfer = @import("../transfer.zig");
 const tree_module = @import("tree.zig");
@@ -34,45 +38,46 @@ const Change = struct {
         return error.Errno;
     }
 
+    /// A node's number, or why there is none.
+    fn node(self: *Change, found: i64) Failed!u32 {
+        return if (found < 0) self.failWith(found) else @intCast(found);
+    }
+
     /// The directory that holds a name, which the user may change.
     fn directoryOf(self: *Change, target: *const Target) Failed!u32 {
+        const tree = self.k.files.private;
+        const parent = target.place.parent();
         const directory = switch (target.private) {
-            .absent => |directory| directory,
             .host => unreachable,
+            // In a layer it may have been the host's alone until now.
+            .absent => |deepest| if (tree.at(deepest).merged) try self.node(layers.folder(self.k, parent.path())) else deepest,
+            .shown => try self.node(layers.folder(self.k, parent.path())),
             .node => |index| blk: {
-                if (self.k.files.private.at(index).isRoot()) return self.failWith(fail(.BUSY));
-                const parent = target.place.parent();
+                if (tree.isRoot(index)) return self.failWith(fail(.BUSY));
                 const space = names.namespaceOf(self.k);
                 const where = mounts.find(&space, parent.path()) catch |failure| return self.failWith(paths.errnoOf(failure));
                 break :blk if (where == .node) where.node else return self.failWith(fail(.ACCES));
             },
         };
-        const node = self.k.files.private.at(directory);
+        const found = self.k.files.private.at(directory);
         // A removed directory takes no names any more.
-        if (node.links == 0) return self.failWith(fail(.NOENT));
-        if (!mounts.allows(node, userOf(self.k), 3)) return self.failWith(fail(.ACCES));
+        if (found.links == 0) return self.failWith(fail(.NOENT));
+        if (!mounts.allows(found, userOf(self.k), 3)) return self.failWith(fail(.ACCES));
         return directory;
-    }
-
-    /// A node that is there and whose name may go from `directory`.
-    fn removable(self: *Change, target: *const Target, directory: u32) Failed!u32 {
-        if (target.private != .node) return self.failWith(fail(.NOENT));
-        const index = target.private.node;
-        const user = userOf(self.k);
-        const parent = self.k.files.private.at(directory);
-        const node = self.k.files.private.at(index);
-        const protected = parent.mode & sticky != 0 and user.uid != 0 and user.uid != node.owner.uid and user.uid != parent.owner.uid;
-        if (protected) return self.failWith(fail(.PERM));
-        return index;
     }
 
     fn own(self: *Change) Failed!*Tree {
         return self.k.files.ownPrivate() catch return self.failWith(fail(.NOMEM));
     }
 
+    fn demandRoomForName(self: *Change) Failed!void {
+        if (!self.k.files.private.hasRoomForName()) return self.failWith(fail(.NOSPC));
+    }
+
     fn make(self: *Change, target: *const Target, kind: tree_module.Kind, mode: u64) Failed!u32 {
-        if (target.private == .node) return self.failWith(fail(.EXIST));
+        if (target.private != .absent) return self.failWith(fail(.EXIST));
         const directory = try self.directoryOf(target);
+        try self.demandRoomForName();
         const tree = try self.own();
         const index = tree.make(kind, @intCast(mode), userOf(self.k), now(self.k)) catch |failure| return self.failWith(open_module.errnoOf(failure));
         tree.link(directory, target.place.name(), index, now(self.k)) catch {
@@ -82,65 +87,149 @@ const Change = struct {
         return index;
     }
 
+    /// What is behind a name that is to go: a node, or what a layer shows of the host.
+    const Victim = struct {
+        node: ?u32,
+        is_directory: bool,
+        owner: tree_module.User,
+
+        /// What the host has in it shows too.
+        fn isMerged(self: Victim, tree: *const Tree) bool {
+            return if (self.node) |index| tree.at(index).merged else self.is_directory;
+        }
+    };
+
+    fn victimOf(self: *Change, target: *const Target) Failed!Victim {
+        switch (target.private) {
+            .host => unreachable,
+            .absent => return self.failWith(fail(.NOENT)),
+            .node => |index| {
+                const found = self.k.files.private.at(index);
+                return .{ .node = index, .is_directory = found.kind == .directory, .owner = found.owner };
+            },
+            .shown => {
+                var facts: linux.Statx = undefined;
+                const rc = layers.look(self.k, target.place.path(), &facts);
+                if (rc < 0) return self.failWith(rc);
+                return .{ .node = null, .is_directory = layers.isDirectory(&facts), .owner = layers.ownerOf(self.k, &facts) };
+            },
+        }
+    }
+
+    /// The name of what is there may go from `directory`.
+    fn demandRemovable(self: *Change, victim: Victim, directory: u32) Failed!void {
+        const user = userOf(self.k);
+        const parent = self.k.files.private.at(directory);
+        const protected = parent.mode & sticky != 0 and user.uid != 0 and user.uid != victim.owner.uid and user.uid != parent.owner.uid;
+        if (protected) return self.failWith(fail(.PERM));
+    }
+
+    fn demandEmpty(self: *Change, victim: Victim, target: *const Target) Failed!void {
+        const tree = self.k.files.private;
+        if (victim.node) |index| if (!tree.isEmpty(index)) return self.failWith(fail(.NOTEMPTY));
+        if (!victim.isMerged(tree)) return;
+        const rc = host_names.demandNone(self.k, target.place.path(), victim.node);
+        if (rc < 0) return self.failWith(rc);
+    }
+
+    /// What is left of a name that a node loses.
+    fn left(self: *Change, target: *const Target, directory: u32) tree_module.Left {
+        const space = names.namespaceOf(self.k);
+        const shows = self.k.files.private.at(directory).merged and mounts.hostHas(&space, target.place.path());
+        return if (shows) .whiteout else .nothing;
+    }
+
     fn remove(self: *Change, target: *const Target, as_directory: bool) Failed!i64 {
+        const victim = try self.victimOf(target);
         const directory = try self.directoryOf(target);
-        const index = try self.removable(target, directory);
-        const node = self.k.files.private.at(index);
+        try self.demandRemovable(victim, directory);
         if (as_directory) {
-            if (node.kind != .directory) return self.failWith(fail(.NOTDIR));
-            if (node.entries.items.len > 0) return self.failWith(fail(.NOTEMPTY));
+            if (!victim.is_directory) return self.failWith(fail(.NOTDIR));
+            try self.demandEmpty(victim, target);
         } else {
-            if (node.kind == .directory) return self.failWith(fail(.ISDIR));
+            if (victim.is_directory) return self.failWith(fail(.ISDIR));
             if (target.place.must_be_directory) return self.failWith(fail(.NOTDIR));
         }
-        (try self.own()).unlink(directory, target.place.name(), now(self.k));
+        const index = victim.node orelse {
+            try self.demandRoomForName();
+            (try self.own()).hide(directory, target.place.name(), now(self.k)) catch return self.failWith(fail(.NOMEM));
+            return 0;
+        };
+        (try self.own()).unlink(directory, target.place.name(), self.left(target, directory), now(self.k));
         self.k.files.dropIfUnused(index);
         return 0;
     }
 
     fn hardLink(self: *Change, index: u32, new: *const Target) Failed!i64 {
-        if (new.private == .node) return self.failWith(fail(.EXIST));
+        if (new.private != .absent) return self.failWith(fail(.EXIST));
         const directory = try self.directoryOf(new);
-        const node = self.k.files.private.at(index);
-        if (node.kind == .directory) return self.failWith(fail(.PERM));
+        if (self.k.files.private.at(index).kind == .directory) return self.failWith(fail(.PERM));
         if (new.place.must_be_directory) return self.failWith(fail(.NOENT));
+        try self.demandRoomForName();
         (try self.own()).link(directory, new.place.name(), index, now(self.k)) catch return self.failWith(fail(.NOMEM));
         return 0;
     }
 
     fn rename(self: *Change, old: *const Target, new: *const Target, flags: u64) Failed!i64 {
+        const moved = try self.victimOf(old);
         const from = try self.directoryOf(old);
-        const index = try self.removable(old, from);
+        try self.demandRemovable(moved, from);
         const to = try self.directoryOf(new);
-        const is_directory = self.k.files.private.at(index).kind == .directory;
-        if (!is_directory and (old.place.must_be_directory or new.place.must_be_directory)) return self.failWith(fail(.NOTDIR));
-        if (is_directory and self.k.files.private.isBeneath(to, index)) return self.failWith(fail(.INVAL));
-        if (flags & RENAME_EXCHANGE != 0) return self.exchange(old, from, new, to);
-        if (new.private != .node) {
+        if (!moved.is_directory and (old.place.must_be_directory or new.place.must_be_directory)) return self.failWith(fail(.NOTDIR));
+        if (moved.is_directory) if (moved.node) |index| {
+            if (self.k.files.private.isBeneath(to, index)) return self.failWith(fail(.INVAL));
+        };
+        if (flags & RENAME_EXCHANGE != 0) return self.exchange(moved, old, from, new, to);
+        if (new.private == .absent) {
+            const index = try self.movable(moved, old);
+            const remains = self.left(old, from);
             const tree = try self.own();
             tree.link(to, new.place.name(), index, now(self.k)) catch return self.failWith(fail(.NOMEM));
-            tree.moveAway(from, old.place.name(), now(self.k));
+            tree.moveAway(from, old.place.name(), remains, now(self.k));
             return 0;
         }
         if (flags & RENAME_NOREPLACE != 0) return self.failWith(fail(.EXIST));
-        const replaced = try self.removable(new, to);
-        if (replaced == index) return 0;
-        const node = self.k.files.private.at(replaced);
-        if (is_directory and node.kind != .directory) return self.failWith(fail(.NOTDIR));
-        if (!is_directory and node.kind == .directory) return self.failWith(fail(.ISDIR));
-        if (node.entries.items.len > 0) return self.failWith(fail(.NOTEMPTY));
+        return self.replace(moved, old, from, new, to);
+    }
+
+    fn replace(self: *Change, moved: Victim, old: *const Target, from: u32, new: *const Target, to: u32) Failed!i64 {
+        const replaced = try self.victimOf(new);
+        try self.demandRemovable(replaced, to);
+        const is_same = if (moved.node) |index| replaced.node == index else std.mem.eql(u8, old.place.path(), new.place.path());
+        if (is_same) return 0;
+        if (moved.is_directory and !replaced.is_directory) return self.failWith(fail(.NOTDIR));
+        if (!moved.is_directory and replaced.is_directory) return self.failWith(fail(.ISDIR));
+        if (replaced.is_directory) try self.demandEmpty(replaced, new);
+        const index = try self.movable(moved, old);
+        const remains = self.left(old, from);
         const tree = try self.own();
-        tree.replace(to, new.place.name(), index, now(self.k));
-        tree.moveAway(from, old.place.name(), now(self.k));
-        self.k.files.dropIfUnused(replaced);
+        if (replaced.node) |gone| {
+            tree.replace(to, new.place.name(), index, now(self.k));
+            tree.moveAway(from, old.place.name(), remains, now(self.k));
+            self.k.files.dropIfUnused(gone);
+            return 0;
+        }
+        try self.demandRoomForName();
+        tree.link(to, new.place.name(), index, now(self.k)) catch return self.failWith(fail(.NOMEM));
+        tree.moveAway(from, old.place.name(), remains, now(self.k));
         return 0;
     }
 
-    fn exchange(self: *Change, old: *const Target, from: u32, new: *const Target, to: u32) Failed!i64 {
-        const other = try self.removable(new, to);
+    /// The node that is to have another name: a file of the host's is copied, a folder that shows the host's stays where
+    /// that is.
+    fn movable(self: *Change, moved: Victim, target: *const Target) Failed!u32 {
+        if (moved.isMerged(self.k.files.private)) return self.failWith(fail(.XDEV));
+        return moved.node orelse self.node(layers.take(self.k, target, layers.whole));
+    }
+
+    fn exchange(self: *Change, moved: Victim, old: *const Target, from: u32, new: *const Target, to: u32) Failed!i64 {
+        const other = try self.victimOf(new);
+        try self.demandRemovable(other, to);
+        const one_index = try self.movable(moved, old);
+        const other_index = try self.movable(other, new);
         const tree = try self.own();
-        if (tree.at(other).kind == .directory and tree.isBeneath(from, other)) return self.failWith(fail(.INVAL));
-        if (other != old.private.node) tree.exchange(.{ from, to }, old.place.name(), new.place.name(), now(self.k));
+        if (other.is_directory and tree.isBeneath(from, other_index)) return self.failWith(fail(.INVAL));
+        if (one_index != other_index) tree.exchange(.{ from, to }, old.place.name(), new.place.name(), now(self.k));
         return 0;
     }
 };
@@ -196,6 +285,19 @@ pub fn hardLink(k: *Kernel, index: u32, new: *const Target) i64 {
     return change.hardLink(index, new) catch change.errno;
 }
 
+pub fn hardLinkTarget(k: *Kernel, old: *const Target, new: *const Target) i64 {
+    if (old.private == .absent) return fail(.NOENT);
+    if (new.private != .absent) return fail(.EXIST);
+    if (old.private == .shown) {
+        var facts: linux.Statx = undefined;
+        const rc = layers.look(k, old.place.path(), &facts);
+        if (rc < 0) return rc;
+        if (layers.isDirectory(&facts)) return fail(.PERM);
+    }
+    const index = layers.nodeOf(k, old, layers.whole);
+    return if (index < 0) index else hardLink(k, @intCast(index), new);
+}
+
 pub fn rename(k: *Kernel, old: *const Target, new: *const Target, flags: u64) i64 {
     var change: Change = .{ .k = k };
     return change.rename(old, new, flags) catch change.errno;
@@ -210,6 +312,11 @@ pub fn chmod(k: *Kernel, index: u32, mode: u64) i64 {
     node.mode = @intCast(mode & 0o7777);
     node.changed = now(k);
     return 0;
+}
+
+pub fn chmodTarget(k: *Kernel, target: *const Target, mode: u64) i64 {
+    const index = layers.nodeOf(k, target, layers.whole);
+    return if (index < 0) index else chmod(k, @intCast(index), mode);
 }
 
 const UTIME_NOW = 0x3fff_ffff;
@@ -238,17 +345,30 @@ pub fn setTimes(k: *Kernel, index: u32, times: ?[2]linux.timespec) i64 {
     return 0;
 }
 
+pub fn setTimesOf(k: *Kernel, target: *const Target, times: ?[2]linux.timespec) i64 {
+    const index = layers.nodeOf(k, target, layers.whole);
+    return if (index < 0) index else setTimes(k, @intCast(index), times);
+}
+
 pub fn truncate(k: *Kernel, target: *const Target, size: u64) i64 {
-    const index = switch (target.private) {
-        .node => |index| index,
-        else => return fail(.NOENT),
-    };
-    const node = k.files.private.at(index);
-    if (node.kind == .directory) return fail(.ISDIR);
+    var facts: linux.Statx = undefined;
+    switch (target.private) {
+        .host => unreachable,
+        .absent => return fail(.NOENT),
+        .node => |index| facts = status.facts(k, index),
+        .shown => {
+            const rc = layers.look(k, target.place.path(), &facts);
+            if (rc < 0) return rc;
+        },
+    }
+    const kind = facts.mode & linux.S.IFMT;
+    if (kind == linux.S.IFDIR) return fail(.ISDIR);
     if (target.place.must_be_directory) return fail(.NOTDIR);
-    if (node.kind == .socket) return fail(.INVAL);
-    if (!mounts.allows(node, userOf(k), 2)) return fail(.ACCES);
+    if (kind != linux.S.IFREG) return fail(.INVAL);
+    const may_write = if (target.private == .node) mounts.allows(k.files.private.at(target.private.node), userOf(k), 2) else layers.allows(k, &facts, 2);
+    if (!may_write) return fail(.ACCES);
     const refused = transfer.checkSize(k, size);
     if (refused != 0) return refused;
-    return open_module.resize(k, index, size);
+    const index = layers.nodeOf(k, target, size);
+    return if (index < 0) index else open_module.resize(k, @intCast(index), size);
 }

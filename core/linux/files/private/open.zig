@@ -3,6 +3,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const content_module = @import("content.zig");
 const kernel_module = @import("../../kernel.zig");
+const layers = @import("layers.zig");
 const mapped = @import("mapped.zig");
 const mounts = @import("mounts.zig");
 const names = @import("../names.zig");
@@ -42,13 +43,55 @@ pub fn open(k: *Kernel, lookup: *names.Lookup, target: *const names.Target, flag
     switch (target.private) {
         .host => unreachable,
         .node => |index| return openNode(k, lookup, index, named, flags, mode),
-        .absent => |directory| {
+        .shown => return openNode(k, lookup, try takeUp(k, lookup, target, flags), named, flags, mode),
+        .absent => |deepest| {
             if (flags & O_CREAT == 0 or flags & O_TMPFILE != 0) return lookup.failWith(fail(.NOENT));
+            const directory = try parentOf(k, lookup, target, deepest);
             if (!mounts.allows(k.files.private.at(directory), userOf(k), 3)) return error.Denied;
             const index = create(k, directory, target.place.name(), bitsOf(k, mode)) catch |failure| return lookup.failWith(errnoOf(failure));
             return describe(k, index, named.path, flags);
         },
     }
+}
+
+/// The directory in which a name is to be made; in a layer it may be the host's alone until then.
+fn parentOf(k: *Kernel, lookup: *names.Lookup, target: *const names.Target, deepest: u32) names.Failed!u32 {
+    if (!k.files.private.at(deepest).merged) return deepest;
+    const parent = target.place.parent();
+    const index = layers.folder(k, parent.path());
+    return if (index < 0) lookup.failWith(index) else @intCast(index);
+}
+
+/// Whether opening so changes what a layer shows, or is a matter of the layer's own. All else is opened as the host's.
+pub fn takesUp(k: *Kernel, target: *const names.Target, flags: u64) bool {
+    if (flags & paths.O_PATH != 0) return false;
+    if (flags & 3 != 0 or flags & (O_TRUNC | O_TMPFILE) != 0 or flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL) return true;
+    // A folder that only leads to something granted is listed like those above it.
+    return !k.files.namespace().allows(.read, &target.at);
+}
+
+/// Makes what a layer shows a node, once it is known that it may be opened so.
+fn takeUp(k: *Kernel, lookup: *names.Lookup, target: *const names.Target, flags: u64) opening.OpenError!u32 {
+    var facts: linux.Statx = undefined;
+    const rc = layers.look(k, target.place.path(), &facts);
+    if (rc < 0) return lookup.failWith(rc);
+    if (flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL) return error.Exists;
+    switch (facts.mode & linux.S.IFMT) {
+        linux.S.IFDIR => if (flags & O_TMPFILE == 0 and flags & (3 | O_TRUNC | O_CREAT) != 0) return error.IsDirectory,
+        linux.S.IFLNK => return if (flags & O_DIRECTORY != 0) error.NotDirectory else error.Loop,
+        else => {
+            if (flags & O_DIRECTORY != 0 or target.place.must_be_directory) return error.NotDirectory;
+            if (!layers.allows(k, &facts, rightsFor(flags))) return error.Denied;
+        },
+    }
+    const index = layers.take(k, target, if (flags & O_TRUNC != 0) 0 else layers.whole);
+    return if (index < 0) lookup.failWith(index) else @intCast(index);
+}
+
+/// Reading and writing, as permission bits have them.
+fn rightsFor(flags: u64) u3 {
+    const writes = flags & 3 != 0 or flags & O_TRUNC != 0;
+    return (if (flags & 3 != 1) @as(u3, 4) else 0) | (if (writes) @as(u3, 2) else 0);
 }
 
 /// How a node was found.
@@ -112,8 +155,7 @@ fn examine(k: *Kernel, lookup: *names.Lookup, named: Named, index: u32, flags: u
         .file, .socket => if (flags & O_DIRECTORY != 0 or named.must_be_directory) return error.NotDirectory,
     }
     if (node.kind == .socket) return lookup.failWith(fail(.NXIO));
-    const wanted: u3 = (if (flags & 3 != 1) @as(u3, 4) else 0) | (if (writes) @as(u3, 2) else 0);
-    if (!mounts.allows(node, userOf(k), wanted)) return error.Denied;
+    if (!mounts.allows(node, userOf(k), rightsFor(flags))) return error.Denied;
     if (flags & O_TRUNC == 0) return;
     const rc = resize(k, index, 0);
     if (rc < 0) return lookup.failWith(rc);

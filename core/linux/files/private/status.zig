@@ -1,7 +1,7 @@
 //! What private files are, and what is in private directories.
 const std = @import("std");
 const linux = std.os.linux;
-const host = @import("../../../host.zig");
+const HostNames = @import("host_names.zig").HostNames;
 const kernel_module = @import("../../kernel.zig");
 const limits = @import("../../../limits.zig");
 const mounts = @import("mounts.zig");
@@ -19,7 +19,6 @@ const device = .{ 0xfff, 0xf_ffff };
 /// What tmpfs says is a directory's size.
 const entry_bytes = 20;
 const basic_mask = 0x7ff;
-const O_DIRECTORY = 0o200000;
 
 pub fn facts(k: *Kernel, index: u32) linux.Statx {
     const node = k.files.private.at(index);
@@ -31,12 +30,13 @@ pub fn facts(k: *Kernel, index: u32) linux.Statx {
         .socket => linux.S.IFSOCK,
         .file, .free => linux.S.IFREG,
     }));
-    found.nlink = node.links;
+    // As on overlayfs, which does not count what two folders have together.
+    found.nlink = if (node.merged) 1 else node.links;
     found.uid = node.owner.uid;
     found.gid = node.owner.gid;
-    found.ino = node.inode;
-    found.dev_major = device[0];
-    found.dev_minor = device[1];
+    found.ino = inodeOf(node);
+    found.dev_major = if (node.origin) |origin| origin.major else device[0];
+    found.dev_minor = if (node.origin) |origin| origin.minor else device[1];
     found.blksize = limits.page_size;
     found.size = switch (node.kind) {
         .directory => node.entries.items.len * entry_bytes,
@@ -53,8 +53,8 @@ pub fn facts(k: *Kernel, index: u32) linux.Statx {
     return found;
 }
 
-pub fn isPrivate(found: *const linux.Statx) bool {
-    return found.dev_major == device[0] and found.dev_minor == device[1];
+fn inodeOf(node: *const tree_module.Node) u64 {
+    return if (node.origin) |origin| origin.inode else node.inode;
 }
 
 /// Holes take no blocks, which only the host knows.
@@ -103,11 +103,11 @@ pub fn list(k: *Kernel, directory: *table.OpenNode, out: []u8) i64 {
     var length: usize = 0;
     for ([_][]const u8{ ".", ".." }, 0..) |name, place| {
         if (directory.at > place) continue;
-        const inode = if (place == 0 or node.isRoot()) node.inode else tree.at(node.parent).inode;
-        if (!put(out, &length, name, inode, linux.DT.DIR, place + 1, directory)) return status.finish(length);
+        const inode = inodeOf(if (place == 0 or tree.isRoot(directory.node)) node else tree.at(node.parent));
+        if (!put(out, &length, name, inode, linux.DT.DIR, place + 1, &directory.at)) return status.finish(length);
     }
     for (node.entries.items) |entry| {
-        if (directory.at >= entry.cookie) continue;
+        if (directory.at >= entry.cookie or entry.node == tree_module.whiteout) continue;
         const child = tree.at(entry.node);
         const kind: u8 = switch (child.kind) {
             .directory => linux.DT.DIR,
@@ -115,48 +115,46 @@ pub fn list(k: *Kernel, directory: *table.OpenNode, out: []u8) i64 {
             .socket => linux.DT.SOCK,
             .file, .free => linux.DT.REG,
         };
-        if (!put(out, &length, entry.name, child.inode, kind, entry.cookie, directory)) return status.finish(length);
+        if (!put(out, &length, entry.name, inodeOf(child), kind, entry.cookie, &directory.at)) return status.finish(length);
     }
-    if (!node.isRoot()) return @intCast(length);
-    return listHost(k, directory, out, length);
+    if (!node.merged and !tree.isRoot(directory.node)) return @intCast(length);
+    var buffer: [paths.path_max]u8 = undefined;
+    const path = tree.pathOf(directory.node, &buffer) orelse return @intCast(length);
+    return listHost(k, path, directory.node, &directory.at, out, length);
 }
 
-fn put(out: []u8, length: *usize, name: []const u8, inode: u64, kind: u8, next: u64, directory: *table.OpenNode) bool {
+/// A folder that a layer shows, and that the guest may have changed since it opened it.
+pub fn listShown(k: *Kernel, path: []const u8, at: *u64, out: []u8) i64 {
+    const space = names.namespaceOf(k);
+    switch (mounts.find(&space, path) catch |failure| return paths.errnoOf(failure)) {
+        .host, .shown => return listHost(k, path, null, at, out, 0),
+        .absent => return fail(.NOENT),
+        .node => |index| {
+            // A directory that shows nothing of the host has taken its place.
+            if (!k.files.private.at(index).merged) return fail(.NOENT);
+            var directory: table.OpenNode = .{ .node = index, .at = at.* };
+            defer at.* = directory.at;
+            return list(k, &directory, out);
+        },
+    }
+}
+
+fn put(out: []u8, length: *usize, name: []const u8, inode: u64, kind: u8, next: u64, at: *u64) bool {
     if (!status.putEntry(out, length, name, inode, kind, next)) return false;
-    directory.at = next;
+    at.* = next;
     return true;
 }
 
-/// What the host has at a mount point that the guest may know of, and no private file of that name hides. The folder is
-/// opened anew each time, since a listing's place is the guest's alone.
-fn listHost(k: *Kernel, directory: *table.OpenNode, out: []u8, before: usize) i64 {
+/// What the host has there that the guest may know of, and no private file of that name hides.
+fn listHost(k: *Kernel, path: []const u8, covering: ?u32, at: *u64, out: []u8, before: usize) i64 {
     var length = before;
-    const path = tree_module.mount_points[directory.node];
-    const space = names.namespaceOf(k);
-    var at: paths.HostPlace = undefined;
-    space.hostPlace(path, &at) catch return @intCast(length);
-    if (!space.reveals(&at)) return @intCast(length);
-    k.hostCall();
-    const opened = at.open(O_DIRECTORY | paths.O_NOFOLLOW, 0);
-    if (opened < 0) return @intCast(length);
-    defer host.close(@intCast(opened));
-    var number: u64 = host_base;
-    var buffer: [32 * 1024]u8 align(8) = undefined;
-    while (true) {
-        k.hostCall();
-        const count: i64 = @bitCast(linux.getdents64(@intCast(opened), &buffer, buffer.len));
-        if (count <= 0) return @intCast(length);
-        var offset: usize = 0;
-        while (offset < count) : (number += 1) {
-            const entry = status.HostEntry.read(buffer[offset..]);
-            offset += entry.length;
-            if (number < directory.at or isDots(entry.name)) continue;
-            if (k.files.private.lookup(directory.node, entry.name) != null or !status.visible(&space, path, entry.name)) continue;
-            if (!put(out, &length, entry.name, entry.inode, entry.kind, number + 1, directory)) return status.finish(length);
-        }
+    var found: HostNames = undefined;
+    if (found.open(k, path, covering) < 0) return @intCast(length);
+    defer found.close();
+    while (found.next()) |entry| {
+        const next = host_base + found.number;
+        if (at.* >= next) continue;
+        if (!put(out, &length, entry.name, entry.inode, entry.kind, next, at)) return status.finish(length);
     }
-}
-
-fn isDots(name: []const u8) bool {
-    return std.mem.eql(u8, name, ".") or std.mem.eql(u8, name, "..");
+    return @intCast(length);
 }

@@ -2,7 +2,8 @@
 //!
 //! An image and its forks share one tree; whoever changes it makes a copy first (`FileTable.ownPrivate`), in which every
 //! node has the same number and every content is still shared. So a fork that writes no private file costs nothing, and a
-//! reset is an exchange of pointers. Not here: paths, permission bits, errors of system calls.
+//! reset is an exchange of pointers. Where a layer lies over a folder of the host, the tree has what the machine has changed
+//! there, whiteouts for what it has taken away included. Not here: paths, permission bits, errors of system calls.
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
@@ -13,7 +14,7 @@ const content_module = @import("content.zig");
 pub const Content = content_module.Content;
 pub const Error = content_module.Error;
 
-/// Where private directories are, in every machine. The first nodes of every tree, in this order.
+/// Where private directories are, in every machine. The first nodes of every tree, in this order; then come layers.
 pub const mount_points = [_][]const u8{ "/tmp", "/var/tmp", "/dev/shm" };
 
 const root_mode = 0o1777;
@@ -24,6 +25,15 @@ pub const User = struct { uid: u32, gid: u32 };
 pub const Time = struct { sec: i64 = 0, nsec: u32 = 0 };
 
 pub const Kind = enum { free, file, directory, link, socket };
+
+/// Stands for a node behind a name that the host has and the machine has taken away.
+pub const whiteout = none;
+
+/// What is left of a name that is taken away: where the host has it too, it must not show.
+pub const Left = enum { nothing, whiteout };
+
+/// Which file of the host a node was copied from: it keeps the numbers by which programs tell files apart.
+pub const Origin = struct { major: u32, minor: u32, inode: u64 };
 
 /// A name in a directory. The cookie is its place in listings: it never changes and none comes twice.
 pub const Entry = struct { name: []u8, node: u32, cookie: u64 };
@@ -57,10 +67,9 @@ pub const Node = struct {
     /// Of the entries' names, in a row, so that looking through a large directory is fast.
     hashes: std.ArrayList(u32) = .empty,
     next_cookie: u64 = first_cookie,
-
-    pub fn isRoot(self: *const Node) bool {
-        return self.inode <= mount_points.len;
-    }
+    /// A directory of a layer: beside its entries it shows what the host has at its path.
+    merged: bool = false,
+    origin: ?Origin = null,
 
     pub fn isMapped(self: *const Node) bool {
         return if (self.content) |content| content.mapped else false;
@@ -76,10 +85,13 @@ fn pagesOf(size: u64) u64 {
 pub const Tree = struct {
     allocator: std.mem.Allocator,
     references: std.atomic.Value(u32) = .init(1),
+    /// Paths of the first nodes. Owned by whoever adds to them; never changed once there are other nodes.
+    roots: []const []const u8 = &mount_points,
     nodes: std.ArrayList(Node) = .empty,
     first_free: u32 = none,
-    /// What is bounded: nodes in use, files with a host descriptor, and bytes in whole pages.
+    /// What is bounded: nodes in use, names, files with a host descriptor, and bytes in whole pages.
     used: u32 = 0,
+    names: u32 = 0,
     contents: u32 = 0,
     bytes: u64 = 0,
     next_inode: u64 = 1,
@@ -97,6 +109,20 @@ pub const Tree = struct {
             self.nodes.items[index].links = 2;
         }
         return self;
+    }
+
+    /// Adds the root of a layer, before there is any other node. `roots` are all there are with it.
+    pub fn addLayer(self: *Tree, roots: []const []const u8, mode: u32, owner: User, now: Time) Error!u32 {
+        assert(self.nodes.items.len == self.roots.len and roots.len == self.roots.len + 1);
+        const index = try self.make(.directory, mode, owner, now);
+        self.at(index).links = 2;
+        self.at(index).merged = true;
+        self.roots = roots;
+        return index;
+    }
+
+    pub fn isRoot(self: *const Tree, index: u32) bool {
+        return index < self.roots.len;
     }
 
     pub fn retain(self: *Tree) *Tree {
@@ -133,8 +159,10 @@ pub const Tree = struct {
         const made = try allocator.create(Tree);
         made.* = .{
             .allocator = allocator,
+            .roots = self.roots,
             .first_free = self.first_free,
             .used = self.used,
+            .names = self.names,
             .contents = self.contents,
             .bytes = self.bytes,
             .next_inode = self.next_inode,
@@ -186,15 +214,32 @@ pub const Tree = struct {
         return null;
     }
 
+    /// The node behind a name; null for a whiteout too.
     pub fn lookup(self: *const Tree, directory: u32, name: []const u8) ?u32 {
-        return self.at(directory).entries.items[self.indexOf(directory, name) orelse return null].node;
+        const node = self.at(directory).entries.items[self.indexOf(directory, name) orelse return null].node;
+        return if (node == whiteout) null else node;
+    }
+
+    /// Whether the tree decides what a name is, so that the host's does not show.
+    pub fn covers(self: *const Tree, directory: u32, name: []const u8) bool {
+        return self.indexOf(directory, name) != null;
+    }
+
+    /// Whether a directory has no names of its own but whiteouts.
+    pub fn isEmpty(self: *const Tree, directory: u32) bool {
+        for (self.at(directory).entries.items) |entry| if (entry.node != whiteout) return false;
+        return true;
+    }
+
+    pub fn hasRoomForName(self: *const Tree) bool {
+        return self.names < limits.private_names_max;
     }
 
     /// Writes the path of a directory; null if it has been removed or its path is too long.
     pub fn pathOf(self: *const Tree, directory: u32, buffer: *[limits.path_max_bytes]u8) ?[]const u8 {
         var start: usize = buffer.len;
         var index = directory;
-        while (index >= mount_points.len) {
+        while (!self.isRoot(index)) {
             const node = self.at(index);
             if (node.kind != .directory or node.links == 0) return null;
             const name = for (self.at(node.parent).entries.items) |entry| {
@@ -207,7 +252,7 @@ pub const Tree = struct {
             buffer[start] = '/';
             index = node.parent;
         }
-        const root = mount_points[index];
+        const root = self.roots[index];
         if (start < root.len) return null;
         start -= root.len;
         @memcpy(buffer[start..][0..root.len], root);
@@ -233,7 +278,7 @@ pub const Tree = struct {
     pub fn isBeneath(self: *const Tree, directory: u32, ancestor: u32) bool {
         var index = directory;
         while (index != ancestor) {
-            if (index < mount_points.len) return false;
+            if (self.isRoot(index)) return false;
             index = self.at(index).parent;
         }
         return true;
@@ -268,16 +313,26 @@ pub const Tree = struct {
         self.used -= 1;
     }
 
-    /// Gives a node a name that is free.
-    pub fn link(self: *Tree, directory: u32, name: []const u8, index: u32, now: Time) error{OutOfMemory}!void {
+    fn addEntry(self: *Tree, directory: u32, name: []const u8, index: u32) error{OutOfMemory}!void {
         const parent = self.at(directory);
-        assert(parent.kind == .directory and self.indexOf(directory, name) == null);
         try parent.entries.ensureUnusedCapacity(self.allocator, 1);
         try parent.hashes.ensureUnusedCapacity(self.allocator, 1);
         const copy = try self.allocator.dupe(u8, name);
+        if (self.indexOf(directory, name)) |covered| {
+            assert(parent.entries.items[covered].node == whiteout);
+            self.takeOut(parent, covered);
+        }
         parent.entries.appendAssumeCapacity(.{ .name = copy, .node = index, .cookie = parent.next_cookie });
         parent.hashes.appendAssumeCapacity(hashOf(name));
         parent.next_cookie += 1;
+        self.names += 1;
+    }
+
+    /// Gives a node a name that is free.
+    pub fn link(self: *Tree, directory: u32, name: []const u8, index: u32, now: Time) error{OutOfMemory}!void {
+        const parent = self.at(directory);
+        assert(parent.kind == .directory and self.lookup(directory, name) == null);
+        try self.addEntry(directory, name, index);
         parent.modified = now;
         parent.changed = now;
         const node = self.at(index);
@@ -289,31 +344,57 @@ pub const Tree = struct {
         } else node.links += 1;
     }
 
-    fn takeOut(directory: *Node, index: usize) Entry {
+    fn takeOut(self: *Tree, directory: *Node, index: usize) void {
         _ = directory.hashes.orderedRemove(index);
-        return directory.entries.orderedRemove(index);
+        self.allocator.free(directory.entries.orderedRemove(index).name);
+        self.names -= 1;
+    }
+
+    /// Takes a name from its node, which it answers.
+    fn takeName(self: *Tree, directory: u32, name: []const u8, left: Left) u32 {
+        const parent = self.at(directory);
+        const place = self.indexOf(directory, name).?;
+        const index = parent.entries.items[place].node;
+        if (left == .whiteout) parent.entries.items[place].node = whiteout else self.takeOut(parent, place);
+        return index;
+    }
+
+    /// A directory that is removed has nothing left to cover.
+    fn forgetWhiteouts(self: *Tree, index: u32) void {
+        assert(self.isEmpty(index));
+        const node = self.at(index);
+        while (node.entries.items.len > 0) self.takeOut(node, node.entries.items.len - 1);
     }
 
     /// Takes a name away; the node stays.
-    pub fn unlink(self: *Tree, directory: u32, name: []const u8, now: Time) void {
+    pub fn unlink(self: *Tree, directory: u32, name: []const u8, left: Left, now: Time) void {
         const parent = self.at(directory);
-        const entry = takeOut(parent, self.indexOf(directory, name).?);
-        self.allocator.free(entry.name);
+        const index = self.takeName(directory, name, left);
         parent.modified = now;
         parent.changed = now;
-        const node = self.at(entry.node);
+        const node = self.at(index);
         node.changed = now;
         if (node.kind == .directory) {
-            assert(node.entries.items.len == 0);
+            self.forgetWhiteouts(index);
             node.links = 0;
             parent.links -= 1;
         } else node.links -= 1;
+    }
+
+    /// Takes away a name that only the host has.
+    pub fn hide(self: *Tree, directory: u32, name: []const u8, now: Time) error{OutOfMemory}!void {
+        assert(!self.covers(directory, name));
+        try self.addEntry(directory, name, whiteout);
+        const parent = self.at(directory);
+        parent.modified = now;
+        parent.changed = now;
     }
 
     /// Puts another node behind a name that is there; the old one stays, with a name less.
     pub fn replace(self: *Tree, directory: u32, name: []const u8, index: u32, now: Time) void {
         const entry = &self.at(directory).entries.items[self.indexOf(directory, name).?];
         const old = self.at(entry.node);
+        if (old.kind == .directory) self.forgetWhiteouts(entry.node);
         old.changed = now;
         old.links = if (old.kind == .directory) 0 else old.links - 1;
         entry.node = index;
@@ -331,13 +412,12 @@ pub const Tree = struct {
     }
 
     /// Takes the name of something that has another already, as renaming does.
-    pub fn moveAway(self: *Tree, directory: u32, name: []const u8, now: Time) void {
+    pub fn moveAway(self: *Tree, directory: u32, name: []const u8, left: Left, now: Time) void {
         const parent = self.at(directory);
-        const entry = takeOut(parent, self.indexOf(directory, name).?);
-        self.allocator.free(entry.name);
+        const index = self.takeName(directory, name, left);
         parent.modified = now;
         parent.changed = now;
-        const node = self.at(entry.node);
+        const node = self.at(index);
         if (node.kind == .directory) parent.links -= 1 else node.links -= 1;
     }
 
@@ -418,13 +498,24 @@ pub const Tree = struct {
     /// Whether two trees are the same in everything that a guest could notice.
     pub fn equals(self: *const Tree, other: *const Tree) bool {
         if (self == other) return true;
-        if (self.used != other.used or self.bytes != other.bytes or self.contents != other.contents or self.next_inode != other.next_inode) return false;
+        if (self.used != other.used or self.names != other.names or self.bytes != other.bytes or self.contents != other.contents or self.next_inode != other.next_inode) return false;
         for (0..@max(self.nodes.items.len, other.nodes.items.len)) |index| {
             const mine: Node = if (index < self.nodes.items.len) self.nodes.items[index] else .{};
             const others: Node = if (index < other.nodes.items.len) other.nodes.items[index] else .{};
             if (!sameNode(&mine, &others)) return false;
         }
         return true;
+    }
+
+    /// A planted fault: the names that another tree has taken away from the host.
+    pub fn takeWhiteouts(self: *Tree, from: *const Tree) error{OutOfMemory}!void {
+        for (0..@min(self.nodes.items.len, from.nodes.items.len)) |number| {
+            const index: u32 = @intCast(number);
+            if (!self.at(index).merged or !from.at(index).merged) continue;
+            for (from.at(index).entries.items) |entry| {
+                if (entry.node == whiteout and !self.covers(index, entry.name)) try self.addEntry(index, entry.name, whiteout);
+            }
+        }
     }
 
     /// A planted fault: the contents that files had in another tree.
@@ -442,7 +533,7 @@ pub const Tree = struct {
 fn sameNode(a: *const Node, b: *const Node) bool {
     if (a.kind != b.kind) return false;
     if (a.kind == .free) return true;
-    inline for (.{ "mode", "owner", "links", "inode", "accessed", "modified", "changed", "parent", "size", "next_cookie" }) |field| {
+    inline for (.{ "mode", "owner", "links", "inode", "accessed", "modified", "changed", "parent", "size", "next_cookie", "merged", "origin" }) |field| {
         if (!std.meta.eql(@field(a, field), @field(b, field))) return false;
     }
     if (!std.mem.eql(u8, a.target, b.target) or a.entries.items.len != b.entries.items.len) return false;
@@ -469,7 +560,7 @@ test "a clone shares contents until one writes, and names and sizes are its own"
     try testing.expect(own != tree.at(file).content.? and tree.equals(other));
     try testing.expectEqual(5, linux.pwrite(own.fd, "HELLO", 5, 0));
     try testing.expect(!tree.equals(other));
-    other.unlink(0, "a", .{});
+    other.unlink(0, "a", .nothing, .{});
     other.drop(file);
     try testing.expectEqual(0, other.bytes);
     try testing.expectEqual(mount_points.len, other.used);
