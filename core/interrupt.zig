@@ -26,6 +26,8 @@ pub const Reason = struct {
     pub const timer: u32 = 1 << 6;
     /// Another thread of the guest's is to have the processor, or it is time to look who wants it.
     pub const slice: u32 = 1 << 7;
+    /// The embedder has something to do between two steps of the run.
+    pub const pause: u32 = 1 << 8;
 };
 
 /// One machine's interruption state; shared between threads and the signal handler.

@@ -40,7 +40,7 @@ const vm_pool = @import("vm_pool.zig");
 
 pub const State = enum(u32) { loaded, running, stopped, exited, poisoned, closed };
 
-pub const StopReason = enum(u32) { none, exit, signal, listen, ready };
+pub const StopReason = enum(u32) { none, exit, signal, listen, ready, idle, paused };
 
 const call_module = @import("call.zig");
 
@@ -304,7 +304,7 @@ pub const Machine = struct {
         self.started = true;
         const interrupt = &self.interrupt;
         const Reason = interrupt_module.Reason;
-        interrupt.clear(Reason.wall | Reason.cpu | Reason.wake | Reason.timer | Reason.slice);
+        interrupt.clear(Reason.wall | Reason.cpu | Reason.wake | Reason.timer | Reason.slice | Reason.pause);
         interrupt.rearmEntry();
         const kernel = &self.kernel;
         const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null or kernel.timers.isActive(kernel) or kernel.threads.list.items.len > 1;
@@ -360,7 +360,7 @@ pub const Machine = struct {
     pub fn settle(self: *Machine, outcome: run_module.Outcome) void {
         if (outcome == .broken) self.broken = true;
         self.state = switch (outcome) {
-            .ready, .listen, .call_return => .stopped,
+            .ready, .listen, .idle, .paused, .call_return => .stopped,
             .exit, .signal => .exited,
             .out_of_memory, .timeout, .aborted, .closed, .broken => .poisoned,
         };

@@ -16,13 +16,17 @@ const Exception = @import("vcpu.zig").Exception;
 const vectors_module = @import("vectors.zig");
 const Reason = interrupt_module.Reason;
 
-pub const Goal = enum { exit, listen, ready, call };
+pub const Goal = enum { exit, listen, ready, call, idle };
 
 pub const Outcome = union(enum) {
     exit: u8,
     signal: u8,
     ready,
     listen,
+    /// All threads sleep, and there is something for the embedder at one of its connections.
+    idle,
+    /// The embedder asked for it.
+    paused,
     call_return,
     out_of_memory,
     timeout: enum { wall, cpu },
@@ -78,9 +82,15 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
 
 /// The current thread cannot go on: another takes its turn, or all sleep. On null it is to be looked again.
 fn takeTurn(machine: *Machine, goal: Goal) ?Outcome {
-    switch (scheduler.turn(machine, goal == .listen)) {
+    const stops: scheduler.Stops = switch (goal) {
+        .listen => .at_listeners,
+        .idle => .at_news,
+        else => .never,
+    };
+    switch (scheduler.turn(machine, stops)) {
         .failed => return .{ .broken = "the host has no memory, or refused a thread's state" },
         .listens => return .listen,
+        .news => return .idle,
         .again => return null,
         .go => {},
     }
@@ -116,6 +126,10 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.cpu != 0) return .{ .timeout = .cpu };
     // Whoever polls a signalfd looks again.
     if (reasons & Reason.signal != 0) machine.kernel.changed();
+    if (reasons & Reason.pause != 0) {
+        machine.interrupt.clear(Reason.pause);
+        return .paused;
+    }
     machine.interrupt.clear(Reason.signal | Reason.wake | Reason.timer | Reason.slice);
     machine.kernel.tick();
     // Who sleeps is looked at when turns are taken.

@@ -8,6 +8,7 @@ const linux = std.os.linux;
 const host = @import("host.zig");
 const interrupt_module = @import("interrupt.zig");
 const limits = @import("limits.zig");
+const outside = @import("linux/sockets/outside.zig");
 const table = @import("linux/table.zig");
 const timerfd = @import("linux/events/timerfd.zig");
 const vectors_module = @import("vectors.zig");
@@ -24,8 +25,13 @@ pub const Turn = enum {
     again,
     /// All threads sleep, and one waits for connections.
     listens,
+    /// All threads sleep, and the embedder has something to take.
+    news,
     failed,
 };
+
+/// What lets a machine stop while all its threads sleep.
+pub const Stops = enum { never, at_listeners, at_news };
 
 /// Whether the current thread cannot go on, so that another is to be chosen. Its registers are kept then.
 pub fn needsTurn(machine: *const Machine) bool {
@@ -64,12 +70,12 @@ fn forgetCaller(threads: *Threads) void {
 }
 
 /// Chooses who goes on and loads it; sleeps if nobody can.
-pub fn turn(machine: *Machine, may_stop_to_listen: bool) Turn {
+pub fn turn(machine: *Machine, stops: Stops) Turn {
     const k = &machine.kernel;
     k.gives_way = false;
     retryWaiting(machine);
     k.threads.account(k.cpuCyclesNow());
-    const thread = k.threads.next() orelse return sleep(machine, may_stop_to_listen);
+    const thread = k.threads.next() orelse return sleep(machine, stops);
     load(machine, thread) catch return .failed;
     k.threads.slice_began_ns = host.monotonicNs();
     k.threads.replan = true;
@@ -105,7 +111,7 @@ fn mayEnd(k: *Kernel, thread: *Thread) bool {
 }
 
 /// Sleeps until a thread may be able to go on, or until an interruption.
-fn sleep(machine: *Machine, may_stop_to_listen: bool) Turn {
+fn sleep(machine: *Machine, stops: Stops) Turn {
     const k = &machine.kernel;
     interrupt_module.disarmSlice();
     k.tickWhile(.waiting);
@@ -114,7 +120,8 @@ fn sleep(machine: *Machine, may_stop_to_listen: bool) Turn {
     if (k.threads.served != k.threads.changes) return .again;
     var least = nearestDeadlineNs(k);
     if (timerfd.nextNs(k)) |ns| least = @min(least orelse ns, ns);
-    if (may_stop_to_listen and anyListens(&k.threads)) {
+    if (stops == .at_news and outside.anyNews(k)) return .news;
+    if (stops == .at_listeners and anyListens(&k.threads)) {
         if (!askHost(k, 0)) return .failed;
         return if (k.answers.entries.items.len > 0 or machine.interrupt.pending() != 0 or (least orelse 1) == 0) .again else .listens;
     }

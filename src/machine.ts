@@ -41,6 +41,7 @@ const defaultTimeoutMs = 5_000;
 const abortedStatus = -(errorCodes.indexOf("ABORTED") + 1);
 const interruptAbort = 1;
 const untilCodes = { exit: 0, listen: 1, ready: 2 } as const;
+const untilIdle = 3;
 
 const emptyFunction = compile({});
 
@@ -51,6 +52,15 @@ const stateNames = Object.fromEntries(Object.entries(MachineState).map(([name, v
 
 /** @internal The core's handle of a machine that is open. */
 export let handleOf: (machine: Machine) => number;
+
+/** @internal How a step of a machine that serves a connection ended. */
+export type Step = { readonly reason: "idle" | "paused" } | Stop;
+
+/**
+ * @internal Runs a machine until all its threads sleep and it has something for a connection of the embedder's, until it is
+ * paused, or until it ends.
+ */
+export let stepOf: (machine: Machine, timeout: number, signal?: AbortSignal) => Promise<Step>;
 
 /** The number of a signal given by name or number. */
 function signalNumber(signal: NodeJS.Signals | number): number {
@@ -185,6 +195,7 @@ export class Machine<
       volumes: parseVolumes(options.volumes),
       layers: cacheFolders(env),
       ...(await resolveNetwork(parsePermissions(options.permissions))),
+      inside: options.inside ?? false,
     };
     const streams = openStreams(options.stdin, options.stdout, options.stderr);
     try {
@@ -240,6 +251,10 @@ export class Machine<
   }
 
   #stop(): Stop {
+    return this.#step() as Stop;
+  }
+
+  #step(): Step {
     const { block } = this.#target;
     const code = block.getInt32(MachineBlock.stop_code, true);
     switch (block.getUint32(MachineBlock.stop_reason, true)) {
@@ -249,6 +264,10 @@ export class Machine<
         return { reason: "signal", exitCode: null, signalCode: signalByNumber(code) };
       case StopReason.ready:
         return { reason: "ready" };
+      case StopReason.idle:
+        return { reason: "idle" };
+      case StopReason.paused:
+        return { reason: "paused" };
       case StopReason.listen:
         check(core().pristine_machine_listener(this.#target.handle));
         return { reason: "listen", address: addressOf(resultText()) };
@@ -461,6 +480,12 @@ export class Machine<
     handleOf = (machine) => {
       machine.checkOpen();
       return machine.#target.handle;
+    };
+    stepOf = async (machine, timeout, signal) => {
+      await machine.#wait(signal, (ticket) =>
+        check(core().pristine_machine_run(machine.#target.handle, untilIdle, timeout, machine.#timeouts.cpu, ticket)),
+      );
+      return machine.#step();
     };
   }
 

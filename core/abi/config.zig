@@ -31,6 +31,8 @@ pub const Config = struct {
     connect: Grant = .{},
     listen: Grant = .{},
     deny: Denied = .{},
+    /// TCP servers listen inside the machine alone (`Network.inside`).
+    inside: bool = false,
     /// Names that patterns had, with the addresses that they were found to have.
     hosts: []const Host = &.{},
     volumes: []const Volume = &.{},

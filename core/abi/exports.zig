@@ -3,6 +3,7 @@
 //! Nothing throws or panics across it: a negative status is an error code (`errors.Code.status`), and the record of the
 //! last error is read with `pristine_last_error`. All functions are called on the JavaScript thread; handles are indexes
 //! into the table of machines. `generate.zig` writes the TypeScript side from this file's declarations.
+const connections = @import("connections.zig");
 const diagnosis = @import("diagnosis.zig");
 const errors = @import("../errors.zig");
 const events = @import("../events.zig");
@@ -62,6 +63,26 @@ pub export fn pristine_machine_run(handle: u32, until: u32, timeout_ms: f64, cpu
 /// Where the machine waits for connections: the length of the result's text, HOST:PORT or unix:NAME; 0 when it does not.
 pub export fn pristine_machine_listener(handle: u32) i32 {
     return machines.listener(handle);
+}
+
+/// Connects to a server inside the machine: the number of the connection.
+pub export fn pristine_connection_open(handle: u32, port: u32) i32 {
+    return connections.open(handle, port);
+}
+
+/// How many bytes found room; -1000 when the guest reads no more.
+pub export fn pristine_connection_send(handle: u32, connection: u32, bytes: [*]const u8, length: u32) i32 {
+    return connections.send(handle, connection, bytes[0..length]);
+}
+
+/// How many bytes were taken; 0 when there are none now, -1000 at their end, -1001 when the connection was reset.
+pub export fn pristine_connection_receive(handle: u32, connection: u32, out: [*]u8, capacity: u32) i32 {
+    return connections.receive(handle, connection, out[0..capacity]);
+}
+
+/// Ends one side of a connection (how 0), or all of it (how 1).
+pub export fn pristine_connection_end(handle: u32, connection: u32, how: u32) i32 {
+    return connections.end(handle, connection, how);
 }
 
 pub export fn pristine_machine_interrupt(handle: u32, kind: u32) i32 {

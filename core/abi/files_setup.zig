@@ -77,6 +77,7 @@ fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record)
         .listen = try networkRule(files, config.listen, "listen", record),
         .deny_connect = try networkRule(files, config.deny.connect, "deny.connect", record),
         .deny_listen = try networkRule(files, config.deny.listen, "deny.listen", record),
+        .inside = config.inside,
     };
     files.scope.permissions.sockets = socketPaths(files) catch return streams.outOfMemory(record);
     files.scope.hosts = hostsFile(files, config.hosts) catch return streams.outOfMemory(record);

@@ -30,6 +30,7 @@ fn goalOf(until: u32) ?run_module.Goal {
         0 => .exit,
         1 => .listen,
         2 => .ready,
+        3 => .idle,
         else => null,
     };
 }
@@ -148,6 +149,8 @@ fn resultOf(entry: *Entry, outcome: Outcome, record: *errors.Record, is_call: bo
         .call_return => 0,
         .ready => stopped(block, .ready, 0),
         .listen => stopped(block, .listen, 0),
+        .idle => stopped(block, .idle, 0),
+        .paused => stopped(block, .paused, 0),
         .exit => |code| if (is_call) record.format(.GUEST_EXIT, "the program exited with status {d} during a call", .{code}, "the function called exit; boot another machine or fork a snapshot", .{ .exitCode = code }).status() else stopped(block, .exit, code),
         .signal => |signal| if (is_call) faultOf(machine, signal, record).status() else stopped(block, .signal, signal),
         .out_of_memory => record.format(.OUT_OF_MEMORY, "the program needs more than its {d} MiB of memory", .{machine.frames.frames_max * limits.page_size / limits.MiB}, "raise `memory` (--memory)", .{ .limit = machine.frames.frames_max * limits.page_size }).status(),
@@ -188,12 +191,12 @@ fn faultOf(machine: *machine_module.Machine, signal: u8, record: *errors.Record)
     });
 }
 
-/// Stops a run or call under way (kind 1).
+/// Stops a run or call under way: for good (kind 1), or so that it can go on (kind 2).
 pub fn interrupt(handle: u32, kind: u32) i32 {
     var status: i32 = 0;
     const entry = registry.get(handle, &status) orelse return status;
-    _ = kind;
-    if (entry.busy.load(.acquire) != 0) entry.machine.interrupt.request(Reason.abort);
+    const reason = if (kind == 2) Reason.pause else Reason.abort;
+    if (entry.busy.load(.acquire) != 0) entry.machine.interrupt.request(reason);
     return 0;
 }
 

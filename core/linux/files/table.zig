@@ -199,6 +199,12 @@ pub const FileTable = struct {
         defer self.giving_up = false;
         // Sets and what they watch go in any order.
         for (self.sets.items) |set| set.clear(self);
+        // The embedder's ends of connections have no descriptor.
+        var index: usize = 0;
+        while (index < self.sockets.list.items.len) {
+            const socket = self.sockets.list.items[index];
+            if (socket.outside) self.closeSocket(socket) else index += 1;
+        }
         // First what sockets may hold of each other.
         for (self.sockets.list.items) |socket| self.sockets.loseMessages(socket);
         self.releaseLost();

@@ -59,7 +59,7 @@ fn disconnect(k: *Kernel, socket: *Socket) i64 {
 // Inside the machine
 
 /// Puts the other end of a new connection into a listener's queue, or waits for room there.
-fn knock(k: *Kernel, socket: *Socket, listener: *Socket) i64 {
+pub fn knock(k: *Kernel, socket: *Socket, listener: *Socket) i64 {
     if (listener.waiting.items.len > listener.backlog) return fail(.AGAIN);
     const sockets = &k.files.sockets;
     var errno: i64 = 0;
@@ -293,7 +293,7 @@ pub fn listen(k: *Kernel, a: Args) i64 {
     const backlog = @min(given, limits.listen_backlog_max);
     if (socket.state != .idle and socket.state != .listening) return fail(.INVAL);
     if (socket.family == .unix and socket.local == .none) return fail(.INVAL);
-    const on_host = if (socket.isInet()) !(socket.port_is_own and socket.local.ip.isLoopback()) else socket.host != null;
+    const on_host = if (socket.isInet()) !socket.isInside(k.files.scope.network.inside) else socket.host != null;
     if (on_host) {
         const rc = listenOnHost(k, socket, backlog);
         if (rc < 0) return rc;

@@ -75,6 +75,7 @@ fn bindIp(k: *Kernel, socket: *Socket, ip: Ip) i64 {
     if (ip.isV4() and socket.family == .inet6 and socket.options.v6Only()) return fail(.INVAL);
     // One that has an address of IPv6 has nothing to do with IPv4.
     if (!ip.isV4() and !ip.isAny()) socket.options.setV6Only();
+    if (k.files.scope.network.inside and socket.isStream()) return bindInside(k, socket, ip);
     const may_listen = k.files.scope.network.allows(.listen, &ip);
     if (ip.port != 0 and !may_listen) {
         _ = names.demand(k, .listen, &ip);
@@ -94,6 +95,16 @@ fn bindIp(k: *Kernel, socket: *Socket, ip: Ip) i64 {
     socket.local = .{ .ip = ip };
     socket.may_listen = may_listen;
     names.learn(k, socket);
+    return 0;
+}
+
+/// Where all servers are inside, a port is free if no other socket of the machine has it.
+fn bindInside(k: *Kernel, socket: *Socket, ip: Ip) i64 {
+    const sockets = &k.files.sockets;
+    const port = if (ip.port != 0) ip.port else sockets.freePort() orelse return fail(.ADDRINUSE);
+    if (sockets.listenerAt(&ip.withPort(port)) != null) return fail(.ADDRINUSE);
+    socket.local = .{ .ip = ip.withPort(port) };
+    socket.port_is_own = true;
     return 0;
 }
 

@@ -128,6 +128,8 @@ pub const Network = struct {
     listen: Rule = .{},
     deny_connect: Rule = .{},
     deny_listen: Rule = .{},
+    /// TCP servers listen inside their machine, where the embedder connects to them, and need no grant.
+    inside: bool = false,
 
     fn granted(self: *const Network, access: Access) *const Rule {
         return if (access == .connect) &self.connect else &self.listen;

@@ -71,6 +71,10 @@ pub const Socket = struct {
     /// Who was there when it was connected, for SO_PEERCRED.
     peer_credentials: ?Credentials = null,
     options: options_module.Values = .{},
+    /// The embedder's end of a connection: no descriptor has it.
+    outside: bool = false,
+    /// The embedder has been told that the connection is over.
+    told_end: bool = false,
     /// Moved on by all that Linux wakes who polls for: something to receive, room to send, an end.
     changes_in: u32 = 0,
     changes_out: u32 = 0,
@@ -97,6 +101,11 @@ pub const Socket = struct {
     pub fn hasHeard(self: *const Socket, from: *const address.Ip) bool {
         for (&self.heard) |*one| if (one.same(from)) return true;
         return false;
+    }
+
+    /// Whether it listens inside its machine alone: at a port of its own of the loopback network, or if all do.
+    pub fn isInside(self: *const Socket, all: bool) bool {
+        return all or self.port_is_own and self.local.ip.isLoopback();
     }
 
     pub fn takeFailure(self: *Socket) linux.E {

@@ -1,0 +1,131 @@
+//! Connections of the embedder's to a machine: an end of each is a socket of the machine that no descriptor of the guest's
+//! has. They are in the machine's list like all others, so a snapshot has them, and a fork goes on with its own copy.
+//!
+//! Used while the machine does not run. Nothing here asks the host.
+const std = @import("std");
+const linux = std.os.linux;
+const connecting = @import("connecting.zig");
+const kernel_module = @import("../kernel.zig");
+const Ip = @import("address.zig").Ip;
+const Kernel = kernel_module.Kernel;
+const Socket = @import("socket.zig").Socket;
+
+pub const OpenError = error{
+    /// Nobody listens there.
+    NoListener,
+    /// The listener's queue is full.
+    Full,
+    OutOfMemory,
+};
+
+/// Connects to a listener of TCP by its port, or to the only one there is for port 0; the number of the connection.
+pub fn open(k: *Kernel, port: u16) OpenError!u64 {
+    const listener = find(k, port) orelse return error.NoListener;
+    const sockets = &k.files.sockets;
+    const own_port = sockets.freePort() orelse return error.Full;
+    const socket = sockets.add(listener.family, .stream, listener.protocol) catch |failure| return switch (failure) {
+        error.OutOfMemory => error.OutOfMemory,
+        error.TooMany => error.Full,
+    };
+    const target = listener.local.ip.target();
+    socket.local = .{ .ip = Ip.loopback(if (target.isV4()) .inet else .inet6).withPort(own_port) };
+    socket.port_is_own = true;
+    socket.outside = true;
+    if (connecting.knock(k, socket, listener) != 0) {
+        sockets.destroy(socket);
+        return error.Full;
+    }
+    socket.remote = .{ .ip = target };
+    socket.peer.?.local = socket.remote;
+    return socket.number;
+}
+
+fn find(k: *Kernel, port: u16) ?*Socket {
+    for (k.files.sockets.list.items) |socket| {
+        if (socket.state != .listening or !socket.isInet() or !socket.isStream()) continue;
+        if (port == 0 or socket.local.ip.port == port) return socket;
+    }
+    return null;
+}
+
+/// A connection by its number; null if it has been closed.
+pub fn byNumber(k: *Kernel, number: u64) ?*Socket {
+    for (k.files.sockets.list.items) |socket| if (socket.outside and socket.number == number) return socket;
+    return null;
+}
+
+/// Hands bytes to the guest; how many found room. Null when the guest reads no more.
+pub fn send(k: *Kernel, socket: *Socket, bytes: []const u8) error{OutOfMemory}!?usize {
+    const peer = socket.peer orelse return null;
+    if (peer.shutdown.receive) return null;
+    const sockets = &k.files.sockets;
+    var done: usize = 0;
+    while (done < bytes.len) {
+        const room = peer.received.room(sockets.boundOf(peer, peer.options.receiveBuffer()));
+        if (room == 0) break;
+        const space = try peer.received.reserve(sockets.allocator, @min(bytes.len - done, room), false);
+        @memcpy(space, bytes[done..][0..space.len]);
+        peer.received.commit(space.len);
+        done += space.len;
+    }
+    if (done > 0) {
+        peer.changedIn();
+        k.changed();
+    }
+    return done;
+}
+
+/// Nothing more will be sent.
+pub fn finish(k: *Kernel, socket: *Socket) void {
+    if (socket.shutdown.send) return;
+    socket.shutDown(.{ .send = true });
+    k.changed();
+}
+
+pub const Received = union(enum) {
+    bytes: usize,
+    /// Nothing now; more may come.
+    nothing,
+    /// The guest has ended its side.
+    ended,
+    /// The guest has reset the connection, or is gone.
+    reset,
+};
+
+/// Takes what the guest has sent.
+pub fn receive(k: *Kernel, socket: *Socket, out: []u8) Received {
+    const sockets = &k.files.sockets;
+    var done: usize = 0;
+    while (done < out.len) {
+        const piece = socket.received.first orelse break;
+        const bytes = piece.bytes();
+        const count = @min(bytes.len, out.len - done);
+        @memcpy(out[done..][0..count], bytes[0..count]);
+        socket.received.consume(sockets.allocator, count);
+        done += count;
+    }
+    if (done > 0) {
+        // There is room again for who waits to send.
+        if (socket.peer) |peer| peer.changes_out +%= 1;
+        k.changed();
+        return .{ .bytes = done };
+    }
+    if (socket.failure != .SUCCESS) return .reset;
+    if (socket.shutdown.receive) return .ended;
+    return if (socket.peer == null) .reset else .nothing;
+}
+
+pub fn close(k: *Kernel, socket: *Socket) void {
+    k.files.closeSocket(socket);
+    k.changed();
+}
+
+/// Whether the embedder has something to take: bytes, or the end of a connection that it has not been told.
+pub fn anyNews(k: *const Kernel) bool {
+    for (k.files.sockets.list.items) |socket| {
+        if (!socket.outside) continue;
+        if (!socket.received.isEmpty()) return true;
+        if (!socket.told_end and (socket.shutdown.receive or socket.peer == null or socket.failure != .SUCCESS)) return true;
+    }
+    return false;
+}

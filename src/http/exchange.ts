@@ -1,0 +1,232 @@
+/** One request to a server inside a fork, and its answer. */
+import { PristineError } from "../errors.ts";
+import { check, core } from "../ffi/library.ts";
+import { handleOf, type Step, stepOf } from "../machine.ts";
+import type { Fork } from "../snapshot.ts";
+import { encodeBody, encodeHead, type Framing, framingOf } from "./message.ts";
+import { forClient, MalformedReply, Reply } from "./reply.ts";
+
+/** Results of the core that are no status. */
+const ended = -1000;
+const reset = -1001;
+const interruptPause = 2;
+const endAll = 1;
+const receiveBytes = 256 * 1024;
+const received = new Uint8Array(receiveBytes);
+const bodyless = new Set([101, 204, 205, 304]);
+
+export interface ExchangeOptions {
+  /** The connection that the snapshot has ready, or 0 for a new one. */
+  readonly connection: number;
+  readonly port: number;
+  /** Milliseconds for all of it. */
+  readonly timeout: number;
+  /** Ends it: the client has gone. */
+  readonly signal?: AbortSignal;
+}
+
+export interface Exchanged {
+  readonly response: Response;
+  /** Settles when the fork is done with the request; rejects if the body could not be finished. */
+  readonly done: Promise<void>;
+}
+
+/** The answer's body while it is on its way. */
+class BodyStream {
+  readonly stream: ReadableStream<Uint8Array>;
+  #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  #wanted: (() => void) | undefined;
+
+  constructor(cancelled: () => void) {
+    this.stream = new ReadableStream({
+      start: (controller) => {
+        this.#controller = controller;
+      },
+      pull: () => {
+        this.#wanted?.();
+        this.#wanted = undefined;
+      },
+      cancel: cancelled,
+    });
+  }
+
+  push(pieces: readonly Uint8Array[]): void {
+    for (const piece of pieces) if (piece.length > 0) this.#controller?.enqueue(piece);
+  }
+
+  /** Waits until the client has taken what it was given. */
+  room(): Promise<void> | undefined {
+    if ((this.#controller?.desiredSize ?? 1) > 0) return undefined;
+    return new Promise((resolve) => {
+      this.#wanted = resolve;
+    });
+  }
+
+  end(): void {
+    this.#controller?.close();
+  }
+
+  fail(error: unknown): void {
+    this.#controller?.error(error);
+  }
+}
+
+class Exchange {
+  readonly #fork: Fork;
+  readonly #handle: number;
+  readonly #options: ExchangeOptions;
+  readonly #deadline: number;
+  readonly #abort = new AbortController();
+  readonly #framing: Framing;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  readonly #reply: Reply;
+  #connection: number;
+  #outgoing: Uint8Array;
+  /** A piece of the request's body that has not come yet. */
+  #reading: Promise<void> | undefined;
+  #body: BodyStream | undefined;
+
+  constructor(fork: Fork, request: Request, options: ExchangeOptions) {
+    this.#fork = fork;
+    this.#handle = handleOf(fork);
+    this.#options = options;
+    this.#deadline = performance.now() + options.timeout;
+    this.#framing = framingOf(request);
+    this.#reader = this.#framing.kind === "none" ? undefined : request.body?.getReader();
+    this.#reply = new Reply(request.method);
+    this.#outgoing = encodeHead(request, this.#framing, options.connection !== 0);
+    this.#connection = options.connection || check(core().pristine_connection_open(this.#handle, options.port));
+  }
+
+  /** Runs the fork until there is a head, and goes on with the rest by itself. */
+  async begin(): Promise<Exchanged> {
+    const leave = () => this.#abort.abort(new DOMException("the client has gone", "AbortError"));
+    this.#options.signal?.addEventListener("abort", leave, { once: true });
+    const over = () => {
+      this.#options.signal?.removeEventListener("abort", leave);
+      this.#reply.close();
+      this.#reader?.cancel().catch(() => {});
+    };
+    try {
+      while (!this.#reply.head || this.#reply.head.status < 200) await this.#step();
+    } catch (error) {
+      over();
+      throw error;
+    }
+    const { status, statusText, headers } = this.#reply.head;
+    const init = { status, statusText, headers: forClient(headers) };
+    if (this.#reply.complete) {
+      over();
+      const pieces = this.#reply.takeBody();
+      const body = bodyless.has(status) || pieces.length === 0 ? null : pieces.length === 1 ? (pieces[0] as Uint8Array) : new Blob(pieces as BlobPart[]);
+      return { response: new Response(body as BodyInit | null, init), done: Promise.resolve() };
+    }
+    this.#body = new BodyStream(leave);
+    this.#body.push(this.#reply.takeBody());
+    return { response: new Response(this.#body.stream, init), done: this.#rest(this.#body).finally(over) };
+  }
+
+  async #rest(body: BodyStream): Promise<void> {
+    try {
+      while (!this.#reply.complete) {
+        await body.room();
+        await this.#step();
+        body.push(this.#reply.takeBody());
+      }
+      body.end();
+    } catch (error) {
+      body.fail(error);
+      throw error;
+    }
+  }
+
+  /** Hands over what there is, lets the fork run, and takes what it answers. */
+  async #step(): Promise<void> {
+    this.#send();
+    this.#readOn();
+    const left = this.#deadline - performance.now();
+    const ran = stepOf(this.#fork, Math.max(0, left), this.#abort.signal);
+    if (this.#reading) {
+      let settled = false;
+      const pause = () => {
+        if (!settled) core().pristine_machine_interrupt(this.#handle, interruptPause);
+      };
+      this.#reading.then(pause, pause);
+      try {
+        this.#receive(await ran);
+      } finally {
+        settled = true;
+      }
+    } else this.#receive(await ran);
+  }
+
+  #send(): void {
+    while (this.#outgoing.length > 0) {
+      const taken = core().pristine_connection_send(this.#handle, this.#connection, this.#outgoing, this.#outgoing.length);
+      // It reads no more: what it has to say comes all the same.
+      if (taken === ended || taken === reset) this.#outgoing = new Uint8Array();
+      else if (check(taken) === 0) return;
+      else this.#outgoing = this.#outgoing.subarray(taken);
+    }
+  }
+
+  /** Asks for the next piece of the body if all that came before has been handed over. */
+  #readOn(): void {
+    if (!this.#reader || this.#reading || this.#outgoing.length > 0) return;
+    this.#reading = this.#reader.read().then(
+      ({ done, value }) => {
+        if (done && this.#framing.kind === "length") {
+          // The rest of it never comes.
+          this.#reading = new Promise(() => {});
+          return;
+        }
+        this.#outgoing = encodeBody(done ? new Uint8Array() : value, this.#framing);
+        this.#reading = done ? new Promise(() => {}) : undefined;
+      },
+      (error) => this.#abort.abort(error),
+    );
+  }
+
+  #receive(step: Step): void {
+    for (;;) {
+      const count = core().pristine_connection_receive(this.#handle, this.#connection, received, receiveBytes);
+      if (count === ended || count === reset) {
+        if (count === reset && !this.#reply.head) throw new MalformedReply("the server closed the connection without an answer");
+        this.#reply.end();
+        return;
+      }
+      if (check(count) === 0) break;
+      this.#reply.feed(received.subarray(0, count));
+      if (this.#reply.complete) return;
+    }
+    if (step.reason === "idle" || step.reason === "paused") return;
+    throw endedEarly(step);
+  }
+}
+
+function endedEarly(step: Step): PristineError {
+  if (step.reason === "exit")
+    return new PristineError("GUEST_EXIT", `the server exited with status ${step.exitCode} during a request`, "its handler must not end the program", {
+      exitCode: step.exitCode,
+    });
+  const signal = step.reason === "signal" ? step.signalCode : "SIGKILL";
+  return new PristineError("GUEST_FAULT", `the server was ended by ${signal} during a request`, "the fault is in the guest's code", {
+    signal,
+    address: 0,
+    rip: 0,
+  });
+}
+
+/**
+ * Sends a request to the server in a fork. Resolves with the response as soon as its head is there.
+ *
+ * @throws `MalformedReply`, `TIMEOUT`, `GUEST_EXIT`, `GUEST_FAULT`; an AbortError when the client has gone
+ */
+export function exchange(fork: Fork, request: Request, options: ExchangeOptions): Promise<Exchanged> {
+  return new Exchange(fork, request, options).begin();
+}
+
+/** Closes the embedder's end of a connection. */
+export function closeConnection(fork: Fork, connection: number): void {
+  core().pristine_connection_end(handleOf(fork), connection, endAll);
+}
