@@ -39,7 +39,6 @@ export interface Case {
 /** What is not there, and programs need. */
 export const noProcesses = "there are no child processes yet";
 export const noThreads = "there are no threads yet";
-export const noSockets = "there are no sockets yet";
 
 export type Options = Partial<Omit<Case, "package" | "path" | "args">>;
 export type Row = readonly [args: readonly string[], options?: Options];

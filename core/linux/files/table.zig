@@ -256,6 +256,22 @@ pub const FileTable = struct {
         return false;
     }
 
+    /// What is open of a file of the host's by this path is from now on a private file with the same bytes.
+    pub fn becomesPrivate(self: *FileTable, path: []const u8, origin: private_tree.Origin, node: u32) void {
+        for (self.slots.items) |slot| if (slot.description) |description| self.makePrivate(description, path, origin, node);
+        var flights = self.sockets.flights();
+        while (flights.next()) |description| self.makePrivate(description, path, origin, node);
+    }
+
+    fn makePrivate(self: *FileTable, description: *Description, path: []const u8, origin: private_tree.Origin, node: u32) void {
+        if (description.kind != .host_file or !std.mem.eql(u8, description.path, path)) return;
+        const open = description.kind.host_file;
+        const identity = open.file.identity();
+        if (!std.meta.eql(origin, .{ .major = identity.major, .minor = identity.minor, .inode = identity.inode })) return;
+        description.kind = .{ .private_file = .{ .node = node, .at = open.at } };
+        open.file.release(self.allocator);
+    }
+
     fn isOfNode(description: *const Description, node: u32) bool {
         return switch (description.kind) {
             .private_file, .private_directory => |open| open.node == node,
@@ -296,6 +312,14 @@ pub const FileTable = struct {
         if (index >= @min(bound, limits.descriptors_max)) return error.TooMany;
         try self.put(index, description, close_on_exec);
         return @intCast(index);
+    }
+
+    /// Whether a descriptor below `bound` is free.
+    pub fn hasPlace(self: *const FileTable, bound: u64) bool {
+        const most = @min(bound, limits.descriptors_max);
+        if (self.slots.items.len < most) return true;
+        for (self.slots.items[0..@intCast(most)]) |slot| if (slot.description == null) return true;
+        return false;
     }
 
     /// Puts a description at a free place.
