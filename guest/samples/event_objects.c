@@ -246,6 +246,25 @@ static void signals(void)
 	sigprocmask(SIG_UNBLOCK, &mask, 0);
 }
 
+/* Waits for a signal from outside, which has no other effect. */
+void wait_for_signal(void)
+{
+	sigset_t mask;
+	struct signalfd_siginfo info;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigprocmask(SIG_BLOCK, &mask, 0);
+	int fd = signalfd(-1, &mask, 0), set = epoll_create1(0);
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = 7 };
+	epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
+	printf("waiting\n");
+	fflush(stdout);
+	tell("signal", set, -1);
+	saw("read", read(fd, &info, sizeof info));
+	printf("signal %d, code %d\n", info.ssi_signo, info.ssi_code);
+	tell("nothing more", set, 0);
+}
+
 void object_tests(void)
 {
 	events();
