@@ -18,7 +18,10 @@ const patience = 120_000;
 const emulated = process.env.PRISTINE_LANE !== undefined;
 
 /** System calls that are not there, and that programs which do the same go on without. */
-const dispensable = new Map([[334, "rseq"]]);
+const dispensable = new Map([
+  [330, "pkey_alloc"],
+  [334, "rseq"],
+]);
 
 const root = mkdtempSync(join(tmpdir(), "pristine-compatibility-"));
 const folders = { fixture: join(root, "fixture"), work: join(root, "work") };
