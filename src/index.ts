@@ -2,6 +2,9 @@
 export { type ErrorCode, type ErrorDetails, PristineError } from "./errors.ts";
 export { Machine } from "./machine.ts";
 export type { Memory } from "./memory.ts";
+export { isolate, type ServerOptions } from "./isolate.ts";
+export { Metrics } from "./metrics.ts";
+export { Pool } from "./pool.ts";
 export { Fork, Snapshot } from "./snapshot.ts";
 export type {
   Address,
@@ -14,6 +17,7 @@ export type {
   GuestFunction,
   Lease,
   Permissions,
+  PoolOptions,
   ResetMode,
   ResetReport,
   Result,

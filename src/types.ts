@@ -1,5 +1,6 @@
 /** The types of the public API that are not classes. */
 import type { Spawn } from "bun";
+import type { PristineError } from "./errors.ts";
 
 /** Bytes as a number, or text in binary units: `"512MiB"`, `"512M"` (the same), `"4096"`. */
 export type Size = number | `${number}${"" | "K" | "M" | "G" | "KiB" | "MiB" | "GiB"}`;
@@ -123,6 +124,8 @@ export interface BootOptions<
   trace?: number;
   /** Names each refused access and the flag that would allow it, on standard error. */
   verbose?: boolean;
+  /** @internal TCP servers listen inside the machine, where the embedder connects to them. */
+  inside?: boolean;
 }
 
 export type ResetMode = "auto" | "rewrite" | "full";
@@ -145,6 +148,18 @@ export interface ForkOptions extends WaitOptions {
   resetLimit?: Size | undefined;
   /** How `reset()` works unless told otherwise; default `auto`. */
   reset?: ResetMode;
+}
+
+/** How a pool of forks works. */
+export interface PoolOptions extends ForkOptions {
+  /** Forks at most, each on a native thread while it runs; default 4. */
+  forks?: number;
+  /** Requests that may wait for a fork; beyond them 503. Default 1024. */
+  queue?: number;
+  /** Requests that warm the server before it is frozen; default 20. */
+  warmup?: number;
+  /** Answers in the pool's place when something went wrong. */
+  onError?: (error: PristineError, request: Request) => Response | Promise<Response> | undefined;
 }
 
 /** What a machine has done so far. */

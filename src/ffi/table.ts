@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 136289751;
+export const ABI_VERSION = 4040444450;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -13,6 +13,10 @@ export const symbols = {
   pristine_machine_block: { args: ["u32"], returns: "ptr" },
   pristine_machine_run: { args: ["u32", "u32", "f64", "f64", "u32"], returns: "i32" },
   pristine_machine_listener: { args: ["u32"], returns: "i32" },
+  pristine_connection_open: { args: ["u32", "u32"], returns: "i32" },
+  pristine_connection_send: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
+  pristine_connection_receive: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
+  pristine_connection_end: { args: ["u32", "u32", "u32"], returns: "i32" },
   pristine_machine_interrupt: { args: ["u32", "u32"], returns: "i32" },
   pristine_machine_signal: { args: ["u32", "u32"], returns: "i32" },
   pristine_machine_error: { args: ["u32", "ptr", "u32"], returns: "u32" },
@@ -120,6 +124,8 @@ export const StopReason = {
   signal: 2,
   listen: 3,
   ready: 4,
+  idle: 5,
+  paused: 6,
 } as const;
 
 export const ResetMode = {

@@ -1,8 +1,7 @@
 /** One request to a server inside a fork, and its answer. */
 import { PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
-import { handleOf, type Step, stepOf } from "../machine.ts";
-import type { Fork } from "../snapshot.ts";
+import { handleOf, type Machine, type Step, stepOf } from "../machine.ts";
 import { encodeBody, encodeHead, type Framing, framingOf } from "./message.ts";
 import { forClient, MalformedReply, Reply } from "./reply.ts";
 
@@ -72,7 +71,7 @@ class BodyStream {
 }
 
 class Exchange {
-  readonly #fork: Fork;
+  readonly #fork: Machine;
   readonly #handle: number;
   readonly #options: ExchangeOptions;
   readonly #deadline: number;
@@ -86,13 +85,13 @@ class Exchange {
   #reading: Promise<void> | undefined;
   #body: BodyStream | undefined;
 
-  constructor(fork: Fork, request: Request, options: ExchangeOptions) {
+  constructor(fork: Machine, request: Request, options: ExchangeOptions) {
     this.#fork = fork;
     this.#handle = handleOf(fork);
     this.#options = options;
     this.#deadline = performance.now() + options.timeout;
     this.#framing = framingOf(request);
-    this.#reader = this.#framing.kind === "none" ? undefined : request.body?.getReader();
+    this.#reader = this.#framing.kind === "none" ? undefined : (request.body as ReadableStream<Uint8Array>).getReader();
     this.#reply = new Reply(request.method);
     this.#outgoing = encodeHead(request, this.#framing, options.connection !== 0);
     this.#connection = options.connection || check(core().pristine_connection_open(this.#handle, options.port));
@@ -118,8 +117,8 @@ class Exchange {
     if (this.#reply.complete) {
       over();
       const pieces = this.#reply.takeBody();
-      const body = bodyless.has(status) || pieces.length === 0 ? null : pieces.length === 1 ? (pieces[0] as Uint8Array) : new Blob(pieces as BlobPart[]);
-      return { response: new Response(body as BodyInit | null, init), done: Promise.resolve() };
+      const body = bodyless.has(status) || pieces.length === 0 ? null : pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
+      return { response: new Response(body as Uint8Array<ArrayBuffer> | null, init), done: Promise.resolve() };
     }
     this.#body = new BodyStream(leave);
     this.#body.push(this.#reply.takeBody());
@@ -206,9 +205,14 @@ class Exchange {
 
 function endedEarly(step: Step): PristineError {
   if (step.reason === "exit")
-    return new PristineError("GUEST_EXIT", `the server exited with status ${step.exitCode} during a request`, "its handler must not end the program", {
-      exitCode: step.exitCode,
-    });
+    return new PristineError(
+      "GUEST_EXIT",
+      `the server exited with status ${step.exitCode} during a request`,
+      "its handler must not end the program",
+      {
+        exitCode: step.exitCode,
+      },
+    );
   const signal = step.reason === "signal" ? step.signalCode : "SIGKILL";
   return new PristineError("GUEST_FAULT", `the server was ended by ${signal} during a request`, "the fault is in the guest's code", {
     signal,
@@ -222,11 +226,11 @@ function endedEarly(step: Step): PristineError {
  *
  * @throws `MalformedReply`, `TIMEOUT`, `GUEST_EXIT`, `GUEST_FAULT`; an AbortError when the client has gone
  */
-export function exchange(fork: Fork, request: Request, options: ExchangeOptions): Promise<Exchanged> {
+export function exchange(fork: Machine, request: Request, options: ExchangeOptions): Promise<Exchanged> {
   return new Exchange(fork, request, options).begin();
 }
 
 /** Closes the embedder's end of a connection. */
-export function closeConnection(fork: Fork, connection: number): void {
+export function closeConnection(fork: Machine, connection: number): void {
   core().pristine_connection_end(handleOf(fork), connection, endAll);
 }

@@ -30,7 +30,13 @@ function hostOf(url: string): string {
 export function connectionHeaders(headers: Headers): Set<string> {
   const named = headers.get("connection");
   if (named === null) return hopByHop;
-  return new Set([...hopByHop, ...named.toLowerCase().split(",").map((name) => name.trim())]);
+  return new Set([
+    ...hopByHop,
+    ...named
+      .toLowerCase()
+      .split(",")
+      .map((name) => name.trim()),
+  ]);
 }
 
 /** How a request's body travels. */

@@ -1,0 +1,93 @@
+/** `isolate()`: a server of which every request gets a fresh copy. */
+import { PristineError } from "./errors.ts";
+import { check, core } from "./ffi/library.ts";
+import { exchange } from "./http/exchange.ts";
+import { handleOf, Machine } from "./machine.ts";
+import { Pool } from "./pool.ts";
+import type { BootOptions, PoolOptions } from "./types.ts";
+
+const bootTimeoutMs = 60_000;
+const warmupDefault = 20;
+
+export type ServerOptions = PoolOptions &
+  Pick<BootOptions, "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr"> & {
+    program: string;
+    args?: readonly string[];
+    /** The port at which it listens inside its machine; without it, the first at which it does. */
+    port?: number;
+    /** A connection that is there already (default), or a new one for each request. */
+    connection?: "kept" | "fresh";
+  };
+
+/**
+ * Boots an HTTP server until it listens, warms it with requests, and freezes it; every request to the pool's `fetch` gets a fork
+ * of it. The server listens inside its machine and needs no `listen` permission.
+ *
+ * @example
+ * await using web = await isolate({ program: "/usr/bin/python3", args: ["server.py"], permissions: { read: true } });
+ * Bun.serve({ fetch: web.fetch });
+ */
+export async function isolate(options: ServerOptions): Promise<Pool> {
+  const machine = await Machine.boot(options.program, {
+    args: options.args,
+    env: options.env,
+    cwd: options.cwd,
+    memory: options.memory,
+    permissions: options.permissions,
+    volumes: options.volumes,
+    stdin: "ignore",
+    stdout: options.stdout ?? "inherit",
+    stderr: options.stderr ?? "inherit",
+    timeout: bootTimeoutMs,
+    inside: true,
+  });
+  try {
+    const stop = await machine.run({ until: "listen", signal: options.signal });
+    if (stop.reason !== "listen")
+      throw new PristineError("GUEST_EXIT", "the server ended before it listened", "run it by itself to see why", {
+        exitCode: stop.reason === "exit" ? stop.exitCode : 1,
+      });
+    const port = options.port ?? ("port" in stop.address ? stop.address.port : 0);
+    await warmUp(machine, port, options.warmup ?? warmupDefault);
+    const connection = options.connection === "fresh" ? 0 : await keptConnection(machine, port);
+    const image = machine.freeze();
+    return new Pool(image, options, { port, connection });
+  } finally {
+    machine.close();
+  }
+}
+
+async function warmUp(machine: Machine, port: number, count: number): Promise<void> {
+  for (let done = 0; done < count; done++) {
+    const { response, done: over } = await exchange(machine, new Request("http://localhost/"), {
+      connection: 0,
+      port,
+      timeout: bootTimeoutMs,
+    });
+    await response.arrayBuffer();
+    await over;
+    await machine.run({ until: "listen" });
+  }
+}
+
+/** A connection that the server has accepted, has answered on once, and on which it waits; 0 if it does not keep any. */
+async function keptConnection(machine: Machine, port: number): Promise<number> {
+  const handle = handleOf(machine);
+  const connection = check(core().pristine_connection_open(handle, port));
+  const request = new Request("http://localhost/");
+  try {
+    const { response, done } = await exchange(machine, request, { connection, port, timeout: bootTimeoutMs });
+    await response.arrayBuffer();
+    await done;
+    await machine.run({ until: "listen" });
+  } catch {
+    core().pristine_connection_end(handle, connection, 1);
+    return 0;
+  }
+  // A server that has ended the connection keeps none.
+  const left = core().pristine_connection_receive(handle, connection, new Uint8Array(1), 1);
+  if (left === 0) return connection;
+  core().pristine_connection_end(handle, connection, 1);
+  await machine.run({ until: "listen" });
+  return 0;
+}

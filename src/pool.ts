@@ -1,0 +1,232 @@
+/** `Pool`: forks of one snapshot, of which each request gets one that is put back afterwards. */
+import { badOption, closedError, PristineError } from "./errors.ts";
+import { exchange } from "./http/exchange.ts";
+import { MalformedReply } from "./http/reply.ts";
+import { Metrics } from "./metrics.ts";
+import { parseTimeout } from "./options.ts";
+import type { Fork, Snapshot } from "./snapshot.ts";
+import type { Args, PoolOptions, Result, Signature, WaitOptions } from "./types.ts";
+
+const forksDefault = 4;
+const queueDefault = 1024;
+const timeoutDefault = 5_000;
+
+/** @internal How the snapshot of a server waits for requests. */
+export interface Serving {
+  /** The port inside the machine. */
+  readonly port: number;
+  /** The kept connection on which it waits, or 0. */
+  readonly connection: number;
+}
+
+interface Waiting {
+  readonly give: (fork: Fork) => void;
+  readonly refuse: (error: unknown) => void;
+}
+
+function positive(value: number | undefined, fallback: number, option: string): number {
+  if (value === undefined) return fallback;
+  if (Number.isInteger(value) && value >= 1) return value;
+  throw badOption(option, `\`${option}\` is ${value}`, `give \`${option}\` a whole number of at least 1`);
+}
+
+/**
+ * Forks of one snapshot on native threads. Requests wait in a bounded queue, in order; each gets a fork, which is reset behind it.
+ *
+ * @example
+ * await using pool = new Pool(image, { forks: 4, timeout: 1_000 });
+ * const sum = await pool.use((fork) => fork.call("add", 1, 2));
+ */
+export class Pool implements AsyncDisposable {
+  /** A handler for `Bun.serve`: sends the request to the server in a fork. Never rejects but through `onError`. */
+  readonly fetch: (request: Request, server?: unknown) => Promise<Response>;
+  readonly metrics = new Metrics();
+  readonly #image: Snapshot;
+  readonly #options: PoolOptions;
+  readonly #serving: Serving | undefined;
+  readonly #timeout: number;
+  readonly #queueMax: number;
+  readonly #forksMax: number;
+  readonly #free: Fork[] = [];
+  readonly #all = new Set<Fork>();
+  readonly #waiting: Waiting[] = [];
+  #stopping = false;
+  #closed = false;
+  #drained: (() => void)[] = [];
+
+  constructor(image: Snapshot, options: PoolOptions = {}, serving?: Serving) {
+    this.#image = image;
+    this.#options = options;
+    this.#serving = serving;
+    this.#timeout = parseTimeout(options.timeout, "timeout", timeoutDefault);
+    this.#forksMax = positive(options.forks, forksDefault, "forks");
+    this.#queueMax = positive(options.queue, queueDefault, "queue");
+    this.fetch = (request) => this.#fetch(request);
+    this.metrics.watch(() => ({ forks: this.#all.size, free: this.#free.length, queued: this.#waiting.length, limit: this.#forksMax }));
+  }
+
+  /** A fork, as soon as one is free. */
+  async #take(signal?: AbortSignal): Promise<Fork> {
+    if (this.#closed || this.#stopping) throw closedError();
+    signal?.throwIfAborted();
+    const free = this.#free.pop();
+    if (free) return free;
+    if (this.#all.size < this.#forksMax) {
+      const fork = this.#image.fork({ ...this.#options, timeout: this.#timeout });
+      this.#all.add(fork);
+      return fork;
+    }
+    if (this.#waiting.length >= this.#queueMax)
+      throw new PristineError("BUSY", `${this.#waiting.length} requests wait already`, "raise `queue` or `forks`, or send less", {});
+    return new Promise((resolve, reject) => {
+      const entry: Waiting = {
+        give: (fork) => {
+          signal?.removeEventListener("abort", leave);
+          resolve(fork);
+        },
+        refuse: (error) => {
+          signal?.removeEventListener("abort", leave);
+          reject(error);
+        },
+      };
+      const leave = () => {
+        const at = this.#waiting.indexOf(entry);
+        if (at >= 0) this.#waiting.splice(at, 1);
+        reject(signal?.reason);
+      };
+      signal?.addEventListener("abort", leave, { once: true });
+      this.#waiting.push(entry);
+    });
+  }
+
+  /** Puts a fork back and gives it to who has waited longest. One that cannot be put back is replaced. */
+  #giveBack(fork: Fork): void {
+    let usable = !this.#closed;
+    try {
+      if (usable) this.metrics.reset(fork.reset());
+    } catch {
+      usable = false;
+    }
+    if (!usable) {
+      this.#all.delete(fork);
+      fork.close();
+    }
+    const next = this.#waiting.shift();
+    if (next) {
+      if (usable) next.give(fork);
+      else this.#take().then(next.give, next.refuse);
+    } else if (usable) this.#free.push(fork);
+    if (this.#isIdle()) for (const drained of this.#drained.splice(0)) drained();
+  }
+
+  #isIdle(): boolean {
+    return this.#waiting.length === 0 && this.#free.length === this.#all.size;
+  }
+
+  /**
+   * Runs `body` with a fork that no one else has, and puts it back afterwards.
+   *
+   * @throws what `body` throws; `BUSY` when the queue is full, `CLOSED`
+   */
+  async use<T>(body: (fork: Fork) => T | Promise<T>, options: WaitOptions = {}): Promise<T> {
+    const fork = await this.#take(options.signal);
+    try {
+      return await body(fork);
+    } finally {
+      this.#giveBack(fork);
+    }
+  }
+
+  /** A function of the guest; each call has a fork of its own. */
+  fn<const S extends Signature>(name: string, signature: S): (...args: Args<S>) => Promise<Result<S>> {
+    return (...args) => this.use((fork) => fork.fn(name, signature).async(args));
+  }
+
+  async #fetch(request: Request): Promise<Response> {
+    const began = performance.now();
+    let response: Response;
+    try {
+      response = await this.#serve(request);
+    } catch (error) {
+      response = await this.#answerFor(error, request);
+    }
+    this.metrics.request(response.status, performance.now() - began);
+    return response;
+  }
+
+  async #serve(request: Request): Promise<Response> {
+    if (!this.#serving)
+      throw new PristineError("UNSUPPORTED", "the snapshot is not one of a server", "make the pool with isolate()", { feature: "fetch" });
+    if (request.headers.get("upgrade")?.toLowerCase() === "websocket")
+      throw new PristineError("UNSUPPORTED", "WebSockets are not passed on yet", "serve them outside of the pool", {
+        feature: "websocket",
+      });
+    const fork = await this.#take(request.signal);
+    try {
+      const { response, done } = await exchange(fork, request, { ...this.#serving, timeout: this.#timeout, signal: request.signal });
+      // Behind the answer: the client does not wait for it.
+      done.then(
+        () => setImmediate(() => this.#giveBack(fork)),
+        () => this.#giveBack(fork),
+      );
+      return response;
+    } catch (error) {
+      this.#giveBack(fork);
+      throw error;
+    }
+  }
+
+  async #answerFor(error: unknown, request: Request): Promise<Response> {
+    const told =
+      error instanceof MalformedReply
+        ? new PristineError("BAD_REPLY", `the server's answer is malformed: ${error.message}`, "the fault is in the guest", {})
+        : error;
+    if (PristineError.is(told)) {
+      const own = await this.#options.onError?.(told, request);
+      if (own) return own;
+    }
+    return new Response(null, { status: statusOf(told) });
+  }
+
+  /** Takes no more requests, and waits for those that it has. */
+  async stop(options: WaitOptions = {}): Promise<void> {
+    this.#stopping = true;
+    const drained = this.#isIdle() ? Promise.resolve() : new Promise<void>((resolve) => this.#drained.push(resolve));
+    const timeout = parseTimeout(options.timeout, "timeout", Infinity);
+    const late = new Promise<void>((resolve) => timeout !== Infinity && setTimeout(resolve, timeout).unref());
+    await Promise.race([drained, late]);
+    this.close();
+  }
+
+  /** Ends all at once; requests under way fail. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const { refuse } of this.#waiting.splice(0)) refuse(closedError());
+    for (const fork of this.#all) fork.close();
+    this.#all.clear();
+    this.#free.length = 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop({ timeout: 5_000 });
+  }
+}
+
+/** The status for a request that went wrong. */
+function statusOf(error: unknown): number {
+  if (!PristineError.is(error)) return (error as Error)?.name === "AbortError" ? 499 : 500;
+  switch (error.code) {
+    case "TIMEOUT":
+      return 504;
+    case "BAD_REPLY":
+      return 502;
+    case "BUSY":
+    case "CLOSED":
+      return 503;
+    case "UNSUPPORTED":
+      return 501;
+    default:
+      return 500;
+  }
+}
