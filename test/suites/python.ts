@@ -46,7 +46,14 @@ function command(module: string, folder: string): string[] {
   return ["-m", "test", "-u", "none", "--tempdir", folder, "--junit-xml", join(folder, "results.xml"), module];
 }
 
-const environment = (folder: string) => ({ LC_ALL: "C.UTF-8", TZ: "UTC", HOME: folder, TMPDIR: folder, PATH: "/usr/bin:/bin", PYTHONDONTWRITEBYTECODE: "1" });
+const environment = (folder: string) => ({
+  LC_ALL: "C.UTF-8",
+  TZ: "UTC",
+  HOME: folder,
+  TMPDIR: folder,
+  PATH: "/usr/bin:/bin",
+  PYTHONDONTWRITEBYTECODE: "1",
+});
 
 /** Runs one with a folder of its own, and reads what it wrote there. */
 async function withFolder(body: (folder: string) => Promise<string | undefined>): Promise<Run> {
@@ -71,7 +78,7 @@ export function runNatively(module: string, timeout: number): Promise<Run> {
       killSignal: "SIGKILL",
     });
     await child.exited;
-    return child.signalCode === null ? undefined : child.signalCode === "SIGKILL" ? "time-out" : child.signalCode;
+    return child.signalCode === null ? undefined : child.signalCode === "SIGKILL" ? "time-out" : String(child.signalCode);
   });
 }
 
@@ -101,5 +108,11 @@ export function runInMachine(module: string, timeout: number): Promise<Run> {
 export function reasonOf(failure: string): string {
   if (/_fork_exec|os\.fork|forkpty|_posixsubprocess|posix_spawn|multiprocessing|os\.wait/.test(failure)) return "processes";
   const last = failure.trim().split("\n").at(-1) ?? "";
-  return last.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&#x27;", "'").replaceAll("&quot;", '"').replaceAll("&amp;", "&").slice(0, 160);
+  return last
+    .replaceAll("&lt;", "<")
+    .replaceAll("&gt;", ">")
+    .replaceAll("&#x27;", "'")
+    .replaceAll("&quot;", '"')
+    .replaceAll("&amp;", "&")
+    .slice(0, 160);
 }
