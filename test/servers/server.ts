@@ -26,6 +26,9 @@ export interface Ask {
   readonly body?: string;
 }
 
+/** What has the servers and clients of `clients.test.ts`. */
+export const clientPackages = ["curl", "redis-server", "redis-tools"];
+
 const get = (path: string): Ask => ({ method: "GET", path });
 const asks: readonly Ask[] = [
   get("/hello"),
