@@ -23,6 +23,7 @@ pub const GET_TSC_KHZ = 0xAEA3;
 pub const GET_XSAVE = 0x9000AEA4;
 pub const SET_XSAVE = 0x5000AEA5;
 pub const SET_XCRS = 0x4188AEA7;
+pub const GET_VCPU_EVENTS = 0x8040AE9F;
 pub const SET_VCPU_EVENTS = 0x4040AEA0;
 pub const SET_DEBUGREGS = 0x4080AEA2;
 pub const SET_DEVICE_ATTR = 0x4018AEE1;
@@ -119,7 +120,7 @@ pub const Sregs = extern struct {
     interrupt_bitmap: [4]u64,
 };
 
-/// Kept only so that the sync area has its true size; Pristine injects no events.
+/// Pristine injects no events; the first byte tells whether an exception is on its way (exception.injected).
 pub const VcpuEvents = extern struct { bytes: [64]u8 align(8) };
 
 pub const SyncRegs = extern struct { regs: Regs, sregs: Sregs, events: VcpuEvents };

@@ -14,6 +14,11 @@ test {
     _ = @import("linux/fuzz/paths.zig");
     _ = @import("linux/permissions.zig");
     _ = @import("linux/signals.zig");
+    _ = @import("linux/sockets/address.zig");
+    _ = @import("linux/sockets/buffer.zig");
+    _ = @import("linux/sockets/option_values.zig");
+    _ = @import("linux/sockets/patterns.zig");
+    _ = @import("linux/sockets/queue.zig");
     _ = @import("linux/synthetic.zig");
     _ = @import("machine_test.zig");
     _ = @import("memory/access.zig");

@@ -122,6 +122,9 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.wake != 0) machine.kernel.changed();
     if (scheduler.needsTurn(machine) or !machine.started) return null;
     if (reasons & Reason.slice != 0 and scheduler.sliceIsOver(machine)) machine.gives_way = true;
+    if (!machine.gives_way and !machine.kernel.anyDeliverable(machine.current())) return null;
+    // It belongs to the registers that are there now: whoever answers it acts on the rest.
+    if (machine.vm.holdsException()) return null;
     if (machine.gives_way) return giveWayOrStep(machine);
     return deliverOrStep(machine);
 }

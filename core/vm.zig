@@ -193,6 +193,14 @@ pub const Vm = struct {
         _ = try host.ioctlPtr(self.vcpu_fd, kvm.SET_VCPU_EVENTS, &events);
     }
 
+    /// Whether KVM was interrupted on the way of an exception into the guest: it comes at the next entry, whatever the
+    /// registers are then.
+    pub fn holdsException(self: *Vm) bool {
+        var events: kvm.VcpuEvents = undefined;
+        _ = host.ioctlPtr(self.vcpu_fd, kvm.GET_VCPU_EVENTS, &events) catch return false;
+        return events.bytes[0] != 0;
+    }
+
     /// KVM_CREATE_VM answers EINTR when a signal arrives in the middle of it.
     fn createRetrying(device_fd: i32) host.Error!usize {
         while (true) {

@@ -82,7 +82,9 @@ export interface Permissions {
   write?: boolean | readonly string[];
   /** Names, or patterns with `*`, of this process's environment that the guest gets. */
   env?: boolean | readonly string[];
+  /** Where it may connect and send to: `HOST:PORT`, `HOST`, `:PORT`, `NETWORK/BITS`, `[::1]:80`, `unix:/path` (docs/network.md). */
   connect?: boolean | readonly string[];
+  /** Where it may listen, and bind a port that it names. */
   listen?: boolean | readonly string[];
   /** Wins over what is allowed. */
   deny?: Omit<Permissions, "deny">;

@@ -84,6 +84,17 @@ test.each(parts)("%s: every call comes to what it does natively, and what is ins
   }
 });
 
+test("threads wait for bytes, room, connections, times and epoll as natively", async () => {
+  const expected = Bun.spawnSync([guest("sockets-threads")], { timeout: 20_000 }).stdout.toString();
+  expect(linesOf(expected).length).toBeGreaterThan(20);
+  const before = hostSockets();
+  await using vm = await Machine.boot(guest("sockets-threads"), { timeout: 60_000 });
+  const [stop, text] = await Promise.all([vm.run(), new Response(vm.stdout).text()]);
+  expect(text).toBe(expected);
+  expect(stop.exitCode).toBe(0);
+  expect(hostSockets()).toBeLessThanOrEqual(before);
+});
+
 test("a client of the host's network does what it does natively", async () => {
   const args = ["client", "127.0.0.1", echo.port, "hello there"];
   const native = Bun.spawn([guest("sockets"), ...args.map(String)], { stdout: "pipe" });
@@ -302,6 +313,8 @@ test("sockets of the host's files need a grant of their path", async () => {
     for (const connect of [[`unix:${path}`], [`unix:${directory}`], true]) {
       expect(linesOf(await output(["try", "unix", path, 0], { permissions: { ...read, connect } }))).toEqual(["unix: connected"]);
     }
+    // The grant of a path is enough to find it.
+    expect(linesOf(await output(["try", "unix", path, 0], { permissions: { connect: [`unix:${path}`] } }))).toEqual(["unix: connected"]);
     const denied = { ...read, connect: true, deny: { connect: [`unix:${directory}`] } };
     expect(linesOf(await output(["try", "unix", path, 0], { permissions: denied }))).toEqual(["unix: EACCES"]);
   } finally {

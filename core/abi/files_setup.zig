@@ -78,6 +78,7 @@ fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record)
         .deny_connect = try networkRule(files, config.deny.connect, "deny.connect", record),
         .deny_listen = try networkRule(files, config.deny.listen, "deny.listen", record),
     };
+    files.scope.permissions.sockets = socketPaths(files) catch return streams.outOfMemory(record);
     files.scope.hosts = hostsFile(files, config.hosts) catch return streams.outOfMemory(record);
     if (config.verbose) {
         files.scope.hook = .{ .denied_fn = tellRefusal };
@@ -105,6 +106,15 @@ fn networkRule(files: *table.FileTable, given: config_module.Grant, option: []co
         if (pattern.* == .unix) pattern.* = .{ .unix = try canonical(files, pattern.unix, record) };
     }
     return .{ .all = given.all, .patterns = list };
+}
+
+/// The paths among the network's patterns.
+fn socketPaths(files: *table.FileTable) error{OutOfMemory}![]const []const u8 {
+    var list: std.ArrayList([]const u8) = .empty;
+    for ([_]patterns.Rule{ files.scope.network.connect, files.scope.network.listen }) |granted| {
+        for (granted.patterns) |pattern| if (pattern == .unix) try list.append(files.scope.arena.allocator(), pattern.unix);
+    }
+    return list.items;
 }
 
 /// What /etc/hosts says beside the machine's own names.

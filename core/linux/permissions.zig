@@ -39,6 +39,8 @@ pub const Permissions = struct {
     deny_write: Rule = .{},
     /// Files that the program needs to start: readable without a grant, unless they are denied.
     needed: []const []const u8 = &.{},
+    /// AF_UNIX sockets that may be reached, and folders of them: they may be found, and no more.
+    sockets: []const []const u8 = &.{},
 
     pub fn denies(self: *const Permissions, access: Access, host_path: []const u8) bool {
         if (canaries.is(.denial_ignored)) return false;
@@ -65,6 +67,8 @@ pub const Permissions = struct {
         if (self.denies(.read, host_path)) return false;
         if (self.read.covers(host_path) or self.write.covers(host_path)) return true;
         const needed: Rule = .{ .paths = self.needed };
+        const sockets: Rule = .{ .paths = self.sockets };
+        if (sockets.covers(host_path) or sockets.leadsTo(host_path)) return true;
         return self.read.leadsTo(host_path) or self.write.leadsTo(host_path) or needed.leadsTo(host_path);
     }
 };

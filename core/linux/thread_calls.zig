@@ -66,7 +66,10 @@ pub fn clone3(k: *Kernel, a: Args) i64 {
 fn make(k: *Kernel, request: Request) i64 {
     if (request.flags & CLONE.THREAD != 0 and request.flags & CLONE.SIGHAND == 0) return fail(.INVAL);
     if (request.flags & CLONE.SIGHAND != 0 and request.flags & CLONE.VM == 0) return fail(.INVAL);
-    if (request.flags & CLONE.shared != CLONE.shared or request.flags & ~@as(u64, CLONE.known) != 0) return fail(.NOSYS);
+    if (request.flags & CLONE.shared != CLONE.shared or request.flags & ~@as(u64, CLONE.known) != 0) {
+        k.counters.unsupported[@intCast(k.threads.current.call.number)] +%= 1;
+        return fail(.NOSYS);
+    }
     k.prepareTimers() catch return fail(.AGAIN);
     const parent = k.threads.current;
     const thread = k.threads.make(parent) catch |failure| return switch (failure) {

@@ -2,7 +2,8 @@
  * Polling as a program sees it: epoll, poll and select on pipes and on descriptors for events. Prints what it saw, in which
  * nothing depends on when and where it runs: on Linux itself it prints the same. Other parts are in event_objects.c.
  *
- * `events bomb` tries to make looking at sets expensive; `events ready` stops for calls of its functions.
+ * `events bomb` tries to make looking at sets expensive; `events stream` polls its standard input;
+ * `events signal` waits for a signal; `events ready` stops for calls of its functions.
  */
 #define _GNU_SOURCE
 #include "events.h"
@@ -21,6 +22,7 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -450,12 +452,14 @@ void poll_tests(void)
 }
 
 /* Calls of the host that a test counts. */
-static int ready_set, ready_event, ready_ends[2];
+static int ready_set, ready_event, ready_ends[2], ready_timers[2];
 
 static void prepare_ready(void)
 {
 	ready_set = epoll_create1(0);
 	ready_event = eventfd(0, EFD_NONBLOCK);
+	for (int i = 0; i < 2; i++)
+		ready_timers[i] = timerfd_create(i ? CLOCK_REALTIME : CLOCK_MONOTONIC, TFD_NONBLOCK);
 	if (pipe(ready_ends))
 		_exit(1);
 	control(ready_set, EPOLL_CTL_ADD, ready_event, EPOLLIN | EPOLLET, 1);
@@ -478,33 +482,86 @@ EXPORT long poll_inside(uint32_t times)
 	return told;
 }
 
+/* The first timer is set to a span, the second to a date. */
+EXPORT int arm_timer(uint32_t which, uint32_t ms)
+{
+	struct itimerspec spec = { 0 };
+	if (which)
+		clock_gettime(CLOCK_REALTIME, &spec.it_value);
+	spec.it_value.tv_nsec += ms * 1000000l;
+	spec.it_value.tv_sec += spec.it_value.tv_nsec / 1000000000;
+	spec.it_value.tv_nsec %= 1000000000;
+	return timerfd_settime(ready_timers[which], which ? TFD_TIMER_ABSTIME : 0, &spec, 0);
+}
+
+EXPORT int timer_expired(uint32_t which) { return poll(&(struct pollfd){ ready_timers[which], POLLIN, 0 }, 1, 0); }
+EXPORT int wait_for_timer(uint32_t which) { return poll(&(struct pollfd){ ready_timers[which], POLLIN, 0 }, 1, 30000); }
+EXPORT int poke(uint32_t value) { return eventfd_write(ready_event, value); }
+EXPORT int count_events(void)
+{
+	struct epoll_event events[4];
+	return epoll_wait(ready_set, events, 4, 0);
+}
+
 /* Every set watches all sets of the level below, by many descriptors. */
 static void bomb(void)
 {
 	struct rlimit limit = { 4096, 4096 };
 	setrlimit(RLIMIT_NOFILE, &limit);
-	int levels[5][800], fd = eventfd(1, 0), watches = 0;
+	int levels[5][400], fd = eventfd(1, 0), watches = 0;
 	for (int level = 0; level < 5; level++)
-		for (int i = 0; i < 800; i++)
+		for (int i = 0; i < 400; i++)
 			levels[level][i] = i == 0 ? epoll_create1(0) : dup(levels[level][0]);
 	control(levels[0][0], EPOLL_CTL_ADD, fd, EPOLLIN, 0);
 	for (int level = 1; level < 5; level++)
-		for (int i = 0; i < 800; i++)
+		for (int i = 0; i < 400; i++)
 			watches += control(levels[level][0], EPOLL_CTL_ADD, levels[level - 1][i], EPOLLIN, 0) == 0;
 	saw("bomb: watches", watches);
-	tell("bomb: outermost", levels[4][799], -1);
+	tell("bomb: outermost", levels[4][399], -1);
 	/* Sets without end, until something is refused. */
-	int more = 0, sets[24];
-	for (int i = 0; i < 24 && (sets[i] = epoll_create1(0)) >= 0; i++)
-		for (int other = 0; other < 4096; other++)
+	int more = 0, sets[40], first = 0;
+	for (int i = 0; i < 40 && (sets[i] = epoll_create1(0)) >= 0; i++)
+		first = sets[i] + 1;
+	while (dup(fd) >= 0)
+		;
+	for (int i = 0; i < 40; i++)
+		for (int other = first; other < 4096; other++)
 			more += control(sets[i], EPOLL_CTL_ADD, other, EPOLLIN, 0) == 0;
-	saw("bomb: refused at the end", control(sets[23], EPOLL_CTL_ADD, levels[0][5], EPOLLIN, 0));
+	saw("bomb: refused at the end", control(sets[39], EPOLL_CTL_ADD, levels[0][5], EPOLLIN, 0));
 	saw("bomb: many watches", more > 60000);
 	long start = now_ms();
 	for (int i = 0; i < 20; i++)
 		epoll_wait(sets[i], &(struct epoll_event){ 0 }, 1, 0);
 	saw("bomb: looked", now_ms() - start < 10000);
-	saw("open", open("/proc/self/status", O_RDONLY) >= 0 ? 0 : -1);
+	saw("bomb: no descriptor is left", open("/proc/self/status", O_RDONLY));
+}
+
+/* A stream that only the host knows: six bytes are there, three more come later, then the end. */
+static void stream(void)
+{
+	int set = epoll_create1(0), outer = epoll_create1(0);
+	struct pollfd entry = { .fd = 0, .events = POLLIN };
+	saw("stream: add", control(set, EPOLL_CTL_ADD, 0, EPOLLIN | EPOLLET, 1));
+	saw("stream: add to another", control(outer, EPOLL_CTL_ADD, set, EPOLLIN, 2));
+	fcntl(0, F_SETFL, O_NONBLOCK);
+	tell("stream: bytes", outer, -1);
+	tell("stream: bytes", set, -1);
+	tell("stream: told", set, 0);
+	saw("stream: poll", poll(&entry, 1, -1));
+	get(0, 6);
+	saw("stream: empty", read(0, bytes, 1));
+	tell("stream: nothing", set, 0);
+	printf("more\n");
+	fflush(stdout);
+	tell("stream: more", set, -1);
+	get(0, 3);
+	saw("stream: empty", read(0, bytes, 1));
+	printf("end\n");
+	fflush(stdout);
+	tell("stream: end", set, -1);
+	saw("stream: read", read(0, bytes, 1));
+	fcntl(0, F_SETFL, 0);
+	close(outer), close(set);
 }
 
 int main(int argc, char **argv)
@@ -512,6 +569,10 @@ int main(int argc, char **argv)
 	const char *what = argc > 1 ? argv[1] : "all";
 	if (!strcmp(what, "bomb")) {
 		bomb();
+	} else if (!strcmp(what, "stream")) {
+		stream();
+	} else if (!strcmp(what, "signal")) {
+		wait_for_signal();
 	} else if (!strcmp(what, "ready")) {
 		prepare_ready();
 		pristine_ready();

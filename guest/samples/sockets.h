@@ -25,6 +25,10 @@
 
 /* With the network of the host (sockets_host.c). */
 int on_host(int count, char **args);
+/* AF_UNIX (sockets_names.c). */
+void names(const char *folder);
+void messages(void);
+void rights(void);
 
 HELPER const char *name_of(int error)
 {

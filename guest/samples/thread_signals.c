@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <ucontext.h>
 
 static volatile int count, handled_by, over;
 static volatile siginfo_t last;
@@ -390,6 +391,61 @@ static void timers(void)
 	mask(SIG_UNBLOCK, SIGALRM);
 }
 
+static volatile pid_t faulty;
+static volatile long faults, strays;
+
+/* Goes on behind the faulting instruction, whose end is in rbx. Faults of others, and elsewhere, are strays. */
+static void mend(int number, siginfo_t *info, void *context)
+{
+	ucontext_t *user = context;
+	(void)number;
+	faults++;
+	if (own_tid() != faulty || (uintptr_t)info->si_addr != 0x1230)
+		strays++;
+	else
+		user->uc_mcontext.gregs[REG_RIP] = user->uc_mcontext.gregs[REG_RBX];
+	if (strays > 1000)
+		_exit(1);
+}
+
+static void *fault_without_end(void *argument)
+{
+	faulty = own_tid();
+	while (!over)
+		__asm__ volatile("leaq 1f(%%rip), %%rbx; movl (%%rax), %%ecx; 1:" : : "a"(0x1230) : "rbx", "rcx", "memory");
+	return argument;
+}
+
+static void *nap(void *argument)
+{
+	struct timespec moment = { 0, 200000 };
+	while (!over)
+		nanosleep(&moment, 0);
+	return argument;
+}
+
+static void faults_and_others(void)
+{
+	pthread_t threads[4];
+	volatile pid_t tid;
+	struct itimerval often = { { 0, 300 }, { 0, 300 } }, none = { { 0, 0 }, { 0, 0 } };
+	handle(SIGSEGV, mend, 0);
+	handle(SIGALRM, remember, SA_RESTART);
+	over = 0;
+	threads[0] = begin(fault_without_end, 0);
+	threads[1] = begin(spin, (void *)&tid);
+	threads[2] = begin(nap, 0);
+	threads[3] = begin(nap, 0);
+	setitimer(ITIMER_REAL, &often, 0);
+	for (long long last = now_ns() + 1500000000; now_ns() < last;)
+		rest(5);
+	setitimer(ITIMER_REAL, &none, 0);
+	over = 1;
+	for (int i = 0; i < 4; i++)
+		joined(threads[i]);
+	say("faults stay with their thread, whoever runs between", faults > 10 && strays == 0);
+}
+
 static volatile int told;
 
 static void tell(union sigval value)
@@ -419,6 +475,7 @@ int main(void)
 	suspending();
 	no_such_thread();
 	timers();
+	faults_and_others();
 	timer_threads();
 	return 0;
 }

@@ -85,7 +85,7 @@ export async function run(words: readonly string[]): Promise<number> {
     const stop = await machine.run();
     if (stop.reason === "exit") {
       if (stop.exitCode !== 0 && !settings.quiet && startedProcesses(machine))
-        say("the program tried to start another process or a thread, which this version does not have", "run one process without threads");
+        say("the program tried to start another process, which this version does not have", "run what it would start by itself");
       return stop.exitCode;
     }
     const report = machine.report();

@@ -12,6 +12,8 @@ export interface Case {
   /** The program's path; one that starts with `./` lies in the folder of the run. */
   readonly path: string;
   readonly args: readonly string[];
+  /** A file of the package, where the program itself is not of it. */
+  readonly needs?: string;
   /** Standard input; without it there is none to read. */
   readonly stdin?: string;
   /** Variables besides those that every run has. */
@@ -38,8 +40,6 @@ export interface Case {
 
 /** What is not there, and programs need. */
 export const noProcesses = "there are no child processes yet";
-export const noThreads = "there are no threads yet";
-export const noSockets = "there are no sockets yet";
 
 export type Options = Partial<Omit<Case, "package" | "path" | "args">>;
 export type Row = readonly [args: readonly string[], options?: Options];

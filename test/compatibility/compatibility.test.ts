@@ -19,7 +19,7 @@ const emulated = process.env.PRISTINE_LANE !== undefined;
 
 /** System calls that are not there, and that programs which do the same go on without. */
 const dispensable = new Map([
-  [41, "socket"],
+  [330, "pkey_alloc"],
   [334, "rseq"],
 ]);
 

@@ -17,7 +17,7 @@ const far = 0x2000_0000_0000;
 const farStep = 0x4000_0000;
 const page = 4096;
 /** How long a request that never ends may run. */
-const loopMs = Number(process.env.RESET_TIMEOUT ?? 50);
+const loopMs = Number(process.env.RESET_TIMEOUT ?? 150);
 
 export interface Change {
   kind: number;

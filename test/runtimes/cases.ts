@@ -11,8 +11,8 @@ export const paths = {
   java: "/usr/bin/java",
 };
 
-/** What all of them may have besides the compatibility run's. */
-const shared: Options = { loopback: true, memory: "4GiB", env: { NO_COLOR: "1" } };
+/** What all of them may have besides the compatibility run's. Only `/tmp` can be written, which machines have of their own. */
+const shared: Options = { loopback: true, memory: "4GiB", env: { NO_COLOR: "1", TMPDIR: "/tmp", HOME: "/tmp/pristine-home" } };
 
 function runtime(name: string, path: string, rows: readonly Row[], options: Options = {}): Case[] {
   const env = { ...shared.env, ...options.env };
@@ -45,7 +45,7 @@ const node = runtime(
     [["node-zlib.mjs"]],
     [["node-http.mjs"]],
     [["wasm.mjs"]],
-    [["react-page.mjs"], { read: [modules] }],
+    [["react-page.mjs"]],
   ],
   { env: { NODE_OPTIONS: "" } },
 );
@@ -62,7 +62,7 @@ const deno = runtime(
     [["run", "-A", "--no-check", "serve.ts"]],
     [["run", "-A", "wasm.mjs"]],
     [["run", "-A", "--v8-flags=--single-threaded", "wasm.mjs"]],
-    [["run", "-A", "--no-check", "react-page.mjs"], { read: [modules] }],
+    [["run", "-A", "--no-check", "react-page.mjs"]],
     [["fmt", "--check", "bundle/entry.ts"]],
     [["check", "bundle/imported.ts"]],
   ],
@@ -77,7 +77,7 @@ const bun = runtime("bun", paths.bun, [
   [["run", "serve.ts"]],
   [["run", "node-http.mjs"]],
   [["run", "wasm.mjs"]],
-  [["run", "react-page.mjs"], { read: [modules] }],
+  [["run", "react-page.mjs"]],
   [["build", "bundle/entry.ts"]],
 ]);
 
@@ -85,10 +85,7 @@ const esbuild = runtime("esbuild", paths.esbuild, [
   [["--version"]],
   [["bundle/entry.ts", "--bundle"]],
   [["bundle/entry.ts", "--bundle", "--minify", "--sourcemap=inline", "--format=esm"]],
-  [
-    ["react-page.mjs", "--bundle", "--platform=node", "--format=esm", "--outfile=/tmp/pristine-bundle.mjs", "--log-level=error"],
-    { read: [modules] },
-  ],
+  [["react-page.mjs", "--bundle", "--platform=node", "--format=esm", "--outfile=/tmp/pristine-bundle.mjs", "--log-level=error"]],
   [["bundle/missing.ts", "--bundle"]],
 ]);
 

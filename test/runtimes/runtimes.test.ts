@@ -3,7 +3,7 @@
  * natively: output and status. One that is not installed, or whose compiler is not, is skipped by name.
  */
 import { afterAll, expect, test } from "bun:test";
-import { cpSync, existsSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { comparable, isInstalled, runInMachine, runNatively } from "../compatibility/run.ts";
@@ -13,7 +13,9 @@ const patience = 120_000;
 const root = mkdtempSync(join(tmpdir(), "pristine-runtimes-"));
 const folders = { fixture: join(root, "programs"), work: join(root, "work") };
 cpSync(join(import.meta.dir, "programs"), folders.fixture, { recursive: true });
-symlinkSync(join(import.meta.dir, "../../node_modules"), join(folders.fixture, "node_modules"));
+for (const name of ["react", "react-dom", "scheduler"]) {
+  cpSync(join(import.meta.dir, "../../node_modules", name), join(folders.fixture, "node_modules", name), { recursive: true });
+}
 for (const { output, compiler, args } of compiled) {
   const path = Bun.which(compiler);
   if (!path) continue;
@@ -26,7 +28,7 @@ for (const { output, compiler, args } of compiled) {
     throw new Error(`${compiler} ${args.join(" ")}: ${done.stderr.toString()}`);
 }
 /** What native runs leave in the host's /tmp; machines have one of their own. */
-const leftBehind = ["/tmp/pristine-deno", "/tmp/pristine-bundle.mjs", "/tmp/pristine-wal.db"];
+const leftBehind = ["/tmp/pristine-home", "/tmp/pristine-deno", "/tmp/pristine-bundle.mjs", "/tmp/pristine-wal.db"];
 afterAll(() => {
   for (const path of [root, ...leftBehind]) rmSync(path, { recursive: true, force: true });
 });

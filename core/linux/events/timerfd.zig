@@ -137,11 +137,8 @@ pub fn timerfdGettime(k: *Kernel, a: Args) i64 {
 
 /// How long until the next of the machine's timerfds expires, in ns; null if none will.
 pub fn nextNs(k: *const Kernel) ?u64 {
-    if (k.files.timers == 0) return null;
     var least: ?u64 = null;
-    for (k.files.slots.items) |slot| {
-        const description = slot.description orelse continue;
-        if (description.kind != .timer) continue;
+    for (k.files.timers.items) |description| {
         const timer = &description.kind.timer;
         if (timer.expires_ns == 0 or timer.expired) continue;
         least = @min(least orelse std.math.maxInt(u64), timer.expires_ns -| k.clockNs(timer.clock));
@@ -151,10 +148,7 @@ pub fn nextNs(k: *const Kernel) ?u64 {
 
 /// Notes what has expired, so that those who wait look again.
 pub fn expire(k: *Kernel) void {
-    if (k.files.timers == 0) return;
-    for (k.files.slots.items) |slot| {
-        const description = slot.description orelse continue;
-        if (description.kind != .timer) continue;
+    for (k.files.timers.items) |description| {
         const before = description.changes.in;
         _ = look(k, description);
         if (description.changes.in != before) k.changed();
@@ -165,10 +159,7 @@ pub const Direction = enum { to_rest, from_rest };
 
 /// Spans stand still while a machine is frozen: they become what is left of them, and go on from now.
 pub fn shift(files: *table.FileTable, k: *const Kernel, direction: Direction) void {
-    if (files.timers == 0) return;
-    for (files.slots.items, 0..) |slot, index| {
-        const description = slot.description orelse continue;
-        if (description.kind != .timer or files.firstWith(description) != index) continue;
+    for (files.timers.items) |description| {
         const timer = &description.kind.timer;
         if (timer.expires_ns == 0 or timer.dated) continue;
         const now = k.clockNs(timer.clock);

@@ -135,11 +135,23 @@ pub fn fcntl(k: *Kernel, a: Args) i64 {
             return 0;
         },
         F.GETPIPE_SZ, F.SETPIPE_SZ => return switch (description.kind) {
-            .pipe_read, .pipe_write => @import("pipe.zig").capacity,
+            .pipe_read, .pipe_write => |it| pipeSize(k, it, if (a[1] == F.SETPIPE_SZ) a[2] else null),
             else => fail(.BADF),
         },
         else => return fail(.INVAL),
     }
+}
+
+/// A pipe's size, after setting it; larger than it is at first only root may make one.
+fn pipeSize(k: *Kernel, it: *Pipe, wanted: ?u64) i64 {
+    if (wanted) |bytes| {
+        it.resize(@intCast(@min(bytes & 0xffff_ffff, limits.GiB))) catch |failure| return switch (failure) {
+            error.Busy => fail(.BUSY),
+            error.TooLarge => fail(.PERM),
+        };
+        k.changed();
+    }
+    return @intCast(it.limit);
 }
 
 pub fn flock(k: *Kernel, a: Args) i64 {

@@ -213,6 +213,7 @@ fn sameOpen(now: *const FileTable, then: *const FileTable, comptime purpose: Pur
     while (flights.next()) |mine| {
         const other = others.next() orelse return false;
         if (!sameDescription(mine, other, restoring) or now.firstWith(mine) != then.firstWith(other)) return false;
+        if (mine.kind == .epoll and !mine.kind.epoll.sameAs(other.kind.epoll, now, then)) return false;
     }
     return true;
 }

@@ -9,6 +9,8 @@ pub const Pipe = struct {
     bytes: [capacity]u8 = undefined,
     start: usize = 0,
     fill: usize = 0,
+    /// How much it is to hold (F_SETPIPE_SZ), at most the whole ring.
+    limit: usize = capacity,
     readers: u32 = 1,
     writers: u32 = 1,
     /// What has happened that Linux wakes readers for: bytes came, the last writer went.
@@ -43,12 +45,24 @@ pub const Pipe = struct {
     }
 
     pub fn room(self: *const Pipe) usize {
-        return capacity - self.fill;
+        return self.limit - self.fill;
     }
 
     /// Whether a writer that polls is told so.
     pub fn hasRoom(self: *const Pipe) bool {
         return self.room() >= atomic_bytes;
+    }
+
+    pub const ResizeError = error{ Busy, TooLarge };
+
+    /// In whole pages, a power of two of them; not below what it holds, nor above the ring.
+    pub fn resize(self: *Pipe, wanted: usize) ResizeError!void {
+        if (wanted > capacity) return error.TooLarge;
+        const limit = std.math.ceilPowerOfTwoAssert(usize, @max(wanted, atomic_bytes));
+        if (limit < self.fill) return error.Busy;
+        const had_room = self.hasRoom();
+        self.limit = limit;
+        if (!had_room and self.hasRoom()) self.changes_out +%= 1;
     }
 
     /// Takes over what another pipe holds; the ends are the caller's to count.
@@ -57,6 +71,7 @@ pub const Pipe = struct {
         self.changes_out = from.changes_out;
         self.start = 0;
         self.fill = from.fill;
+        self.limit = from.limit;
         const first = @min(from.fill, capacity - from.start);
         @memcpy(self.bytes[0..first], from.bytes[from.start..][0..first]);
         @memcpy(self.bytes[first..from.fill], from.bytes[0 .. from.fill - first]);
@@ -64,7 +79,7 @@ pub const Pipe = struct {
 
     pub fn sameAs(self: *const Pipe, other: *const Pipe) bool {
         if (self.changes_in != other.changes_in or self.changes_out != other.changes_out) return false;
-        if (self.fill != other.fill or self.readers != other.readers or self.writers != other.writers) return false;
+        if (self.fill != other.fill or self.limit != other.limit or self.readers != other.readers or self.writers != other.writers) return false;
         for (0..self.fill) |index| {
             if (self.bytes[(self.start + index) % capacity] != other.bytes[(other.start + index) % capacity]) return false;
         }
@@ -84,7 +99,7 @@ pub const Pipe = struct {
     }
 
     pub fn write(self: *Pipe, data: []const u8) usize {
-        const count = @min(data.len, capacity - self.fill);
+        const count = @min(data.len, self.room());
         const end = (self.start + self.fill) % capacity;
         const first = @min(count, capacity - end);
         @memcpy(self.bytes[end..][0..first], data[0..first]);

@@ -135,8 +135,8 @@ pub const FileTable = struct {
     working_directory: []u8,
     /// Pipes there are; each holds memory of the host's.
     pipes: u32 = 0,
-    /// Timerfds there are.
-    timers: u32 = 0,
+    /// All timerfds, also those on their way in messages.
+    timers: std.ArrayList(*Description) = .empty,
     /// All epoll sets, also those on their way in messages, and how many watches they have.
     sets: std.ArrayList(*epoll.Epoll) = .empty,
     watches: u32 = 0,
@@ -181,6 +181,7 @@ pub const FileTable = struct {
         self.closeAll();
         self.slots.deinit(self.allocator);
         self.sets.deinit(self.allocator);
+        self.timers.deinit(self.allocator);
         self.sockets.deinit();
         self.allocator.free(self.working_directory);
         self.private.release();
@@ -299,7 +300,8 @@ pub const FileTable = struct {
         const description = try self.allocator.create(Description);
         errdefer self.allocator.destroy(description);
         description.* = .{ .kind = kind, .status_flags = status_flags, .path = try self.allocator.dupe(u8, path) };
-        self.timers += @intFromBool(kind == .timer);
+        errdefer self.allocator.free(description.path);
+        if (kind == .timer) try self.timers.append(self.allocator, description);
         return description;
     }
 
@@ -310,6 +312,14 @@ pub const FileTable = struct {
         if (index >= @min(bound, limits.descriptors_max)) return error.TooMany;
         try self.put(index, description, close_on_exec);
         return @intCast(index);
+    }
+
+    /// Whether a descriptor below `bound` is free.
+    pub fn hasPlace(self: *const FileTable, bound: u64) bool {
+        const most = @min(bound, limits.descriptors_max);
+        if (self.slots.items.len < most) return true;
+        for (self.slots.items[0..@intCast(most)]) |slot| if (slot.description == null) return true;
+        return false;
     }
 
     /// Puts a description at a free place.
@@ -386,7 +396,7 @@ pub const FileTable = struct {
             .pipe_read => |pipe| self.pipes -= @intFromBool(pipe.closeReader(self.allocator)),
             .pipe_write => |pipe| self.pipes -= @intFromBool(pipe.closeWriter(self.allocator)),
             .epoll => |set| set.destroy(self),
-            .timer => self.timers -= 1,
+            .timer => _ = self.timers.swapRemove(std.mem.indexOfScalar(*Description, self.timers.items, description).?),
             .socket => |socket| self.closeSocket(socket),
             .output, .device, .private_file, .private_directory, .event, .signals => {},
         }

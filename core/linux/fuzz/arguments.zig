@@ -88,7 +88,8 @@ pub const Source = struct {
             },
             // Descriptors to wait for.
             1 => for (&words) |*word| {
-                word.* = self.below(16) | self.below(64) << 32;
+                // The first half of some is flags of epoll's.
+                word.* = self.below(16) | self.below(64) << 32 | (if (self.below(4) == 0) self.below(16) << 28 else 0);
             },
             // Times.
             2 => for (&words) |*word| {

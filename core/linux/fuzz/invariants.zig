@@ -127,8 +127,26 @@ pub fn descriptors(files: *const FileTable, program: ?*const HostFile, quiet: bo
             else => {},
         }
     }
+    try watches(files, &open, quiet);
     if (pipes != files.pipes) return violated(quiet, "{d} pipes are counted, {d} are", .{ files.pipes, pipes });
     return held + try sockets(files, &open, quiet);
+}
+
+/// What epoll sets watch is open, and knows that it is watched.
+fn watches(files: *const FileTable, open: *const Open, quiet: bool) Violation!void {
+    var total: u32 = 0;
+    for (files.sets.items) |set| {
+        total += @intCast(set.watches.items.len);
+        for (set.watches.items) |watch| {
+            if (std.mem.indexOfScalar(*const Description, open.list.items, watch.description) == null) return violated(quiet, "a set watches what is not open, as {d}", .{watch.fd});
+            var found: u32 = 0;
+            for (files.sets.items) |other| for (other.watches.items) |same| {
+                found += @intFromBool(same.description == watch.description);
+            };
+            if (found != watch.description.watches) return violated(quiet, "descriptor {d} counts {d} watches of {d}", .{ watch.fd, watch.description.watches, found });
+        }
+    }
+    if (total != files.watches or total > limits.epoll_watches_max) return violated(quiet, "{d} watches are counted, {d} are", .{ files.watches, total });
 }
 
 /// True if this is the first open file of the pipe.

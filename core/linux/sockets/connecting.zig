@@ -3,6 +3,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const address = @import("address.zig");
 const creating = @import("creating.zig");
+const descriptors = @import("../files/descriptors.zig");
 const host = @import("../../host.zig");
 const host_socket = @import("host_socket.zig");
 const kernel_module = @import("../kernel.zig");
@@ -330,6 +331,8 @@ pub fn accept4(k: *Kernel, a: Args) i64 {
     const listener = opened.socket;
     if (!listener.isConnectionOriented()) return fail(.OPNOTSUPP);
     if (listener.state != .listening or listener.shutdown.receive) return fail(.INVAL);
+    // No connection is taken that could not be opened.
+    if (!k.files.hasPlace(descriptors.bound(k))) return fail(.MFILE);
     const fresh = if (listener.waiting.items.len > 0) blk: {
         const embryo = listener.waiting.orderedRemove(0);
         admit(k, listener);

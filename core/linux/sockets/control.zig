@@ -56,13 +56,10 @@ fn readRights(k: *Kernel, data: []const u8, out: *sending.Outgoing) i64 {
     @memcpy(all[0..before.len], before);
     for (all[before.len..], 0..) |*right, index| {
         const number = std.mem.readInt(i32, data[index * 4 ..][0..4], .little);
-        const found = k.files.get(number);
-        // An epoll set must be found by what it watches, so it stays where it is.
-        if (found == null or found.?.kind == .epoll) {
+        right.* = k.files.get(number) orelse {
             k.files.allocator.free(all);
-            return if (found == null) fail(.BADF) else fail(.INVAL);
-        }
-        right.* = found.?;
+            return fail(.BADF);
+        };
     }
     for (all[before.len..]) |right| right.references += 1;
     k.files.allocator.free(before);

@@ -142,10 +142,10 @@ fn takeMessage(k: *Kernel, socket: *Socket, piece: *Piece, in: *Incoming) i64 {
     if (in.flags & MSG_PEEK != 0) return rc;
     socket.received.take().?.destroy(k.files.sockets.allocator);
     madeRoom(k, socket);
-    // Who sends without a connection is not known, so all that could are asked.
-    for (k.files.sockets.list.items) |other| {
-        if (other.type == .datagram and other.peer == socket) other.changes_out +%= 1;
-    }
+    // Who sends to this one is not known here.
+    if (socket.family == .unix and socket.type == .datagram) for (k.files.sockets.list.items) |other| {
+        if (other.peer == socket) other.changes_out +%= 1;
+    };
     return rc;
 }
 

@@ -225,10 +225,8 @@ fn sendUdp(k: *Kernel, description: *const Description, socket: *Socket, out: *O
     if (out.data.total > @as(u64, if (to.isV4()) udp_max_bytes else udp6_max_bytes)) return fail(.MSGSIZE);
     const sockets = &k.files.sockets;
     const there = to.target();
-    if (there.isLoopback() or socket.hasPort()) {
-        const from = names.seenFrom(socket, &there);
-        if (sockets.datagramAt(&there, if (from.port == 0) null else &from)) |receiver| return sendUdpInside(k, socket, receiver, &there, out);
-    }
+    const from = names.seenFrom(socket, &there);
+    if (sockets.datagramAt(&there, if (from.port == 0) null else &from)) |receiver| return sendUdpInside(k, socket, receiver, &there, out);
     const answers = socket.hasHeard(&there) and k.files.scope.network.allowsAnswer(&there);
     if (!answers and !names.demand(k, .connect, &to)) return fail(.ACCES);
     const failed = host_socket.ensure(k, socket);

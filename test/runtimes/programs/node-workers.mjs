@@ -26,8 +26,13 @@ if (!isMainThread) {
 } else {
   const shared = new SharedArrayBuffer(16);
   const counter = new Int32Array(shared);
-  const start = (task) => new Worker(self, { workerData: { task, shared } });
-  const end = (worker) => new Promise((resolve) => worker.once("exit", resolve));
+  const ends = new Map();
+  const start = (task) => {
+    const worker = new Worker(self, { workerData: { task, shared } });
+    ends.set(worker, new Promise((resolve) => worker.once("exit", resolve)));
+    return worker;
+  };
+  const end = (worker) => ends.get(worker);
   const message = (emitter) => new Promise((resolve) => emitter.once("message", resolve));
 
   await Promise.all([start("count"), start("count"), start("count")].map(end));
@@ -36,8 +41,11 @@ if (!isMainThread) {
   const waiting = start("wait");
   console.log(await message(waiting));
   Atomics.store(counter, 1, 1);
-  while (Atomics.notify(counter, 1) === 0) await new Promise((resolve) => setTimeout(resolve, 1));
-  console.log(await message(waiting), await end(waiting));
+  const waited = message(waiting);
+  const tick = () => new Promise((resolve) => setTimeout(resolve, 1, "tick"));
+  // The worker waits by now, or finds the value changed.
+  while (Atomics.notify(counter, 1) === 0 && (await Promise.race([waited, tick()])) === "tick");
+  console.log(["ok", "not-equal"].includes(await waited), await end(waiting));
 
   const echo = start("echo");
   const { port1, port2 } = new MessageChannel();
