@@ -23,7 +23,11 @@ export interface Command {
   /** The most exits that a run may have (without reads of a pipe, which its writer decides) and the most faults. */
   readonly exits: number;
   readonly faults: number;
+  /** How often its threads may be made to take turns, which is an exit too. */
+  readonly turns?: number;
 }
+
+const deno = join(root, "node_modules/@deno/linux-x64-glibc/deno");
 
 const readInput = "import sys\nn = 0\nwhile b := sys.stdin.buffer.read1(1 << 16): n += len(b)\nprint(n)";
 const readFile = "n = 0\nwith open('zeros', 'rb', 0) as f:\n  while b := f.read(1 << 20): n += len(b)\nprint(n)";
@@ -42,6 +46,9 @@ export function commands(megabytes: number): Command[] {
     { name: `python reading ${megabytes} MB of a pipe`, path: python, args: ["-c", readInput], piped: megabytes, exits, faults },
     { name: `python reading ${megabytes} MB of a file`, path: python, args: ["-c", readFile], exits: exits + 1.5 * megabytes, faults },
     { name: "a loop of luajit", path: "/usr/bin/luajit", args: ["-e", loop], exits: 110, faults: 25 },
+    { name: "deno eval", path: deno, args: ["eval", "console.log(6 * 7)"], exits: 900, faults: 140, turns: 200 },
+    { name: "bun -e", path: process.execPath, args: ["-e", "console.log(6 * 7)"], exits: 320, faults: 70, turns: 60 },
+    { name: "node -e", path: "/usr/bin/node", args: ["-e", "console.log(6 * 7)"], exits: 900, faults: 140, turns: 200 },
   ];
 }
 

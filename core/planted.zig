@@ -49,6 +49,7 @@ pub const Fault = enum(u32) {
     private_file_kept,
     private_content_kept,
     private_content_shared,
+    layer_whiteout_kept,
     scheduling_kept,
     umask_kept,
     limit_kept,

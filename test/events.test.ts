@@ -46,6 +46,43 @@ test(
   patience,
 );
 
+/** Feeds a sample's standard input as it asks for more, through the pipe that it inherits. */
+async function feed(command: string[]): Promise<string> {
+  const child = Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
+  child.stdin.write("abcdef");
+  child.stdin.flush();
+  let text = "";
+  const decoder = new TextDecoder();
+  let asked = 0;
+  for await (const chunk of child.stdout) {
+    text += decoder.decode(chunk, { stream: true });
+    if (asked === 0 && text.includes("more\n")) {
+      asked = 1;
+      await Bun.sleep(30);
+      child.stdin.write("ghi");
+      child.stdin.flush();
+    }
+    if (asked === 1 && text.includes("end\n")) {
+      asked = 2;
+      await Bun.sleep(30);
+      child.stdin.end();
+    }
+  }
+  expect(await child.exited).toBe(0);
+  return text;
+}
+
+test(
+  "edges of a stream of the host's come as they do natively",
+  async () => {
+    const expected = await feed([guest("events"), "stream"]);
+    expect(expected).toContain("stream: more: 1");
+    const cli = join(import.meta.dir, "../src/cli/main.ts");
+    expect(await feed([process.execPath, cli, "run", guest("events"), "stream"])).toBe(expected);
+  },
+  patience,
+);
+
 async function withReady(check: (vm: Machine) => void | Promise<void>): Promise<void> {
   await using vm = await Machine.boot(guest("events"), { args: ["ready"], stdout: "ignore", ...relaxed });
   await vm.run({ until: "ready" });

@@ -317,6 +317,8 @@ pub const Threads = struct {
         for (from.list.items) |thread| try self.list.append(self.allocator, try copyThread(self.allocator, thread));
         self.caller = try copyThread(self.allocator, from.caller);
         self.current = self.list.items[from.indexOfCurrent()];
+        // Everyone who waits looks again: what they asked of the host is not copied.
+        self.changes += 1;
         return self;
     }
 

@@ -5,3 +5,5 @@ long change_threads(uint64_t what, uint64_t value);
 void prepare_threads(void);
 long change_sockets(uint64_t what, uint64_t value);
 void prepare_sockets(void);
+long change_layer(uint64_t what, uint64_t value);
+void prepare_layer(void);

@@ -452,6 +452,7 @@ EXPORT long change(uint32_t kind, uint64_t a, uint64_t b, uint64_t c)
 	case 26: return events(a, b);
 	case 27: return change_threads(a, b);
 	case 28: return change_sockets(a, b);
+	case 29: return change_layer(a, b);
 	case 24: return map_file(address, b, c);
 	case 25: {
 		/* The program begins anew in its own place. */
@@ -563,6 +564,7 @@ int main(void)
 	prepare_events();
 	prepare_threads();
 	prepare_sockets();
+	prepare_layer();
 	pristine_ready();
 	return 0;
 }

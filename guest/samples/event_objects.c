@@ -163,6 +163,13 @@ static void timers(void)
 	tell("no other without a read", set, 30);
 	saw("read", read(boot, &value, 8));
 	tell("edge of a timer", set, 5000);
+	new = spec(5, 0);
+	timerfd_settime(boot, 0, &new, 0);
+	/* Without a call in which its expiration could be noticed. */
+	for (start = now_ms(); now_ms() - start < 20;)
+		;
+	tell("edge that was not waited for", set, 0);
+	tell("told", set, 0);
 	saw("bad clock", timerfd_create(77, 0));
 	saw("cpu clock", timerfd_create(CLOCK_PROCESS_CPUTIME_ID, 0));
 	saw("bad flags", timerfd_create(CLOCK_MONOTONIC, 1));

@@ -2,7 +2,7 @@
  * Polling as a program sees it: epoll, poll and select on pipes and on descriptors for events. Prints what it saw, in which
  * nothing depends on when and where it runs: on Linux itself it prints the same. Other parts are in event_objects.c.
  *
- * `events bomb` tries to make looking at sets expensive; `events ready` stops for calls of its functions.
+ * `events bomb` tries to make looking at sets expensive; `events stream` polls its standard input; `events ready` stops for calls of its functions.
  */
 #define _GNU_SOURCE
 #include "events.h"
@@ -535,11 +535,41 @@ static void bomb(void)
 	saw("bomb: no descriptor is left", open("/proc/self/status", O_RDONLY));
 }
 
+/* A stream that only the host knows: six bytes are there, three more come later, then the end. */
+static void stream(void)
+{
+	int set = epoll_create1(0), outer = epoll_create1(0);
+	struct pollfd entry = { .fd = 0, .events = POLLIN };
+	saw("stream: add", control(set, EPOLL_CTL_ADD, 0, EPOLLIN | EPOLLET, 1));
+	saw("stream: add to another", control(outer, EPOLL_CTL_ADD, set, EPOLLIN, 2));
+	fcntl(0, F_SETFL, O_NONBLOCK);
+	tell("stream: bytes", outer, -1);
+	tell("stream: bytes", set, -1);
+	tell("stream: told", set, 0);
+	saw("stream: poll", poll(&entry, 1, -1));
+	get(0, 6);
+	saw("stream: empty", read(0, bytes, 1));
+	tell("stream: nothing", set, 0);
+	printf("more\n");
+	fflush(stdout);
+	tell("stream: more", set, -1);
+	get(0, 3);
+	saw("stream: empty", read(0, bytes, 1));
+	printf("end\n");
+	fflush(stdout);
+	tell("stream: end", set, -1);
+	saw("stream: read", read(0, bytes, 1));
+	fcntl(0, F_SETFL, 0);
+	close(outer), close(set);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "all";
 	if (!strcmp(what, "bomb")) {
 		bomb();
+	} else if (!strcmp(what, "stream")) {
+		stream();
 	} else if (!strcmp(what, "ready")) {
 		prepare_ready();
 		pristine_ready();

@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 1513206969;
+export const ABI_VERSION = 136289751;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -171,21 +171,22 @@ export const PlantedFault = {
   private_file_kept: 39,
   private_content_kept: 40,
   private_content_shared: 41,
-  scheduling_kept: 42,
-  umask_kept: 43,
-  limit_kept: 44,
-  name_kept: 45,
-  thread_address_kept: 46,
-  threads_kept: 47,
-  waiting_call_kept: 48,
-  thread_registers_kept: 49,
-  thread_signals_kept: 50,
-  call_area_kept: 51,
-  arena_kept: 52,
-  generation_kept: 53,
-  clock_kept: 54,
-  wiped_page_kept: 55,
-  program_kept: 56,
+  layer_whiteout_kept: 42,
+  scheduling_kept: 43,
+  umask_kept: 44,
+  limit_kept: 45,
+  name_kept: 46,
+  thread_address_kept: 47,
+  threads_kept: 48,
+  waiting_call_kept: 49,
+  thread_registers_kept: 50,
+  thread_signals_kept: 51,
+  call_area_kept: 52,
+  arena_kept: 53,
+  generation_kept: 54,
+  clock_kept: 55,
+  wiped_page_kept: 56,
+  program_kept: 57,
 } as const;
 
 /** Index n is status -(n + 1). */

@@ -5,10 +5,12 @@
  * meanwhile. After it the fork is reset and must be the same as a fork that never ran, in two ways: by the core's records
  * and memory (`difference`), and as seen from inside, where translations that KVM remembers would show.
  */
+import { lstatSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { type Fork, Machine, PristineError, type Snapshot } from "../../src/index.ts";
 import { difference } from "../../src/testing.ts";
+import { hostFolder } from "../folders.ts";
 
 export const playground = 0x1000_0000_0000;
 const far = 0x2000_0000_0000;
@@ -35,7 +37,7 @@ export interface Request {
 
 // Kinds that end a request are rare, or most requests would be short.
 const harmless = [
-  0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 9, 10, 10, 11, 12, 12, 13, 14, 15, 19, 20, 23, 23, 24, 24, 26, 26, 27, 27, 28, 28,
+  0, 0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 9, 10, 10, 11, 12, 12, 13, 14, 15, 19, 20, 23, 23, 24, 24, 26, 26, 27, 27, 28, 28, 29, 29,
 ];
 const ending = [16, 17, 18, 21, 25];
 
@@ -75,11 +77,15 @@ function bind(fork: Fork) {
     event_sum: { returns: "i64" },
     thread_sum: { returns: "i64" },
     socket_sum: { returns: "i64" },
+    layer_sum: { returns: "i64" },
   });
 }
 
 export class Subject implements Disposable {
   readonly image: Snapshot;
+  /** The folder of the host over which the guest has a layer. */
+  readonly #cache: string;
+  readonly #cacheFacts: string;
   fork: Fork;
   /** Never runs: what every reset must lead back to. */
   readonly untouched: Fork;
@@ -92,8 +98,10 @@ export class Subject implements Disposable {
   /** What a request saw that it should not have. */
   #seen: string[] = [];
 
-  private constructor(image: Snapshot) {
+  private constructor(image: Snapshot, cache: string) {
     this.image = image;
+    this.#cache = cache;
+    this.#cacheFacts = factsOf(cache);
     this.fork = image.fork({ timeout: loopMs });
     this.untouched = image.fork();
     this.#call = bind(this.fork);
@@ -103,15 +111,17 @@ export class Subject implements Disposable {
 
   static async create(): Promise<Subject> {
     const program = join(import.meta.dir, "../../zig-out/guests/changes");
+    const cache = cacheFolder();
     using vm = await Machine.boot(program, {
       stdout: "ignore",
       stderr: "ignore",
       memory: "64MiB",
       timeout: 60_000,
       permissions: { read: ["/"] },
+      env: { XDG_CACHE_HOME: cache },
     });
     await vm.run({ until: "ready" });
-    return new Subject(vm.freeze());
+    return new Subject(vm.freeze(), cache);
   }
 
   /** Runs a request; true if it ended early, by a fault, an exit or a time-out. */
@@ -191,6 +201,7 @@ export class Subject implements Disposable {
     }
     // A fork that wrote to the image itself would have changed it for both.
     if (expected.at(-1) !== this.#private) wrong.push("the image's private files have changed");
+    if (factsOf(this.#cache) !== this.#cacheFacts) wrong.push("the host's folder beneath the layer has changed");
     this.fork.reset();
     return wrong;
   }
@@ -210,7 +221,28 @@ export class Subject implements Disposable {
     this.fork.close();
     this.untouched.close();
     this.image.close();
+    rmSync(this.#cache, { recursive: true, force: true });
   }
+}
+
+/** All that changes of a host folder would show in. */
+function factsOf(folder: string): string {
+  return [".", ...(readdirSync(folder, { recursive: true }) as string[]).sort()]
+    .map((name) => {
+      const { mode, size, mtimeMs, ctimeMs, ino, nlink } = lstatSync(join(folder, name));
+      return [name, mode, size, mtimeMs, ctimeMs, ino, nlink].join();
+    })
+    .join("\n");
+}
+
+/** What change_layer.c says that the host has there. */
+function cacheFolder(): string {
+  const folder = hostFolder("pristine-layer-");
+  mkdirSync(join(folder, "folder"));
+  for (let index = 0; index < 5; index++) writeFileSync(join(folder, `host-${index}`), `of the host's ${index}`.repeat(20 * index + 1));
+  for (let index = 0; index < 3; index++) writeFileSync(join(folder, `folder/host-${index}`), `further in ${index}`);
+  symlinkSync("folder/host-0", join(folder, "link"));
+  return folder;
 }
 
 /** Pages that a request named or may have reached, and some that it has not. */
@@ -233,7 +265,8 @@ function pagesOf(request: Request): number[] {
 }
 
 function privateFiles(call: ReturnType<typeof bind>): string {
-  return `private files ${BigInt.asUintN(64, call.private_sum()).toString(16)}`;
+  const sums = [call.private_sum(), call.layer_sum()].map((sum) => BigInt.asUintN(64, sum).toString(16));
+  return `private files ${sums.join(", a layer ")}`;
 }
 
 function lookInside(fork: Fork, call: ReturnType<typeof bind>, request: Request): string[] {

@@ -7,6 +7,7 @@ const linux = std.os.linux;
 const epoll = @import("epoll.zig");
 const limits = @import("../../limits.zig");
 const readiness = @import("readiness.zig");
+const timerfd = @import("timerfd.zig");
 const Changes = readiness.Changes;
 const Description = @import("../files/table.zig").Description;
 const Kernel = @import("../kernel.zig").Kernel;
@@ -26,6 +27,8 @@ pub const Inquiry = struct {
         self.count = 0;
         self.stamp = k.files.nextStamp();
         self.judgement = self.stamp;
+        // What has expired counts as a change.
+        timerfd.expire(k);
     }
 
     /// Some of `events` of a description are wanted.

@@ -57,6 +57,7 @@ fn restorePrivate(to: *FileTable, from: *const FileTable) Error!void {
     const old = to.private;
     defer old.release();
     to.private = from.private.retain();
+    if (planted.is(.layer_whiteout_kept)) try (try to.ownPrivate()).takeWhiteouts(old);
     if (planted.is(.private_content_kept)) (try to.ownPrivate()).takeContents(old);
 }
 

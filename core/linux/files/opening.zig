@@ -198,7 +198,7 @@ fn openHost(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mode
             errdefer file.release(k.files.allocator);
             return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, path);
         },
-        linux.S.IFDIR => return createDirectory(k, fd, path, status_flags, if (target.private == .shown) 0 else null),
+        linux.S.IFDIR => if (creates) return error.IsDirectory else return createDirectory(k, fd, path, status_flags, if (target.private == .shown) 0 else null),
         else => return error.Denied,
     }
 }

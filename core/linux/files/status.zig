@@ -76,6 +76,13 @@ fn ofHost(k: *Kernel, fd: i32, facts: *Facts) i64 {
     return @bitCast(linux.statx(fd, "", linux.AT.EMPTY_PATH, .{ .TYPE = true, .MODE = true, .NLINK = true, .UID = true, .GID = true, .ATIME = true, .MTIME = true, .CTIME = true, .INO = true, .SIZE = true, .BLOCKS = true, .BTIME = true }, facts));
 }
 
+/// What the host has at a path of the guest's.
+fn ofPlace(k: *Kernel, fd: i32, path: []const u8, facts: *Facts) i64 {
+    const rc = ofHost(k, fd, facts);
+    if (rc == 0) layers.tellOwner(k, path, facts);
+    return rc;
+}
+
 /// The facts of something the VMM makes up.
 fn madeUp(k: *Kernel, mode: u32, size: u64, inode: u64, device: [2]u32) Facts {
     var facts = std.mem.zeroes(Facts);
@@ -133,11 +140,11 @@ fn ofNode(k: *Kernel, node: *const synthetic.Node, follow: bool, facts: *Facts) 
 fn ofDescription(k: *Kernel, description: *const table.Description, facts: *Facts) i64 {
     switch (description.kind) {
         .host_stream => |stream| return ofHost(k, stream.fd, facts),
-        .host_file => |file| return ofHost(k, file.file.fd, facts),
+        .host_file => |file| return ofPlace(k, file.file.fd, description.path, facts),
         .host_directory => |directory| {
             var target: names.Target = .{};
             const is_changed = layers.findOpened(k, description, &target) and target.private == .node;
-            if (!is_changed) return ofHost(k, directory.fd, facts);
+            if (!is_changed) return ofPlace(k, directory.fd, description.path, facts);
             facts.* = private_status.facts(k, target.private.node);
         },
         .output, .pipe_read, .pipe_write => facts.* = madeUp(k, linux.S.IFIFO | 0o600, 0, k.files.streamNumber(description), .{ 0, 0 }),
@@ -187,7 +194,7 @@ pub fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Fact
     const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
     if (fd < 0) return fd;
     defer if (!canaries.is(.host_descriptor_leaked)) host.close(@intCast(fd));
-    const rc = ofHost(k, @intCast(fd), facts);
+    const rc = ofPlace(k, @intCast(fd), target.place.path(), facts);
     if (rc < 0) return rc;
     const is_directory = facts.mode & linux.S.IFMT == linux.S.IFDIR;
     if (target.place.must_be_directory and !is_directory) return fail(.NOTDIR);

@@ -256,6 +256,22 @@ pub const FileTable = struct {
         return false;
     }
 
+    /// What is open of a file of the host's by this path is from now on a private file with the same bytes.
+    pub fn becomesPrivate(self: *FileTable, path: []const u8, origin: private_tree.Origin, node: u32) void {
+        for (self.slots.items) |slot| if (slot.description) |description| self.makePrivate(description, path, origin, node);
+        var flights = self.sockets.flights();
+        while (flights.next()) |description| self.makePrivate(description, path, origin, node);
+    }
+
+    fn makePrivate(self: *FileTable, description: *Description, path: []const u8, origin: private_tree.Origin, node: u32) void {
+        if (description.kind != .host_file or !std.mem.eql(u8, description.path, path)) return;
+        const open = description.kind.host_file;
+        const identity = open.file.identity();
+        if (!std.meta.eql(origin, .{ .major = identity.major, .minor = identity.minor, .inode = identity.inode })) return;
+        description.kind = .{ .private_file = .{ .node = node, .at = open.at } };
+        open.file.release(self.allocator);
+    }
+
     fn isOfNode(description: *const Description, node: u32) bool {
         return switch (description.kind) {
             .private_file, .private_directory => |open| open.node == node,

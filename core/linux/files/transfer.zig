@@ -57,9 +57,11 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
         .host_stream => |stream| {
             if (position != null) return fail(.SPIPE);
             const waited = waitReady(k, description, stream.fd, linux.POLL.IN);
-            if (waited < 0) return waited;
-            k.hostCall();
-            return negative(linux.read(stream.fd, out.ptr, out.len));
+            if (waited == 0) k.hostCall();
+            const rc = if (waited < 0) waited else negative(linux.read(stream.fd, out.ptr, out.len));
+            // What is there next is news to who polls for edges.
+            if (rc > 0 or rc == fail(.AGAIN)) description.changes.in +%= 1;
+            return rc;
         },
         .device => |device| switch (device) {
             .null => return 0,
@@ -107,11 +109,12 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
         .host_stream => |stream| {
             if (position != null) return fail(.SPIPE);
             const waited = waitReady(k, description, stream.fd, linux.POLL.OUT);
-            if (waited < 0) return waited;
-            k.hostCall();
+            if (waited == 0) k.hostCall();
             // A blocking pipe takes a write of PIPE_BUF once it polls as writable; more could block without end.
-            const atomic_bytes = 4096;
-            return negative(linux.write(stream.fd, bytes.ptr, @min(bytes.len, atomic_bytes)));
+            const part = bytes[0..@min(bytes.len, pipe_module.atomic_bytes)];
+            const rc = if (waited < 0) waited else negative(linux.write(stream.fd, part.ptr, part.len));
+            if (rc == fail(.AGAIN) or rc >= 0 and rc < part.len) description.changes.out +%= 1;
+            return rc;
         },
         .output => |output| {
             if (position != null) return fail(.SPIPE);

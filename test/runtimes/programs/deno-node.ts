@@ -9,7 +9,7 @@ import { cpus, tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import process from "node:process";
 import { Readable } from "node:stream";
-import { gzipSync, gunzipSync } from "node:zlib";
+import { gunzipSync, gzipSync } from "node:zlib";
 
 const folder = mkdtempSync(join(tmpdir(), "pristine-deno-node-"));
 writeFileSync(join(folder, "file"), "text");

@@ -1,6 +1,7 @@
 // A server and its client in one process: keep-alive, posts, streams, an error, an ended connection.
-import http from "node:http";
+
 import { once } from "node:events";
+import http from "node:http";
 
 const server = http.createServer(async (request, response) => {
   if (request.url === "/stream") {

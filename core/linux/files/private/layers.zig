@@ -58,6 +58,15 @@ pub fn ownerOf(k: *const Kernel, facts: *const linux.Statx) tree_module.User {
     };
 }
 
+/// What the guest is told of a file of the host's.
+pub fn tellOwner(k: *const Kernel, path: []const u8, facts: *linux.Statx) void {
+    const space = names.namespaceOf(k);
+    if (!mounts.isInLayer(&space, path)) return;
+    const owner = ownerOf(k, facts);
+    facts.uid = owner.uid;
+    facts.gid = owner.gid;
+}
+
 /// Whether the guest's user has these rights on what the host has.
 pub fn allows(k: *const Kernel, facts: *const linux.Statx, wanted: u3) bool {
     return mounts.allowsBits(facts.mode, isDirectory(facts), ownerOf(k, facts), open_module.userOf(k), wanted);
@@ -130,7 +139,9 @@ pub fn take(k: *Kernel, target: *const Target, keep: u64) i64 {
         linux.S.IFLNK => copyLink(k, @intCast(fd), &facts),
         else => fail(.ACCES),
     };
-    return if (made < 0) made else put(k, @intCast(parent), target.place.name(), @intCast(made));
+    const index = if (made < 0) made else put(k, @intCast(parent), target.place.name(), @intCast(made));
+    if (index >= 0) k.files.becomesPrivate(path, originOf(&facts), @intCast(index));
+    return index;
 }
 
 /// A node without a name, of what the host has.

@@ -52,6 +52,12 @@ fn isLayer(root: u32) bool {
     return root >= tree_module.mount_points.len;
 }
 
+/// Whether a path is of a layer, private or shown.
+pub fn isInLayer(space: *const Namespace, path: []const u8) bool {
+    const root = rootOf(space.private orelse return false, path) orelse return false;
+    return isLayer(root) and !(isOfHost(space, root, path) catch true);
+}
+
 /// Finds a path without links but for perhaps its last component. Everything before that must be a directory the user may
 /// search.
 pub fn find(space: *const Namespace, path: []const u8) paths.Error!Where {

@@ -10,6 +10,7 @@ const layers = @import("layers.zig");
 const mounts = @import("mounts.zig");
 const names = @import("../names.zig");
 const open_module = @import("open.zig");
+const isBeneath = @import("../../permissions.zig").isBeneath;
 const paths = @import("../../paths.zig");
 const status = @import("status.zig");
 const table = @import("../table.zig");
@@ -176,9 +177,8 @@ const Change = struct {
         try self.demandRemovable(moved, from);
         const to = try self.directoryOf(new);
         if (!moved.is_directory and (old.place.must_be_directory or new.place.must_be_directory)) return self.failWith(fail(.NOTDIR));
-        if (moved.is_directory) if (moved.node) |index| {
-            if (self.k.files.private.isBeneath(to, index)) return self.failWith(fail(.INVAL));
-        };
+        const above = new.place.parent();
+        if (moved.is_directory and isBeneath(above.path(), old.place.path())) return self.failWith(fail(.INVAL));
         if (flags & RENAME_EXCHANGE != 0) return self.exchange(moved, old, from, new, to);
         if (new.private == .absent) {
             const index = try self.movable(moved, old);
@@ -225,10 +225,11 @@ const Change = struct {
     fn exchange(self: *Change, moved: Victim, old: *const Target, from: u32, new: *const Target, to: u32) Failed!i64 {
         const other = try self.victimOf(new);
         try self.demandRemovable(other, to);
+        const above = old.place.parent();
+        if (other.is_directory and isBeneath(above.path(), new.place.path())) return self.failWith(fail(.INVAL));
         const one_index = try self.movable(moved, old);
         const other_index = try self.movable(other, new);
         const tree = try self.own();
-        if (other.is_directory and tree.isBeneath(from, other_index)) return self.failWith(fail(.INVAL));
         if (one_index != other_index) tree.exchange(.{ from, to }, old.place.name(), new.place.name(), now(self.k));
         return 0;
     }
