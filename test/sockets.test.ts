@@ -1,7 +1,9 @@
 /** Sockets of guests: inside the machine as natively, and the host's network by permission. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { lookup } from "node:dns/promises";
 import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { TCPSocketListener, udp } from "bun";
 import { type BootOptions, type Fork, Machine, type Permissions, PristineError } from "../src/index.ts";
@@ -167,6 +169,17 @@ test("who sends to one that never reads is told to wait", async () => {
   expect(linesOf(text)).toEqual(["flood: EAGAIN, bounded: 1", "poll(&one, 1, 0): 0"]);
 });
 
+test("sockets of a machine are bounded, and so is what all of them hold", async () => {
+  expect(linesOf(await output(["many"], { memory: "64MiB" }))).toEqual([
+    "setrlimit(RLIMIT_NOFILE, &limit): 0",
+    "2048 sockets, then ENFILE",
+    "bounded: 1",
+    "socket(AF_INET, SOCK_STREAM, 0): ENFILE",
+    "close(last): 0",
+    "socket(AF_INET, SOCK_STREAM, 0): open",
+  ]);
+});
+
 // Permissions
 
 const places: [string, string, number][] = [
@@ -299,6 +312,19 @@ test("--verbose says which option would allow what was refused", () => {
 test("a name of a grant is in the guest's /etc/hosts", async () => {
   expect(await output(["hosts"])).toBe("127.0.0.1\tlocalhost pristine\n::1\tlocalhost\n");
   expect(await output(["hosts"], { permissions: { connect: ["localhost:80"] } })).toBe("127.0.0.1\tlocalhost pristine\n::1\tlocalhost\n");
+});
+
+const ownName = hostname();
+const ownAddresses = await lookup(ownName, { all: true }).catch(() => []);
+
+test.skipIf(ownAddresses.length === 0 || ownName === "localhost")("a name of a grant is looked up at boot", async () => {
+  const text = await output(["hosts"], { permissions: { connect: [`${ownName}:80`, `${ownName}:81`] } });
+  const lines = linesOf(text).slice(2);
+  expect(lines.toSorted()).toEqual([...new Set(ownAddresses.map(({ address }) => `${address}\t${ownName}`))].toSorted());
+  const place: [string, string, number] = ["connect", (ownAddresses[0] as { address: string }).address, 81];
+  expect(await tried({ connect: [`${ownName}:81`] }, [place])).toEqual(of([place]));
+  expect(await tried({ connect: [`${ownName}:80`] }, [place])).toEqual([]);
+  expect(await tried({ connect: true, deny: { connect: [ownName] } }, [place])).toEqual([]);
 });
 
 test("sockets of the host's files need a grant of their path", async () => {
