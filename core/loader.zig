@@ -188,7 +188,7 @@ fn openInterpreter(machine: *Machine, path: []const u8, record: *errors.Record) 
     const nonblock = 0o4000;
     const fd = at.open(nonblock | paths.O_NOFOLLOW, 0);
     if (fd < 0) return noInterpreter(record, name, path);
-    const file = HostFile.create(machine.allocator, @intCast(fd), path) catch return outOfHostMemory(record);
+    const file = HostFile.create(machine.allocator, @intCast(fd), found.path()) catch return outOfHostMemory(record);
     const mode = paths.modeOf(file.fd) orelse 0;
     if (mode & linux.S.IFMT != linux.S.IFREG) {
         file.release(machine.allocator);

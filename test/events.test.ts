@@ -83,6 +83,23 @@ test(
   patience,
 );
 
+test("a signal of the embedder's wakes who polls a signalfd", async () => {
+  await using vm = await Machine.boot(guest("events"), { args: ["signal"], ...relaxed });
+  const ended = vm.run();
+  let text = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of vm.stdout) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text === "waiting\n") {
+      // It sleeps by then, as a rule; if not, it finds the signal at once.
+      await Bun.sleep(50);
+      vm.kill("SIGTERM");
+    }
+  }
+  expect((await ended).exitCode as number).toBe(0);
+  expect(text).toBe("waiting\nsignal: 1 1/7\nread: 128\nsignal 15, code 0\nnothing more: 0\n");
+});
+
 async function withReady(check: (vm: Machine) => void | Promise<void>): Promise<void> {
   await using vm = await Machine.boot(guest("events"), { args: ["ready"], stdout: "ignore", ...relaxed });
   await vm.run({ until: "ready" });

@@ -120,7 +120,10 @@ test("content is bounded: beyond 64 MiB there is no room, and what is removed an
 
 test("files and the host's descriptors for them are bounded", async () => {
   const text = await output(["many", "/var/tmp"]);
-  expect(text).toStartWith("16381 files, 1024 with content, then ENOSPC\n");
+  const files = Number(/^(\d+) files, 1024 with content, then ENOSPC\n/.exec(text)?.[1]);
+  // Beside the three folders there may be layers over programs' caches.
+  expect(files).toBeLessThanOrEqual(16_381);
+  expect(files).toBeGreaterThan(16_300);
   expect(text).toContain('mkdir("folder", 0700): ENOSPC\nsymlink("x", "link"): ENOSPC\nmkdir("folder", 0700): 0\n');
   expect(privateContents()).toBe(0);
 }, 60_000);

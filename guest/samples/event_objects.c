@@ -134,6 +134,24 @@ static void timers(void)
 	saw("disarm", timerfd_settime(fd, 0, &new, &old));
 	saw("interval", old.it_interval.tv_nsec);
 	saw("was running", old.it_value.tv_nsec > 0 && old.it_value.tv_nsec <= 10000000);
+	/* What is refused. */
+	saw("bad clock", timerfd_create(77, 0));
+	saw("cpu clock", timerfd_create(CLOCK_PROCESS_CPUTIME_ID, 0));
+	saw("bad flags", timerfd_create(CLOCK_MONOTONIC, 1));
+	saw("bad set flags", timerfd_settime(fd, 8, &new, 0));
+	new.it_value.tv_nsec = -1;
+	saw("bad time", timerfd_settime(fd, 0, &new, 0));
+	saw("no time", syscall(SYS_timerfd_settime, fd, 0, 0, 0));
+	saw("closed", timerfd_gettime(999, &new));
+	saw("not a timer", timerfd_gettime(0, &new));
+	saw("7 bytes", read(fd, bytes, 7));
+	close(fd);
+}
+
+static void dates(void)
+{
+	uint64_t value;
+	struct itimerspec new;
 	/* A date of the wall clock, and one that is over. */
 	int real = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC), boot = timerfd_create(CLOCK_BOOTTIME, 0);
 	struct timespec date;
@@ -152,8 +170,7 @@ static void timers(void)
 	timerfd_settime(boot, TFD_TIMER_ABSTIME, &new, 0);
 	new = spec(5000, 0);
 	timerfd_settime(boot, 0, &new, 0);
-	entry.fd = boot;
-	saw("forgotten", poll(&entry, 1, 0));
+	saw("forgotten", poll(&(struct pollfd){ boot, POLLIN, 0 }, 1, 0));
 	int set = epoll_create1(0);
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.u64 = 4 };
 	epoll_ctl(set, EPOLL_CTL_ADD, boot, &event);
@@ -166,21 +183,11 @@ static void timers(void)
 	new = spec(5, 0);
 	timerfd_settime(boot, 0, &new, 0);
 	/* Without a call in which its expiration could be noticed. */
-	for (start = now_ms(); now_ms() - start < 20;)
+	for (long start = now_ms(); now_ms() - start < 20;)
 		;
 	tell("edge that was not waited for", set, 0);
 	tell("told", set, 0);
-	saw("bad clock", timerfd_create(77, 0));
-	saw("cpu clock", timerfd_create(CLOCK_PROCESS_CPUTIME_ID, 0));
-	saw("bad flags", timerfd_create(CLOCK_MONOTONIC, 1));
-	saw("bad set flags", timerfd_settime(fd, 8, &new, 0));
-	new.it_value.tv_nsec = -1;
-	saw("bad time", timerfd_settime(fd, 0, &new, 0));
-	saw("no time", syscall(SYS_timerfd_settime, fd, 0, 0, 0));
-	saw("closed", timerfd_gettime(999, &new));
-	saw("not a timer", timerfd_gettime(set, &new));
-	saw("7 bytes", read(fd, bytes, 7));
-	close(fd), close(real), close(boot), close(set);
+	close(real), close(boot), close(set);
 	int made = 0;
 	while (made < 100000 && timerfd_create(CLOCK_MONOTONIC, 0) >= 0)
 		made++;
@@ -239,10 +246,30 @@ static void signals(void)
 	sigprocmask(SIG_UNBLOCK, &mask, 0);
 }
 
+/* Waits for a signal from outside, which has no other effect. */
+void wait_for_signal(void)
+{
+	sigset_t mask;
+	struct signalfd_siginfo info;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigprocmask(SIG_BLOCK, &mask, 0);
+	int fd = signalfd(-1, &mask, 0), set = epoll_create1(0);
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = 7 };
+	epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
+	printf("waiting\n");
+	fflush(stdout);
+	tell("signal", set, -1);
+	saw("read", read(fd, &info, sizeof info));
+	printf("signal %d, code %d\n", info.ssi_signo, info.ssi_code);
+	tell("nothing more", set, 0);
+}
+
 void object_tests(void)
 {
 	events();
 	timers();
+	dates();
 	signals();
 }
 

@@ -2,7 +2,8 @@
  * Polling as a program sees it: epoll, poll and select on pipes and on descriptors for events. Prints what it saw, in which
  * nothing depends on when and where it runs: on Linux itself it prints the same. Other parts are in event_objects.c.
  *
- * `events bomb` tries to make looking at sets expensive; `events stream` polls its standard input; `events ready` stops for calls of its functions.
+ * `events bomb` tries to make looking at sets expensive; `events stream` polls its standard input;
+ * `events signal` waits for a signal; `events ready` stops for calls of its functions.
  */
 #define _GNU_SOURCE
 #include "events.h"
@@ -570,6 +571,8 @@ int main(int argc, char **argv)
 		bomb();
 	} else if (!strcmp(what, "stream")) {
 		stream();
+	} else if (!strcmp(what, "signal")) {
+		wait_for_signal();
 	} else if (!strcmp(what, "ready")) {
 		prepare_ready();
 		pristine_ready();

@@ -12,3 +12,4 @@ void epoll_error_tests(void);
 void poll_tests(void);
 void object_tests(void);
 void pipe_tests(void);
+void wait_for_signal(void);

@@ -12,6 +12,8 @@ export interface Case {
   /** The program's path; one that starts with `./` lies in the folder of the run. */
   readonly path: string;
   readonly args: readonly string[];
+  /** A file of the package, where the program itself is not of it. */
+  readonly needs?: string;
   /** Standard input; without it there is none to read. */
   readonly stdin?: string;
   /** Variables besides those that every run has. */

@@ -1,6 +1,6 @@
 /** Runs a case natively and in a machine, from the same folder with the same variables, and tells how they differ. */
 import { existsSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { join, normalize } from "node:path";
 import { Machine } from "../../src/index.ts";
 import type { Case } from "./case.ts";
 import { contents, copyFixture } from "./fixture.ts";
@@ -35,11 +35,11 @@ function environment(entry: Case, folder: string): Record<string, string> {
 
 /** The program's own path if it lies in the folder. */
 export function programPath(entry: Case, folder: string): string {
-  return entry.path.startsWith("./") ? join(folder, entry.path) : entry.path;
+  return entry.path.startsWith("./") ? join(folder, entry.path) : normalize(entry.path);
 }
 
 export function isInstalled(entry: Case, folder: string): boolean {
-  return existsSync(programPath(entry, folder));
+  return existsSync(programPath(entry, folder)) && (entry.needs === undefined || existsSync(entry.needs));
 }
 
 /** Runs `body` in the case's folder, and looks at what is in it afterwards if the case writes. */

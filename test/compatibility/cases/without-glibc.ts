@@ -66,14 +66,17 @@ export const busybox: Case[] = program("busybox-static", "/bin/busybox", [
   [["ash", "-c", "for f in folder/*; do [ -d $f ] && echo $f; done; read x < csv; echo $x"]],
 ]);
 
+/** The dynamic loader that the samples name. */
+const needs = "/lib/ld-musl-x86_64.so.1";
+
 export const musl: Case[] = [
   ...program("musl", guest("files-dynamic"), [
-    [["read", "csv"], { light: true }],
-    [["list", "many"]],
-    [["stat", "text", "folder"]],
-    [["map", "noise"]],
-    [["write", "new", "text"], { writes: true }],
-    [["read", "missing"]],
+    [["read", "csv"], { light: true, needs }],
+    [["list", "many"], { needs }],
+    [["stat", "text", "folder"], { needs }],
+    [["map", "noise"], { needs }],
+    [["write", "new", "text"], { writes: true, needs }],
+    [["read", "missing"], { needs }],
   ]),
-  ...program("musl", guest("sort-dynamic"), [[["50"]]]),
+  ...program("musl", guest("sort-dynamic"), [[["50"], { needs }]]),
 ];
