@@ -254,14 +254,16 @@ test("listening needs a grant, but for a free port on the loopback network, whic
     ["udp-listen", "127.0.0.1", 0],
     ["udp-listen", "0.0.0.0", 0],
     ["udp-listen", "127.0.0.1", 18999],
+    ["udp-listen", "203.0.113.5", 0],
   ];
-  const free = ["listen 127.0.0.1 0", "listen ::1 0", "udp-listen 127.0.0.1 0", "udp-listen 0.0.0.0 0"];
+  // The last is no address of the host, which is told with and without a permission.
+  const free = ["listen 127.0.0.1 0", "listen ::1 0", "udp-listen 127.0.0.1 0", "udp-listen 0.0.0.0 0", "udp-listen 203.0.113.5 0"];
   expect(await tried({}, list)).toEqual(free);
   expect(await tried({ connect: true }, list)).toEqual(free);
   expect(await tried({ listen: true }, list)).toEqual(of(list));
   const own = ["listen 127.0.0.1 18999", "udp-listen 127.0.0.1 18999"];
   expect((await tried({ listen: ["127.0.0.1:18999"] }, list)).sort()).toEqual([...free, ...own].sort());
-  expect((await tried({ listen: [":18999"] }, list)).length).toBe(8);
+  expect((await tried({ listen: [":18999"] }, list)).length).toBe(9);
   expect((await tried({ listen: true, deny: { listen: ["127.0.0.1:18999"] } }, list)).sort()).toEqual(free.toSorted());
 });
 

@@ -85,9 +85,8 @@ fn knock(k: *Kernel, socket: *Socket, listener: *Socket) i64 {
 fn connectUnix(k: *Kernel, opened: Opened, name: *const address.UnixName) i64 {
     const socket = opened.socket;
     switch (socket.state) {
-        .connected => return fail(.ISCONN),
+        .connected, .connecting => return fail(.ISCONN),
         .listening => return fail(.INVAL),
-        .connecting => return connectHost(k, opened, null),
         .idle => {},
     }
     const listener = switch (names.find(k, name, socket.type)) {
@@ -234,13 +233,13 @@ fn admit(k: *Kernel, listener: *Socket) void {
 // On the host
 
 /// Begins a connection on the host or looks how one goes.
-fn connectHost(k: *Kernel, opened: Opened, ip: ?*const Ip) i64 {
+fn connectHost(k: *Kernel, opened: Opened, ip: *const Ip) i64 {
     const socket = opened.socket;
     const begins = socket.state == .idle;
     if (begins) {
         const failed = host_socket.ensure(k, socket);
         if (failed < 0) return failed;
-        socket.remote = .{ .ip = ip.?.target() };
+        socket.remote = .{ .ip = ip.target() };
     }
     k.hostCall();
     const rc = socket.host.?.connect(socket.family, &socket.remote);
