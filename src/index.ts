@@ -1,8 +1,8 @@
 /** Pristine: run unmodified Linux executables inside tiny KVM virtual machines. */
 export { type ErrorCode, type ErrorDetails, PristineError } from "./errors.ts";
+export { isolate, type ServerOptions } from "./isolate.ts";
 export { Machine } from "./machine.ts";
 export type { Memory } from "./memory.ts";
-export { isolate, type ServerOptions } from "./isolate.ts";
 export { Metrics } from "./metrics.ts";
 export { Pool } from "./pool.ts";
 export { Fork, Snapshot } from "./snapshot.ts";

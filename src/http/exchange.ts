@@ -77,7 +77,7 @@ class Exchange {
   readonly #deadline: number;
   readonly #abort = new AbortController();
   readonly #framing: Framing;
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  readonly #reader: { read(): Promise<{ done: boolean; value?: Uint8Array }>; cancel(): Promise<void> } | undefined;
   readonly #reply: Reply;
   #connection: number;
   #outgoing: Uint8Array;
@@ -179,7 +179,7 @@ class Exchange {
           this.#reading = new Promise(() => {});
           return;
         }
-        this.#outgoing = encodeBody(done ? new Uint8Array() : value, this.#framing);
+        this.#outgoing = encodeBody(value ?? new Uint8Array(), this.#framing);
         this.#reading = done ? new Promise(() => {}) : undefined;
       },
       (error) => this.#abort.abort(error),

@@ -78,7 +78,7 @@ export function runNatively(module: string, timeout: number): Promise<Run> {
       killSignal: "SIGKILL",
     });
     await child.exited;
-    return child.signalCode === null ? undefined : child.signalCode === "SIGKILL" ? "time-out" : child.signalCode;
+    return child.signalCode === null ? undefined : child.signalCode === "SIGKILL" ? "time-out" : String(child.signalCode);
   });
 }
 
