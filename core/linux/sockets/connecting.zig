@@ -292,11 +292,7 @@ pub fn listen(k: *Kernel, a: Args) i64 {
     const backlog = @min(given, limits.listen_backlog_max);
     if (socket.state != .idle and socket.state != .listening) return fail(.INVAL);
     if (socket.family == .unix and socket.local == .none) return fail(.INVAL);
-<<<<<<< HEAD
     const on_host = if (socket.isInet()) !socket.isInside(k.files.scope.network.inside) else socket.host != null;
-=======
-    const on_host = if (socket.isInet()) !(socket.port_is_own and socket.hasPort() and socket.local.ip.isLoopback()) else socket.host != null;
->>>>>>> main
     if (on_host) {
         const rc = listenOnHost(k, socket, backlog);
         if (rc < 0) return rc;

@@ -105,7 +105,7 @@ pub const Socket = struct {
 
     /// Whether it listens inside its machine alone: at a port of its own of the loopback network, or if all do.
     pub fn isInside(self: *const Socket, all: bool) bool {
-        return all or self.port_is_own and self.local.ip.isLoopback();
+        return all or self.port_is_own and self.hasPort() and self.local.ip.isLoopback();
     }
 
     pub fn takeFailure(self: *Socket) linux.E {
