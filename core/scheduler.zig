@@ -31,7 +31,7 @@ pub const Turn = enum {
 };
 
 /// What lets a machine stop while all its threads sleep.
-pub const Stops = enum { never, at_listeners, at_news };
+pub const Stops = enum { never, at_listeners, at_news, at_rest };
 
 /// Whether the current thread cannot go on, so that another is to be chosen. Its registers are kept then.
 pub fn needsTurn(machine: *const Machine) bool {
@@ -121,9 +121,9 @@ fn sleep(machine: *Machine, stops: Stops) Turn {
     var least = nearestDeadlineNs(k);
     if (timerfd.nextNs(k)) |ns| least = @min(least orelse ns, ns);
     if (stops == .at_news and outside.anyNews(k)) return .news;
-    if (stops == .at_listeners and anyListens(&k.threads)) {
+    if (stops == .at_rest or (stops == .at_listeners and anyListens(&k.threads))) {
         if (!askHost(k, 0)) return .failed;
-        return if (k.answers.entries.items.len > 0 or machine.interrupt.pending() != 0 or (least orelse 1) == 0) .again else .listens;
+        return if (k.answers.entries.items.len > 0 or machine.interrupt.pending() != 0 or (least orelse 1) == 0) .again else if (stops == .at_rest) .news else .listens;
     }
     if (anyIncomplete(&k.threads)) least = @min(least orelse limits.wake_step_ns, limits.wake_step_ns);
     const before = host.rdtsc();

@@ -2,7 +2,7 @@
 import { PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
 import { exchange } from "./http/exchange.ts";
-import { handleOf, Machine } from "./machine.ts";
+import { handleOf, Machine, restOf } from "./machine.ts";
 import { Pool } from "./pool.ts";
 import type { BootOptions, PoolOptions } from "./types.ts";
 
@@ -66,7 +66,7 @@ async function warmUp(machine: Machine, port: number, count: number): Promise<vo
     });
     await response.arrayBuffer();
     await over;
-    await machine.run({ until: "listen" });
+    await restOf(machine, bootTimeoutMs);
   }
 }
 
@@ -79,7 +79,7 @@ async function keptConnection(machine: Machine, port: number): Promise<number> {
     const { response, done } = await exchange(machine, request, { connection, port, timeout: bootTimeoutMs });
     await response.arrayBuffer();
     await done;
-    await machine.run({ until: "listen" });
+    await restOf(machine, bootTimeoutMs);
   } catch {
     core().pristine_connection_end(handle, connection, 1);
     return 0;
@@ -88,6 +88,6 @@ async function keptConnection(machine: Machine, port: number): Promise<number> {
   const left = core().pristine_connection_receive(handle, connection, new Uint8Array(1), 1);
   if (left === 0) return connection;
   core().pristine_connection_end(handle, connection, 1);
-  await machine.run({ until: "listen" });
+  await restOf(machine, bootTimeoutMs);
   return 0;
 }

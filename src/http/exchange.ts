@@ -79,7 +79,7 @@ class Exchange {
   readonly #framing: Framing;
   readonly #reader: { read(): Promise<{ done: boolean; value?: Uint8Array }>; cancel(): Promise<void> } | undefined;
   readonly #reply: Reply;
-  #connection: number;
+  readonly #connection: number;
   #outgoing: Uint8Array;
   /** A piece of the request's body that has not come yet. */
   #reading: Promise<void> | undefined;
@@ -105,6 +105,8 @@ class Exchange {
       this.#options.signal?.removeEventListener("abort", leave);
       this.#reply.close();
       this.#reader?.cancel().catch(() => {});
+      // One that was made for this request alone.
+      if (this.#options.connection === 0) core().pristine_connection_end(this.#handle, this.#connection, endAll);
     };
     try {
       while (!this.#reply.head || this.#reply.head.status < 200) await this.#step();
@@ -228,9 +230,4 @@ function endedEarly(step: Step): PristineError {
  */
 export function exchange(fork: Machine, request: Request, options: ExchangeOptions): Promise<Exchanged> {
   return new Exchange(fork, request, options).begin();
-}
-
-/** Closes the embedder's end of a connection. */
-export function closeConnection(fork: Machine, connection: number): void {
-  core().pristine_connection_end(handleOf(fork), connection, endAll);
 }
