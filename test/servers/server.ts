@@ -12,6 +12,8 @@ export interface Server {
   readonly env?: Readonly<Record<string, string>>;
   /** What clients ask for, in this order; the paths of an HTTP server. */
   readonly asks: readonly Ask[];
+  /** Light enough for the emulated lane. */
+  readonly light?: boolean;
   /** It closes every connection behind its answer. */
   readonly closes?: boolean;
   /** Exits of one request on a connection that is kept, and of one on a connection of its own, at most. */
@@ -47,6 +49,7 @@ export const servers: readonly Server[] = [
     path: paths.deno,
     args: () => ["run", "-A", "hello.mjs"],
     asks,
+    light: true,
     exits: { kept: 4, connection: 14 },
   },
   { name: "Bun.serve", package: "bun", path: paths.bun, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 11 } },
@@ -66,6 +69,7 @@ export const servers: readonly Server[] = [
     path: python,
     args: () => ["wsgi_server.py"],
     asks,
+    light: true,
     closes: true,
     exits: { connection: 15 },
   },
@@ -135,6 +139,7 @@ export const servers: readonly Server[] = [
     package: "nginx-light",
     path: "/usr/sbin/nginx",
     args: (_, folder) => ["-c", join(folder, "nginx.conf"), "-e", "stderr"],
+    light: true,
     asks: [get("/hello"), get("/answer?x=1"), get("/large"), get("/missing"), { method: "HEAD", path: "/hello" }],
     exits: { kept: 9, connection: 14 },
   },
