@@ -1,7 +1,9 @@
 /** Sockets of guests: inside the machine as natively, and the host's network by permission. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { lookup } from "node:dns/promises";
 import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { TCPSocketListener, udp } from "bun";
 import { type BootOptions, type Fork, Machine, type Permissions, PristineError } from "../src/index.ts";
@@ -167,6 +169,17 @@ test("who sends to one that never reads is told to wait", async () => {
   expect(linesOf(text)).toEqual(["flood: EAGAIN, bounded: 1", "poll(&one, 1, 0): 0"]);
 });
 
+test("sockets of a machine are bounded, and so is what all of them hold", async () => {
+  expect(linesOf(await output(["many"], { memory: "64MiB" }))).toEqual([
+    "setrlimit(RLIMIT_NOFILE, &limit): 0",
+    "2048 sockets, then ENFILE",
+    "bounded: 1",
+    "socket(AF_INET, SOCK_STREAM, 0): ENFILE",
+    "close(last): 0",
+    "socket(AF_INET, SOCK_STREAM, 0): open",
+  ]);
+});
+
 // Permissions
 
 const places: [string, string, number][] = [
@@ -241,14 +254,16 @@ test("listening needs a grant, but for a free port on the loopback network, whic
     ["udp-listen", "127.0.0.1", 0],
     ["udp-listen", "0.0.0.0", 0],
     ["udp-listen", "127.0.0.1", 18999],
+    ["udp-listen", "203.0.113.5", 0],
   ];
-  const free = ["listen 127.0.0.1 0", "listen ::1 0", "udp-listen 127.0.0.1 0", "udp-listen 0.0.0.0 0"];
+  // The last is no address of the host, which is told with and without a permission.
+  const free = ["listen 127.0.0.1 0", "listen ::1 0", "udp-listen 127.0.0.1 0", "udp-listen 0.0.0.0 0", "udp-listen 203.0.113.5 0"];
   expect(await tried({}, list)).toEqual(free);
   expect(await tried({ connect: true }, list)).toEqual(free);
   expect(await tried({ listen: true }, list)).toEqual(of(list));
   const own = ["listen 127.0.0.1 18999", "udp-listen 127.0.0.1 18999"];
   expect((await tried({ listen: ["127.0.0.1:18999"] }, list)).sort()).toEqual([...free, ...own].sort());
-  expect((await tried({ listen: [":18999"] }, list)).length).toBe(8);
+  expect((await tried({ listen: [":18999"] }, list)).length).toBe(9);
   expect((await tried({ listen: true, deny: { listen: ["127.0.0.1:18999"] } }, list)).sort()).toEqual(free.toSorted());
 });
 
@@ -299,6 +314,19 @@ test("--verbose says which option would allow what was refused", () => {
 test("a name of a grant is in the guest's /etc/hosts", async () => {
   expect(await output(["hosts"])).toBe("127.0.0.1\tlocalhost pristine\n::1\tlocalhost\n");
   expect(await output(["hosts"], { permissions: { connect: ["localhost:80"] } })).toBe("127.0.0.1\tlocalhost pristine\n::1\tlocalhost\n");
+});
+
+const ownName = hostname();
+const ownAddresses = await lookup(ownName, { all: true }).catch(() => []);
+
+test.skipIf(ownAddresses.length === 0 || ownName === "localhost")("a name of a grant is looked up at boot", async () => {
+  const text = await output(["hosts"], { permissions: { connect: [`${ownName}:80`, `${ownName}:81`] } });
+  const lines = linesOf(text).slice(2);
+  expect(lines.toSorted()).toEqual([...new Set(ownAddresses.map(({ address }) => `${address}\t${ownName}`))].toSorted());
+  const place: [string, string, number] = ["connect", (ownAddresses[0] as { address: string }).address, 81];
+  expect(await tried({ connect: [`${ownName}:81`] }, [place])).toEqual(of([place]));
+  expect(await tried({ connect: [`${ownName}:80`] }, [place])).toEqual([]);
+  expect(await tried({ connect: true, deny: { connect: [ownName] } }, [place])).toEqual([]);
 });
 
 test("sockets of the host's files need a grant of their path", async () => {

@@ -34,7 +34,7 @@ pub fn make(machine: *Machine, config: *const Config, record: *errors.Record) er
         kernel.identity.uid = linux.geteuid();
         kernel.identity.gid = linux.getegid();
     }
-    layers_setup.add(kernel, config) catch return streams.outOfMemory(record);
+    layers_setup.add(kernel, config.layers) catch return streams.outOfMemory(record);
     try enter(kernel, config.cwd, record);
 }
 

@@ -4,7 +4,6 @@
 //! is, nothing changes. A folder need not be there.
 const std = @import("std");
 const linux = std.os.linux;
-const Config = @import("config.zig").Config;
 const host = @import("../host.zig");
 const kernel_module = @import("../linux/kernel.zig");
 const layers = @import("../linux/files/private/layers.zig");
@@ -25,10 +24,11 @@ const permission_bits = 0o7777;
 /// A path as the guest spells it, and where that leads on the host.
 const Candidate = struct { way: []const u8, path: []const u8 };
 
-pub fn add(kernel: *Kernel, config: *const Config) error{OutOfMemory}!void {
+/// Adds layers over those of the folders that are to have one.
+pub fn add(kernel: *Kernel, folders: []const []const u8) error{OutOfMemory}!void {
     const arena = kernel.files.scope.arena.allocator();
     var candidates: std.ArrayList(Candidate) = .empty;
-    for (config.layers) |given| {
+    for (folders) |given| {
         var buffer: [paths.path_max]u8 = undefined;
         const way = try arena.dupe(u8, permissions_module.normalize(given, &buffer) orelse continue);
         try candidates.append(arena, .{ .way = way, .path = try realPath(arena, way) });

@@ -2,7 +2,8 @@
  * Changes a folder that has files in it and prints what came of each step: the same in a layer of a machine as on Linux's
  * overlayfs. The first argument says what, the second where:
  * `all DIR` (what is the same on any file system), `overlay DIR` (what overlayfs alone does so), `modes DIR` (what permission
- * bits forbid), `fill DIR` (until there is no room), `denied DIR` (where writing is denied), `cat PATH…`.
+ * bits forbid), `fill DIR` (until there is no room), `denied DIR` (where writing is denied), `make DIR…` (a file in each),
+ * `cat PATH…`.
  * The folder has what test/layers.test.ts puts there.
  */
 #include "private.h"
@@ -311,9 +312,10 @@ static void listings(void)
 	SHOW(chdir(".."));
 }
 
-/* As overlayfs alone does it: a host folder is not renamed, what was open to be read keeps what it had. */
+/* As overlayfs alone does it: a folder that shows the host's is not renamed, and one name of a file is copied. */
 static void overlay(void)
 {
+	SHOW(link("twin-one", "third") || unlink("third"));
 	SHOW(rename("folder", "renamed"));
 	SHOW(syscall(SYS_renameat2, AT_FDCWD, "folder", AT_FDCWD, "a", 2));
 	SHOW(chmod("folder", 0700));
@@ -428,6 +430,18 @@ int main(int count, char **words)
 	if (!strcmp(words[1], "cat")) {
 		for (int i = 2; i < count; i++)
 			get(words[i]), list(words[i]);
+		return fflush(stdout);
+	}
+	if (!strcmp(words[1], "make")) {
+		for (int i = 2; i < count; i++) {
+			char path[512];
+			struct stat found;
+			printf("%s: ", words[i]);
+			snprintf(path, sizeof path, "%s/made", words[i]);
+			SHOW(stat(words[i], &found));
+			put(path, "made");
+			get(path);
+		}
 		return fflush(stdout);
 	}
 	base = words[2];

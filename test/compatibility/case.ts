@@ -40,7 +40,6 @@ export interface Case {
 
 /** What is not there, and programs need. */
 export const noProcesses = "there are no child processes yet";
-export const noThreads = "there are no threads yet";
 
 export type Options = Partial<Omit<Case, "package" | "path" | "args">>;
 export type Row = readonly [args: readonly string[], options?: Options];

@@ -7,7 +7,8 @@ import { difference } from "../../src/testing.ts";
 import { answers, ask, beside, booted, Client, Folder, freePort, isWhole, native, pump, requestText } from "./harness.ts";
 import { type Ask, servers } from "./server.ts";
 
-setDefaultTimeout(300_000);
+const emulated = process.env.PRISTINE_LANE !== undefined;
+setDefaultTimeout(emulated ? 900_000 : 300_000);
 const rounds = Math.max(5, Math.round(200 * Number(process.env.TEST_SCALE ?? 1)));
 const warmUp = 20;
 const measured = 100;
@@ -17,6 +18,7 @@ const folder = new Folder();
 afterAll(() => folder[Symbol.dispose]());
 
 for (const server of servers) {
+  if (emulated && !server.light) continue;
   const missing = folder.has(server) ? "" : ` (${server.path} is not there)`;
   describe.skipIf(missing !== "")(`${server.package}: ${server.name}${missing}`, () => {
     test("answers as natively", async () => {

@@ -11,6 +11,7 @@ const canaries = @import("../canaries.zig");
 const host = @import("../../host.zig");
 const kernel_module = @import("../kernel.zig");
 const invariants = @import("invariants.zig");
+const layers_setup = @import("../../abi/layers_setup.zig");
 const limits = @import("../../limits.zig");
 const machine_test = @import("../../machine_test.zig");
 const sandbox_module = @import("sandbox.zig");
@@ -47,8 +48,8 @@ fn setting(name: [*:0]const u8, default: u64) u64 {
 const protected = [_][]const u8{ "closed", "look", "open/denied", "open/deep/frozen" };
 
 fn furnish(sandbox: *const Sandbox) !void {
-    for ([_][]const u8{ "open", "open/sub", "open/deep", "open/deep/frozen", "open/denied", "look", "closed", "drop" }) |name| try sandbox.directory(name);
-    for ([_][]const u8{ "open/file", "open/sub/inner", "look/file", "look/other" }) |name| try sandbox.file(name, "visible " ** 600);
+    for ([_][]const u8{ "open", "open/sub", "open/deep", "open/deep/frozen", "open/denied", "look", "look/sub", "closed", "drop" }) |name| try sandbox.directory(name);
+    for ([_][]const u8{ "open/file", "open/sub/inner", "look/file", "look/other", "look/sub/file" }) |name| try sandbox.file(name, "visible " ** 600);
     for ([_][]const u8{ "open/denied/secret", "closed/secret", "drop/secret" }) |name| try sandbox.file(name, sandbox_module.secret);
     try sandbox.file("open/deep/frozen/keep", "kept");
     try sandbox.fifo("open/fifo");
@@ -62,7 +63,7 @@ fn furnish(sandbox: *const Sandbox) !void {
     try sandbox.link("look/link", "../open/file");
 }
 
-const relative_paths = [_][]const u8{ "open", "open/file", "open/sub", "open/sub/inner", "open/sub/created", "open/new", "open/other", "open/deep", "open/deep/frozen", "open/deep/frozen/keep", "open/denied", "open/denied/secret", "open/fifo", "open/up", "open/absolute", "open/absolute/secret", "open/look", "open/look/file", "open/loop", "open/dangling", "look", "look/file", "look/link", "look/new", "closed", "closed/secret", "drop", "drop/secret", "drop/new", "open/../closed/secret", "open/deep2", "open/deep2/frozen/keep", "open/sub/../../look/file", "open/file/", "open/sub/" };
+const relative_paths = [_][]const u8{ "open", "open/file", "open/sub", "open/sub/inner", "open/sub/created", "open/new", "open/other", "open/deep", "open/deep/frozen", "open/deep/frozen/keep", "open/denied", "open/denied/secret", "open/fifo", "open/up", "open/absolute", "open/absolute/secret", "open/look", "open/look/file", "open/loop", "open/dangling", "look", "look/file", "look/link", "look/new", "look/sub", "look/sub/new", "nowhere/cache", "nowhere/cache/new", "closed", "closed/secret", "drop", "drop/secret", "drop/new", "open/../closed/secret", "open/deep2", "open/deep2/frozen/keep", "open/sub/../../look/file", "open/file/", "open/sub/" };
 const fixed_paths = [_][]const u8{ "/", ".", "..", "", "file", "sub", "../closed/secret", "/dev/null", "/dev/zero", "/dev/full", "/dev/stdin", "/dev/fd/3", "/proc/self/maps", "/proc/self/exe", "/proc/self/fd", "/proc/self/fd/3", "/proc/self/fd/4", "/proc/self/fd/5/inner", "/proc/self/root/etc/passwd", "/proc/self/cwd", "/proc/self/environ", "/proc/1/root", "/etc/passwd", "/nowhere/at/all", "///", "/tmp", "/tmp/a", "/tmp/a/b", "/tmp/b", "/tmp/a/b/..", "/dev/shm/c", "/var/tmp/d/", "a" ** 300, "x/" ** 2047, "\xff\xfe/\x01" };
 
 const Fuzzer = struct {
@@ -231,7 +232,7 @@ const Fuzzer = struct {
                 else => false,
             };
             const polls = self.call.number == 7 or self.call.number == 271 and index == 0;
-            const size = if (polls) self.args[1] *| 8 else if (events) self.args[2] *| 12 else if (sized) self.args[index + 1] else structure_max;
+            const size = if (polls) self.args[1] *| 8 else if (events) self.args[2] *| 12 else if (self.call.number == 307) (self.args[2] & 0xffff_ffff) * 64 else if (sized) self.args[index + 1] else structure_max;
             const most = if (shape == .bytes_out and result >= 0) @min(size, @as(u64, @intCast(result))) else size;
             if (address >= self.args[index] and address - self.args[index] < most) return true;
         }
@@ -314,6 +315,8 @@ fn runOne(mode: Mode, seed: u64, calls: u64, quiet: bool) !void {
         .deny_read = .{ .paths = try a.dupe([]const u8, &.{try name(a, &sandbox, "open/denied")}) },
         .deny_write = .{ .paths = try a.dupe([]const u8, &.{ try name(a, &sandbox, "open/denied"), try name(a, &sandbox, "open/deep/frozen") }) },
     };
+    // What may be read there is changed as well, and stays as it is on the host.
+    if (seed % 2 == 0) try layers_setup.add(&machine.kernel, &.{ try name(a, &sandbox, "look"), try name(a, &sandbox, "nowhere/cache") });
     var all: std.ArrayList([]const u8) = .empty;
     try all.appendSlice(a, &fixed_paths);
     for (relative_paths) |relative| try all.append(a, try name(a, &sandbox, relative));

@@ -221,9 +221,11 @@ pub fn privateContents(machine: *const Machine, quiet: bool) !usize {
     defer contents.deinit(std.testing.allocator);
     var bytes: u64 = 0;
     var used: u32 = 0;
+    var names: usize = 0;
     for (tree.nodes.items, 0..) |*node, index| {
         if (node.kind == .free) continue;
         used += 1;
+        names += node.entries.items.len;
         bytes += std.mem.alignForward(u64, node.size, limits.page_size);
         if (node.links == 0 and !machine.kernel.files.hasOpen(@intCast(index))) return violated(quiet, "private node {d} has neither a name nor an open file", .{index});
         const content = node.content orelse {
@@ -235,6 +237,7 @@ pub fn privateContents(machine: *const Machine, quiet: bool) !usize {
         try contents.put(std.testing.allocator, content, {});
     }
     if (used != tree.used or contents.count() != tree.contents or bytes != tree.bytes) return violated(quiet, "private files count {d} nodes, {d} contents, {d} bytes and have {d}, {d}, {d}", .{ tree.used, tree.contents, tree.bytes, used, contents.count(), bytes });
+    if (names != tree.names or names > limits.private_names_max + limits.private_nodes_max) return violated(quiet, "private files count {d} names and have {d}", .{ tree.names, names });
     if (bytes > limits.private_bytes_max) return violated(quiet, "{d} private bytes", .{bytes});
     for (machine.space.vmas.items.items) |vma| {
         const file = vma.file orelse continue;

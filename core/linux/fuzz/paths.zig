@@ -2,12 +2,13 @@
 //! the guest reaches must be what the model says it may reach, the same file of the host; and what the model says can be
 //! reached is. Then a thread of the host swaps folders and links while the guest resolves: nothing outside is ever read.
 //!
-//! The model knows nothing of the code: it walks a tree in memory, by lists of names. It has no private folders: the tree is
-//! outside them, and no random path leads into one.
+//! The model knows nothing of the code: it walks a tree in memory, by lists of names. It has no private folders but a layer
+//! that nothing is changed in: the tree is outside them, and no random path leads into one. Changes: `layers.zig`.
 const std = @import("std");
 const linux = std.os.linux;
 const canaries = @import("../canaries.zig");
 const host = @import("../../host.zig");
+const layers_setup = @import("../../abi/layers_setup.zig");
 const limits = @import("../../limits.zig");
 const machine_test = @import("../../machine_test.zig");
 const sandbox_module = @import("sandbox.zig");
@@ -58,6 +59,8 @@ const World = struct {
     grants: std.ArrayList([]const []const u8) = .empty,
     denials: std.ArrayList([]const []const u8) = .empty,
     volumes: std.ArrayList(Volume) = .empty,
+    /// A folder over which the guest has a layer, whether it may read it or not.
+    layer: ?[]const []const u8 = null,
 
     fn pick(self: *World, comptime T: type, list: []const T) T {
         return list[self.random.uintLessThan(usize, list.len)];
@@ -132,6 +135,7 @@ const World = struct {
         for (self.volumes.items) |*volume| volume.host = try self.namesOf(self.folder());
         for (0..self.random.uintLessThan(usize, 4)) |_| try self.grants.append(self.arena, try self.namesOf(self.notLink()));
         for (0..self.random.uintLessThan(usize, 3)) |_| try self.denials.append(self.arena, try self.namesOf(self.notLink()));
+        if (self.random.boolean()) self.layer = try self.namesOf(self.folder());
     }
 
     fn folder(self: *World) usize {
@@ -188,9 +192,25 @@ const World = struct {
         if (try self.mayRead(guest)) return true;
         const at = try self.hostOf(guest);
         if (self.volumeOf(guest) == null) for (self.volumes.items) |volume| if (begins(volume.guest, guest)) return true;
+        if (self.isLayer(guest) or self.leadsToLayer(guest)) return true;
         if (self.isDenied(at)) return false;
         for (self.grants.items) |grant| if (begins(grant, at)) return true;
         return false;
+    }
+
+    fn isLayer(self: *const World, guest: []const []const u8) bool {
+        const layer = self.layer orelse return false;
+        return layer.len == guest.len and begins(guest, layer);
+    }
+
+    fn leadsToLayer(self: *const World, guest: []const []const u8) bool {
+        const layer = self.layer orelse return false;
+        return self.volumeOf(guest) == null and layer.len > guest.len and begins(layer, guest);
+    }
+
+    fn isInLayer(self: *const World, guest: []const []const u8) bool {
+        const layer = self.layer orelse return false;
+        return guest.len > layer.len and begins(guest, layer);
     }
 
     fn leadsToVolume(self: *const World, guest: []const []const u8) bool {
@@ -239,6 +259,8 @@ const World = struct {
                 .above => .folder,
                 .node => |index| self.nodes.items[index].kind,
             };
+            // A layer shows nothing that the guest may not know of.
+            if (!known and self.isInLayer(here.items)) return .refused;
             switch (kind) {
                 .link => |target| {
                     if (self.isDenied(at)) return .refused;
@@ -332,6 +354,7 @@ fn runTree(seed: u64, quiet: bool) !usize {
     for (world.volumes.items) |volume| try files.addMount(try world.text(volume.guest), try world.text(volume.host), true, false);
     testing.allocator.free(files.working_directory);
     files.working_directory = try testing.allocator.dupe(u8, sandbox.base());
+    if (world.layer) |layer| try layers_setup.add(&machine.kernel, &.{try world.text(layer)});
     var guest: Guest = .{ .machine = machine };
     var reached: usize = 0;
     for (0..paths_per_tree) |_| {
@@ -350,6 +373,8 @@ fn compare(world: *World, got: anytype, expected: Answer) !void {
     switch (expected) {
         .reached => |names| {
             const same = try hostIdentity(try world.text(names));
+            // Of a layer's own folder the guest need not see the host's.
+            if (world.isLayer(names) and got == .found) return;
             if (got != .found or !std.meta.eql(got.found, same)) return error.Violation;
         },
         .refused, .missing => if (got != .failed) return error.Violation,
@@ -362,6 +387,7 @@ fn tell(world: *World, path: []const u8, expected: Answer, seed: u64) !void {
     for (world.nodes.items[1..], 1..) |node, index| std.debug.print("  {s} {t} {s}\n", .{ try world.text(try world.namesOf(index)), node.kind, if (node.kind == .link) node.kind.link else "" });
     for (world.grants.items) |grant| std.debug.print("  grant {s}\n", .{try world.text(grant)});
     for (world.denials.items) |denial| std.debug.print("  deny {s}\n", .{try world.text(denial)});
+    if (world.layer) |layer| std.debug.print("  layer {s}\n", .{try world.text(layer)});
     for (world.volumes.items) |volume| std.debug.print("  volume {s} is {s}\n", .{ try world.text(volume.guest), try world.text(volume.host) });
 }
 

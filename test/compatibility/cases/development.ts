@@ -1,5 +1,5 @@
 /** Compilers, linkers, version control and cryptography. */
-import { type Case, noProcesses, noThreads, program, programs, type Row } from "../case.ts";
+import { type Case, noProcesses, program, programs, type Row } from "../case.ts";
 
 /** A repository belongs to whoever made it, and a guest is user 1000 unless it may do everything. */
 const gitEnvironment = {
@@ -103,7 +103,7 @@ const rust = [
     [["-j1", "--sort", "path", "one", "folder", "many"], { name: "rg of folders (Rust)" }],
     [["(", "text"], { name: "rg with a wrong pattern (Rust)" }],
   ]),
-  ...program("fd-find", "/usr/bin/fdfind", [[["-j1", "two", "folder"], { name: "fd (Rust)", difference: noThreads }]]),
+  ...program("fd-find", "/usr/bin/fdfind", [[["-j1", "two", "folder"], { name: "fd (Rust)" }]]),
   ...program("hyperfine", "/usr/bin/hyperfine", [[["--version"], { name: "hyperfine --version (Rust)" }]]),
 ];
 

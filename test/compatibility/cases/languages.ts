@@ -1,5 +1,5 @@
 /** Interpreters. Longer programs lie in `programs/`. */
-import { type Case, noProcesses, noThreads, program, type Row } from "../case.ts";
+import { type Case, noProcesses, program, type Row } from "../case.ts";
 
 const c = (code: string, options: Row[1]): Row => [["-c", code], options];
 
@@ -63,7 +63,7 @@ const pythonLibrary = program("libpython3.11-stdlib", "/usr/bin/python3.11", [
   [["-m", "zipfile", "-c", "archive.zip", "folder/", "csv"], { writes: true }],
   [["-m", "tarfile", "-l", "missing.tar"]],
   [["programs/asyncio_sleeps.py"]],
-  [["programs/threads.py"], { difference: noThreads }],
+  [["programs/threads.py"]],
 ]);
 
 const perl = [
@@ -108,12 +108,12 @@ const others = [
     [["programs/work.php"]],
     [["-r", "throw new Exception('uncaught');"], { name: "php exception" }],
   ]),
-  ...program("tcl8.6", "/usr/bin/tclsh8.6", [[["programs/work.tcl"], { difference: noThreads }]]),
+  ...program("tcl8.6", "/usr/bin/tclsh8.6", [[["programs/work.tcl"]]]),
   ...program("guile-3.0", "/usr/bin/guile-3.0", [
-    [["--no-auto-compile", "programs/work.scm"], { difference: noThreads }],
+    [["--no-auto-compile", "programs/work.scm"]],
     [["-c", "(display (+ 1 2))"], { name: "guile -c" }],
   ]),
-  ...program("nodejs", "/usr/bin/node", [[["programs/work.js"], { difference: noThreads }]]),
+  ...program("nodejs", "/usr/bin/node", [[["programs/work.js"]]]),
   ...program("sqlite3", "/usr/bin/sqlite3", [
     [
       [":memory:", "create table t (a, b); insert into t values (1, 'x'), (2, 'y'); select sum(a), group_concat(b) from t;"],

@@ -1,5 +1,5 @@
 /** Tools for text and files outside coreutils. */
-import { type Case, noProcesses, noThreads, program, programs } from "../case.ts";
+import { type Case, noProcesses, program, programs } from "../case.ts";
 
 const grep = program("grep", "/usr/bin/grep", [
   [["-n", "seven", "other"], { light: true }],
@@ -47,11 +47,7 @@ const archives = [
     [["-d"], { name: "gzip of what is none", stdin: "not compressed" }],
   ]),
   ...program("bzip2", "/usr/bin/bzip2", [[["-c", "large"]]]),
-  ...program("xz-utils", "/usr/bin/xz", [
-    [["-c", "-T1", "large"]],
-    [["-T1", "text"], { writes: true }],
-    [["-T2", "-c", "large"], { difference: noThreads }],
-  ]),
+  ...program("xz-utils", "/usr/bin/xz", [[["-c", "-T1", "large"]], [["-T1", "text"], { writes: true }], [["-T2", "-c", "large"]]]),
   ...program("zstd", "/usr/bin/zstd", [[["--single-thread", "--no-asyncio", "-q", "-c", "large"]]]),
   ...program("lz4", "/usr/bin/lz4", [[["-q", "-c", "large"]]]),
   ...program("brotli", "/usr/bin/brotli", [[["-c", "text"]]]),
