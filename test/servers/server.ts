@@ -20,7 +20,12 @@ export interface Server {
    * Exits of one request on a connection that is kept, and of one on a connection of its own, at most: no more than the system
    * calls that the server makes natively, where those were counted.
    */
-  readonly exits: { readonly kept?: number; readonly connection: number };
+  readonly exits: {
+    readonly kept?: number;
+    readonly connection: number;
+    /** Exits of a second without requests, by timers of its own; 0 unless given. */
+    readonly idle?: number;
+  };
 }
 
 export interface Ask {
@@ -55,7 +60,7 @@ export const servers: readonly Server[] = [
     light: true,
     exits: { kept: 4, connection: 13 },
   },
-  { name: "Bun.serve", package: "bun", path: paths.bun, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 13 } },
+  { name: "Bun.serve", package: "bun", path: paths.bun, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 13, idle: 13 } },
   { name: "node:http", package: "nodejs", path: paths.node, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 16 } },
   {
     name: "http.server",
@@ -64,7 +69,7 @@ export const servers: readonly Server[] = [
     args: (at, folder) => ["-m", "http.server", "--bind", "127.0.0.1", "--directory", join(folder, "files"), port(at)],
     asks: files,
     closes: true,
-    exits: { connection: 40 },
+    exits: { connection: 40, idle: 3 },
   },
   {
     name: "wsgiref",
@@ -74,7 +79,7 @@ export const servers: readonly Server[] = [
     asks,
     light: true,
     closes: true,
-    exits: { connection: 12 },
+    exits: { connection: 12, idle: 3 },
   },
   {
     name: "uvicorn",
@@ -82,7 +87,7 @@ export const servers: readonly Server[] = [
     path: python,
     args: (at) => ["-m", "uvicorn", "--port", port(at), "--log-level", "critical", "--no-access-log", "app:asgi"],
     asks,
-    exits: { kept: 12, connection: 30 },
+    exits: { kept: 12, connection: 30, idle: 30 },
   },
   {
     name: "waitress",
@@ -109,7 +114,7 @@ export const servers: readonly Server[] = [
     args: () => ["gunicorn_worker.py"],
     env: { THREADS: "4" },
     asks,
-    exits: { kept: 16, connection: 20 },
+    exits: { kept: 16, connection: 20, idle: 5 },
   },
   { name: "net/http", package: "golang-go", path: "./hello-go", args: () => [], asks, exits: { kept: 11, connection: 38 } },
   {
@@ -127,7 +132,7 @@ export const servers: readonly Server[] = [
     args: (at) => ["-S", `127.0.0.1:${at}`, "hello.php"],
     asks,
     closes: true,
-    exits: { connection: 34 },
+    exits: { connection: 34, idle: 2 },
   },
   {
     name: "ruby -run httpd",
