@@ -217,6 +217,8 @@ fn twoNames(k: *Kernel, a: Args, comptime act: Act, comptime private: PrivateAct
     var new: Target = .{};
     lookup.argument(transfer.descriptorOf(a[0]), a[1], follow_old, &old) catch return lookup.errno;
     if (follow_old) lookup.throughPrivateDescriptor(&old);
+    // A link is made of what is there, before it is asked where.
+    if (act == doLink and old.private == .absent) return fail(.NOENT);
     lookup.argument(transfer.descriptorOf(a[2]), a[3], false, &new) catch return lookup.errno;
     if ((old.private == .host) != (new.private == .host)) return fail(.XDEV);
     if (old.private != .host) return private(k, &old, &new, flags);
