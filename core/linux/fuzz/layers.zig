@@ -266,7 +266,7 @@ fn furnish(fuzzer: *Fuzzer, sandbox: *const Sandbox, rules: *const permissions_m
                 inode.mode = 0o755;
             },
             .file => {
-                const bytes = try a.alloc(u8, random.uintLessThan(usize, 6000));
+                const bytes = try a.alloc(u8, 1 + random.uintLessThan(usize, 6000));
                 random.bytes(bytes);
                 try sandbox.file(relative, bytes);
                 try inode.bytes.appendSlice(a, bytes);
