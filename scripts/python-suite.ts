@@ -22,10 +22,19 @@ async function compare(module: string): Promise<ModuleResult> {
   for (const name of wanted) {
     if (here.results.get(name) === "passed") continue;
     const failure = here.failures.get(name);
-    const reason = failure !== undefined ? reasonOf(failure) : here.results.get(name) === "skipped" ? "skipped here" : (here.end ?? "did not run");
+    const reason =
+      failure !== undefined ? reasonOf(failure) : here.results.get(name) === "skipped" ? "skipped here" : (here.end ?? "did not run");
     reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
   }
-  return { module, native: wanted.length, here: passed.length, reasons: Object.fromEntries(reasons), ...(native.end ? { nativeEnd: native.end } : {}) };
+  console.log(`${module}: system calls that are not there: ${here.unsupported?.join(" ") || "none"}`);
+  for (const [name, failure] of here.failures) if (native.results.get(name) === "passed") console.error(`${name}\n${failure}`);
+  return {
+    module,
+    native: wanted.length,
+    here: passed.length,
+    reasons: Object.fromEntries(reasons),
+    ...(native.end ? { nativeEnd: native.end } : {}),
+  };
 }
 
 const all = chosen.length > 0 ? chosen : modules().filter((module) => !results.has(module));
@@ -35,5 +44,12 @@ for (const [index, module] of all.entries()) {
   results.set(module, result);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`${index + 1}/${all.length} ${module}: ${result.here} of ${result.native} (${seconds} s) ${JSON.stringify(result.reasons)}`);
-  await Bun.write(resultsPath, `${JSON.stringify([...results.values()].sort((a, b) => (a.module < b.module ? -1 : 1)), null, 1)}\n`);
+  await Bun.write(
+    resultsPath,
+    `${JSON.stringify(
+      [...results.values()].sort((a, b) => (a.module < b.module ? -1 : 1)),
+      null,
+      1,
+    )}\n`,
+  );
 }

@@ -24,6 +24,12 @@ const laneFiles: Record<string, string[]> = {
     "test/reset/property.test.ts",
     "test/reset/planted.test.ts",
     "test/compatibility/compatibility.test.ts",
+    "test/threads.test.ts",
+    "test/bad-threads.test.ts",
+    "test/events.test.ts",
+    "test/sockets.test.ts",
+    "test/runtimes/runtimes.test.ts",
+    "test/servers/servers.test.ts",
   ],
 };
 /** Less of what is many times the same where each takes 30 times as long, and the faults that have to do with the kind of KVM. */

@@ -1,7 +1,9 @@
 /** Sockets of guests: inside the machine as natively, and the host's network by permission. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { lookup } from "node:dns/promises";
 import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { TCPSocketListener, udp } from "bun";
 import { type BootOptions, type Fork, Machine, type Permissions, PristineError } from "../src/index.ts";
@@ -35,6 +37,26 @@ async function run(args: (string | number)[], options: Options = {}): Promise<{ 
 
 const output = async (args: (string | number)[], options: Options = {}) => (await run(args, options)).text;
 const linesOf = (text: string) => text.trimEnd().split("\n");
+
+/** Connects to a guest's server on the host's network, sends, and answers all that comes until its end. */
+function ask(port: number, text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let got = "";
+    Bun.connect({
+      hostname: "127.0.0.1",
+      port,
+      socket: {
+        open: (socket) => void socket.write(text),
+        data: (socket, bytes) => {
+          got += bytes.toString();
+          if (got.length === text.length) socket.end();
+        },
+        close: () => resolve(got),
+        error: (_, error) => reject(error),
+      },
+    }).catch(reject);
+  });
+}
 
 /** The host's servers: one that echoes, one that never reads, one that resets. */
 let echo: TCPSocketListener<undefined>;
@@ -110,23 +132,7 @@ test("a server of the host's network takes connections from the host and from it
   const first = new TextDecoder().decode((await reader.read()).value);
   const port = Number(/port (\d+)/.exec(first)?.[1]);
   for (let index = 0; index < 2; index++) {
-    let got = "";
-    await new Promise<void>((resolve, reject) => {
-      Bun.connect({
-        hostname: "127.0.0.1",
-        port,
-        socket: {
-          open: (socket) => void socket.write("over the host"),
-          data: (socket, bytes) => {
-            got += bytes.toString();
-            socket.end();
-          },
-          close: () => resolve(),
-          error: (_, error) => reject(error),
-        },
-      }).catch(reject);
-    });
-    expect(got).toBe("over the host");
+    expect(await ask(port, "over the host")).toBe("over the host");
   }
   expect(await running).toMatchObject({ exitCode: 0 });
 });
@@ -165,6 +171,17 @@ test("a datagram server answers the host", async () => {
 test("who sends to one that never reads is told to wait", async () => {
   const text = await output(["flood", "127.0.0.1", deafPort()], { permissions: { connect: true } });
   expect(linesOf(text)).toEqual(["flood: EAGAIN, bounded: 1", "poll(&one, 1, 0): 0"]);
+});
+
+test("sockets of a machine are bounded, and so is what all of them hold", async () => {
+  expect(linesOf(await output(["many"], { memory: "64MiB" }))).toEqual([
+    "setrlimit(RLIMIT_NOFILE, &limit): 0",
+    "2048 sockets, then ENFILE",
+    "bounded: 1",
+    "socket(AF_INET, SOCK_STREAM, 0): ENFILE",
+    "close(last): 0",
+    "socket(AF_INET, SOCK_STREAM, 0): open",
+  ]);
 });
 
 // Permissions
@@ -241,14 +258,16 @@ test("listening needs a grant, but for a free port on the loopback network, whic
     ["udp-listen", "127.0.0.1", 0],
     ["udp-listen", "0.0.0.0", 0],
     ["udp-listen", "127.0.0.1", 18999],
+    ["udp-listen", "203.0.113.5", 0],
   ];
-  const free = ["listen 127.0.0.1 0", "listen ::1 0", "udp-listen 127.0.0.1 0", "udp-listen 0.0.0.0 0"];
+  // The last is no address of the host, which is told with and without a permission.
+  const free = ["listen 127.0.0.1 0", "listen ::1 0", "udp-listen 127.0.0.1 0", "udp-listen 0.0.0.0 0", "udp-listen 203.0.113.5 0"];
   expect(await tried({}, list)).toEqual(free);
   expect(await tried({ connect: true }, list)).toEqual(free);
   expect(await tried({ listen: true }, list)).toEqual(of(list));
   const own = ["listen 127.0.0.1 18999", "udp-listen 127.0.0.1 18999"];
   expect((await tried({ listen: ["127.0.0.1:18999"] }, list)).sort()).toEqual([...free, ...own].sort());
-  expect((await tried({ listen: [":18999"] }, list)).length).toBe(8);
+  expect((await tried({ listen: [":18999"] }, list)).length).toBe(9);
   expect((await tried({ listen: true, deny: { listen: ["127.0.0.1:18999"] } }, list)).sort()).toEqual(free.toSorted());
 });
 
@@ -299,6 +318,19 @@ test("--verbose says which option would allow what was refused", () => {
 test("a name of a grant is in the guest's /etc/hosts", async () => {
   expect(await output(["hosts"])).toBe("127.0.0.1\tlocalhost pristine\n::1\tlocalhost\n");
   expect(await output(["hosts"], { permissions: { connect: ["localhost:80"] } })).toBe("127.0.0.1\tlocalhost pristine\n::1\tlocalhost\n");
+});
+
+const ownName = hostname();
+const ownAddresses = await lookup(ownName, { all: true }).catch(() => []);
+
+test.skipIf(ownAddresses.length === 0 || ownName === "localhost")("a name of a grant is looked up at boot", async () => {
+  const text = await output(["hosts"], { permissions: { connect: [`${ownName}:80`, `${ownName}:81`] } });
+  const lines = linesOf(text).slice(2);
+  expect(lines.toSorted()).toEqual([...new Set(ownAddresses.map(({ address }) => `${address}\t${ownName}`))].toSorted());
+  const place: [string, string, number] = ["connect", (ownAddresses[0] as { address: string }).address, 81];
+  expect(await tried({ connect: [`${ownName}:81`] }, [place])).toEqual(of([place]));
+  expect(await tried({ connect: [`${ownName}:80`] }, [place])).toEqual([]);
+  expect(await tried({ connect: true, deny: { connect: [ownName] } }, [place])).toEqual([]);
 });
 
 test("sockets of the host's files need a grant of their path", async () => {
@@ -388,24 +420,36 @@ test("forks accept from one listener of the host, and a reset closes what they a
   using untouched = image.fork();
   for (let round = 0; round < 3; round++) {
     const running = fork.run();
-    const got = await new Promise<string>((resolve, reject) => {
-      let text = "";
-      Bun.connect({
-        hostname: "127.0.0.1",
-        port,
-        socket: {
-          open: (socket) => void socket.write("to a fork"),
-          data: (socket, bytes) => {
-            text += bytes.toString();
-            socket.end();
-          },
-          close: () => resolve(text),
-        },
-      }).catch(reject);
-    });
-    expect(got).toBe("to a fork");
+    expect(await ask(port, "to a fork")).toBe("to a fork");
     await running;
     fork.reset();
     expect(difference(fork, untouched)).toEqual([]);
   }
+});
+
+test("a server that waits for connections is frozen, and a fork of it answers each in turn", async () => {
+  await using vm = await boot(["serve", "127.0.0.1", 0, 3], { permissions: { listen: true } });
+  const stop = await vm.run({ until: "listen" });
+  if (stop.reason !== "listen" || !("port" in stop.address)) throw new Error("it does not listen");
+  const { port } = stop.address;
+  using image = vm.freeze();
+  using fork = image.fork();
+  using untouched = image.fork();
+  const before = hostSockets();
+  for (let round = 0; round < 5; round++) {
+    let answer: string | undefined;
+    const asked = ask(port, "to a server").then((text) => {
+      answer = text;
+    });
+    // A run ends at once while nobody has come.
+    while (answer === undefined) {
+      await fork.run({ until: "listen" });
+      await Bun.sleep(1);
+    }
+    await asked;
+    expect(answer).toBe("to a server");
+    fork.reset({ mode: round % 2 ? "full" : "rewrite" });
+    expect(difference(fork, untouched)).toEqual([]);
+  }
+  expect(hostSockets()).toBeLessThanOrEqual(before);
 });

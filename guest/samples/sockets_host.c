@@ -3,10 +3,11 @@
  * `serve HOST PORT COUNT` (echoes COUNT connections), `client HOST PORT TEXT`, `udp-serve HOST PORT COUNT`,
  * `udp HOST PORT TEXT`, `try WHAT HOST PORT …` (only what the call comes to; WHAT is listen, connect, send, udp-listen or
  * unix), `flood HOST PORT` (to who never reads), `frozen HOST PORT` and `frozen-listener HOST PORT COUNT` (made ready
- * between), `inside` (the same without the host), `hosts`.
+ * between), `inside` (the same without the host), `hosts`, `many` (as many sockets as there may be, all of them full).
  */
 #include "sockets.h"
 #include <pristine.h>
+#include <sys/resource.h>
 
 static struct sockaddr_storage place;
 
@@ -243,6 +244,26 @@ static void inside(void)
 	fflush(stdout);
 }
 
+static void many(void)
+{
+	static char bytes[65536];
+	struct rlimit limit = {4096, 4096};
+	SHOW(setrlimit(RLIMIT_NOFILE, &limit));
+	int sockets = 0, s[2], last = 0;
+	long total = 0;
+	while (!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, s)) {
+		sockets += 2;
+		last = s[0];
+		for (ssize_t count; (count = write(s[0], bytes, sizeof bytes)) > 0;)
+			total += count;
+	}
+	printf("%d sockets, then %s\n", sockets, name_of(errno));
+	printf("bounded: %d\n", total > 32L << 20 && total < 128L << 20);
+	SHOW(socket(AF_INET, SOCK_STREAM, 0));
+	SHOW(close(last));
+	OPENED(socket(AF_INET, SOCK_STREAM, 0));
+}
+
 int on_host(int count, char **args)
 {
 	const char *what = count > 1 ? args[1] : "", *host = count > 2 ? args[2] : "";
@@ -269,6 +290,8 @@ int on_host(int count, char **args)
 	}
 	if (!strcmp(what, "inside"))
 		inside();
+	if (!strcmp(what, "many"))
+		many();
 	if (!strcmp(what, "hosts")) {
 		char bytes[2000];
 		int fd = open("/etc/hosts", O_RDONLY);

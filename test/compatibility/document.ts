@@ -1,5 +1,7 @@
-/** docs/compatibility.md, made from the cases and the versions that ran. */
+/** docs/compatibility.md, made from the cases, the servers, and the last run of Python's own tests. */
 import { join } from "node:path";
+import { type Server, servers } from "../servers/server.ts";
+import { type ModuleResult, pythonResults } from "../suites/results.ts";
 import type { Case } from "./case.ts";
 
 export const documentPath = join(import.meta.dir, "../../docs/compatibility.md");
@@ -7,11 +9,12 @@ export const documentPath = join(import.meta.dir, "../../docs/compatibility.md")
 const intro = `# Compatibility
 
 \`\`\`sh
-bun test test/compatibility        # runs all of this
-bun scripts/compatibility.ts       # runs it, and writes this page
+bun test test/compatibility test/runtimes test/servers   # runs all of this
+bun scripts/compatibility.ts                             # runs it, and writes this page
+bun scripts/python-suite.ts                              # runs Python's own tests, which takes hours
 \`\`\`
 
-Each command below is a real program of Debian 12. It runs natively and in a machine, from the same folder with the same
+Each command below is a real program of Debian 12 or npm. It runs natively and in a machine, from the same folder with the same
 variables, and must print the same bytes to standard output and standard error, end with the same status or signal, and leave
 the same files behind. Nothing of it is stubbed, and no program is treated in a way of its own.
 `;
@@ -27,6 +30,41 @@ function code(text: string): string {
 function byPackage(cases: readonly Case[]): [string, Case[]][] {
   const groups = Map.groupBy(cases, (entry) => entry.package);
   return [...groups].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+function serverSection(all: readonly Server[]): string {
+  const rows = all.map(({ name, package: from, exits }) => `| ${name} | ${from} | ${exits.kept ?? "closes it"} | ${exits.connection} |`);
+  return `## Servers
+
+Each answers the same requests with the same bytes as a native process of it (but for the date), and does so again from every
+reset of a fork of its warm image. Exits are ceilings that a test holds for the median request. Redis and \`redis-cli\`, nginx
+and \`curl\` are tried with either side in a machine.
+
+| server | package | exits of a request on a kept connection | and of one on its own |
+|---|---|---|---|
+${rows.join("\n")}
+`;
+}
+
+function pythonSection(results: readonly ModuleResult[]): string {
+  if (results.length === 0) return "";
+  const sum = (pick: (result: ModuleResult) => number) => results.reduce((total, result) => total + pick(result), 0);
+  const differing = results.filter((result) => result.here < result.native);
+  const reasons = (result: ModuleResult) =>
+    Object.entries(result.reasons)
+      .sort(([, a], [, b]) => b - a)
+      .map(([reason, count]) => `${count}: ${cell(reason)}`)
+      .join("; ");
+  const rows = differing.map((result) => `| ${result.module} | ${result.native} | ${result.here} | ${reasons(result)} |`);
+  return `## Python's own tests
+
+\`libpython3.11-testsuite\`, without resources (\`-u none\`): of ${sum((result) => result.native)} tests in ${results.length} modules that pass natively
+${sum((result) => result.here)} pass in a machine. In ${results.length - differing.length} modules all of them do; the others:
+
+| module | natively | here | why |
+|---|---|---|---|
+${rows.join("\n")}
+`;
 }
 
 /** The page; `versions` has Debian's version of each package. */
@@ -53,7 +91,9 @@ ${differences.join("\n")}
 | package | version | the same | commands |
 |---|---|---|---|
 ${rows.join("\n")}
-`;
+
+${serverSection(servers)}
+${pythonSection(pythonResults())}`;
 }
 
 /** The page without versions, which change with Debian's updates. */

@@ -27,7 +27,7 @@ const node = runtime(
   "nodejs",
   paths.node,
   [
-    [["-e", "console.log(6 * 7)"]],
+    [["-e", "console.log(6 * 7)"], { light: true }],
     [["-e", "setTimeout(() => console.log('timer'), 20); process.on('exit', (code) => console.log(code)); process.exitCode = 3"]],
     [["-e", "throw new TypeError('not caught')"]],
     [["-e", "process.on('SIGUSR2', () => console.log('signal')); process.kill(process.pid, 'SIGUSR2'); setTimeout(() => {}, 20)"]],
@@ -54,7 +54,7 @@ const deno = runtime(
   "deno",
   paths.deno,
   [
-    [["eval", "console.log(6 * 7)"]],
+    [["eval", "console.log(6 * 7)"], { light: true }],
     [["eval", "throw new TypeError('not caught')"]],
     [["run", "-A", "--no-check", "deno-run.ts"]],
     [["run", "-A", "--no-check", "deno-worker.ts"]],
@@ -70,13 +70,13 @@ const deno = runtime(
 );
 
 const bun = runtime("bun", paths.bun, [
-  [["-e", "console.log(6 * 7)"]],
+  [["-e", "console.log(6 * 7)"], { light: true }],
   [["-e", "throw new TypeError('not caught')"]],
   [["run", "bun-run.ts"]],
   [["run", "bun-worker.ts"]],
   [["run", "serve.ts"]],
   [["run", "node-http.mjs"]],
-  [["run", "wasm.mjs"]],
+  [["run", "wasm.mjs"], { light: true }],
   [["run", "react-page.mjs"]],
   [["build", "bundle/entry.ts"]],
 ]);

@@ -18,6 +18,7 @@ export class Folder implements Disposable {
     cpSync(join(import.meta.dir, "programs"), this.path, { recursive: true });
     writeFileSync(join(this.path, "files/large"), "l".repeat(300_000));
     mkdirSync(join(this.path, "home"));
+    if (process.env.PRISTINE_LANE !== undefined) return;
     this.#compile("go", ["build", "-o", "hello-go", "hello.go"]);
     this.#compile("rustc", ["-O", "-o", "hello-rust", "hello.rs"]);
   }

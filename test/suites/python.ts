@@ -6,7 +6,6 @@ import { Machine, PristineError } from "../../src/index.ts";
 
 export const python = "/usr/bin/python3.11";
 const suite = "/usr/lib/python3.11/test";
-const systemFolders = ["/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc"];
 
 export type Result = "passed" | "skipped" | "failed";
 
@@ -16,6 +15,8 @@ export interface Run {
   readonly failures: ReadonlyMap<string, string>;
   /** How it ended, if not by itself: a time-out, a signal, an error. */
   readonly end?: string;
+  /** Numbers of the system calls that were answered with ENOSYS. */
+  readonly unsupported?: readonly number[];
 }
 
 export const isInstalled = () => existsSync(join(suite, "test_grammar.py"));
@@ -46,7 +47,14 @@ function command(module: string, folder: string): string[] {
   return ["-m", "test", "-u", "none", "--tempdir", folder, "--junit-xml", join(folder, "results.xml"), module];
 }
 
-const environment = (folder: string) => ({ LC_ALL: "C.UTF-8", TZ: "UTC", HOME: folder, TMPDIR: folder, PATH: "/usr/bin:/bin", PYTHONDONTWRITEBYTECODE: "1" });
+const environment = (folder: string) => ({
+  LC_ALL: "C.UTF-8",
+  TZ: "UTC",
+  HOME: folder,
+  TMPDIR: folder,
+  PATH: "/usr/bin:/bin",
+  PYTHONDONTWRITEBYTECODE: "1",
+});
 
 /** Runs one with a folder of its own, and reads what it wrote there. */
 async function withFolder(body: (folder: string) => Promise<string | undefined>): Promise<Run> {
@@ -71,12 +79,13 @@ export function runNatively(module: string, timeout: number): Promise<Run> {
       killSignal: "SIGKILL",
     });
     await child.exited;
-    return child.signalCode === null ? undefined : child.signalCode === "SIGKILL" ? "time-out" : child.signalCode;
+    return child.signalCode === null ? undefined : child.signalCode === "SIGKILL" ? "time-out" : String(child.signalCode);
   });
 }
 
-export function runInMachine(module: string, timeout: number): Promise<Run> {
-  return withFolder(async (folder) => {
+export async function runInMachine(module: string, timeout: number): Promise<Run> {
+  let unsupported: number[] = [];
+  const run = await withFolder(async (folder) => {
     await using vm = await Machine.boot(python, {
       args: command(module, folder),
       cwd: folder,
@@ -85,7 +94,8 @@ export function runInMachine(module: string, timeout: number): Promise<Run> {
       timeout,
       stdout: "ignore",
       stderr: "ignore",
-      permissions: { read: [...systemFolders, folder], write: [folder], listen: ["127.0.0.1", "[::1]"], connect: ["127.0.0.1", "[::1]"] },
+      // As root, as the native run is here; and whatever that may, it may.
+      permissions: "all",
     });
     try {
       const stop = await vm.run();
@@ -93,13 +103,22 @@ export function runInMachine(module: string, timeout: number): Promise<Run> {
     } catch (error) {
       if (!PristineError.is(error)) throw error;
       return error.code === "TIMEOUT" ? "time-out" : `${error.code}: ${error.message}`;
+    } finally {
+      unsupported = [...vm.counters().unsupported.keys()].sort((a, b) => a - b);
     }
   });
+  return { ...run, unsupported };
 }
 
 /** Why a test that passes natively fails here, as its traceback tells. */
 export function reasonOf(failure: string): string {
   if (/_fork_exec|os\.fork|forkpty|_posixsubprocess|posix_spawn|multiprocessing|os\.wait/.test(failure)) return "processes";
   const last = failure.trim().split("\n").at(-1) ?? "";
-  return last.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&#x27;", "'").replaceAll("&quot;", '"').replaceAll("&amp;", "&").slice(0, 160);
+  return last
+    .replaceAll("&lt;", "<")
+    .replaceAll("&gt;", ">")
+    .replaceAll("&#x27;", "'")
+    .replaceAll("&quot;", '"')
+    .replaceAll("&amp;", "&")
+    .slice(0, 160);
 }

@@ -38,14 +38,14 @@ pub fn connect(k: *Kernel, a: Args) i64 {
 
 /// Takes a connection or a datagram socket's remote address away.
 fn disconnect(k: *Kernel, socket: *Socket) i64 {
-    if (socket.host) |there| {
+    if (socket.state == .listening) return fail(.OPNOTSUPP);
+    if (socket.host) |there| if (!there.isShared()) {
         k.hostCall();
         const unspecified: [2]u8 = @splat(0);
         const rc: i64 = @bitCast(linux.connect(there.fd, &unspecified, unspecified.len));
         if (rc < 0) return rc;
-    }
+    };
     if (socket.isConnectionOriented()) {
-        if (socket.state == .listening) return fail(.OPNOTSUPP);
         socket.reset();
         k.changed();
     } else {
@@ -85,9 +85,8 @@ fn knock(k: *Kernel, socket: *Socket, listener: *Socket) i64 {
 fn connectUnix(k: *Kernel, opened: Opened, name: *const address.UnixName) i64 {
     const socket = opened.socket;
     switch (socket.state) {
-        .connected => return fail(.ISCONN),
+        .connected, .connecting => return fail(.ISCONN),
         .listening => return fail(.INVAL),
-        .connecting => return connectHost(k, opened, null),
         .idle => {},
     }
     const listener = switch (names.find(k, name, socket.type)) {
@@ -145,6 +144,7 @@ fn connectUdp(k: *Kernel, socket: *Socket, ip: *const Ip) i64 {
     const inside = sockets.datagramAt(&there, null) != null;
     if (!inside) {
         if (!names.demand(k, .connect, ip)) return fail(.ACCES);
+        if (socket.host) |shared| if (shared.isShared()) socket.dropHost(k.files.allocator);
         const failed = host_socket.ensure(k, socket);
         if (failed < 0) return failed;
         k.hostCall();
@@ -194,8 +194,7 @@ fn connectInside(k: *Kernel, opened: Opened, listener: *Socket, there: *const Ip
         socket.local = .{ .ip = names.seenFrom(socket, there).withPort(port) };
         socket.port_is_own = true;
     } else socket.local = .{ .ip = names.seenFrom(socket, there) };
-    if (socket.host) |unused| unused.release(k.files.allocator);
-    socket.host = null;
+    socket.dropHost(k.files.allocator);
     const rc = knock(k, socket, listener);
     if (rc == 0) {
         socket.remote = .{ .ip = there.* };
@@ -234,13 +233,13 @@ fn admit(k: *Kernel, listener: *Socket) void {
 // On the host
 
 /// Begins a connection on the host or looks how one goes.
-fn connectHost(k: *Kernel, opened: Opened, ip: ?*const Ip) i64 {
+fn connectHost(k: *Kernel, opened: Opened, ip: *const Ip) i64 {
     const socket = opened.socket;
     const begins = socket.state == .idle;
     if (begins) {
         const failed = host_socket.ensure(k, socket);
         if (failed < 0) return failed;
-        socket.remote = .{ .ip = ip.?.target() };
+        socket.remote = .{ .ip = ip.target() };
     }
     k.hostCall();
     const rc = socket.host.?.connect(socket.family, &socket.remote);
@@ -293,7 +292,7 @@ pub fn listen(k: *Kernel, a: Args) i64 {
     const backlog = @min(given, limits.listen_backlog_max);
     if (socket.state != .idle and socket.state != .listening) return fail(.INVAL);
     if (socket.family == .unix and socket.local == .none) return fail(.INVAL);
-    const on_host = if (socket.isInet()) !(socket.port_is_own and socket.local.ip.isLoopback()) else socket.host != null;
+    const on_host = if (socket.isInet()) !(socket.port_is_own and socket.hasPort() and socket.local.ip.isLoopback()) else socket.host != null;
     if (on_host) {
         const rc = listenOnHost(k, socket, backlog);
         if (rc < 0) return rc;
@@ -313,6 +312,7 @@ fn listenOnHost(k: *Kernel, socket: *Socket, backlog: u32) i64 {
     }
     const failed = host_socket.ensure(k, socket);
     if (failed < 0) return failed;
+    if (socket.state == .listening and socket.host.?.isShared()) return 0;
     k.hostCall();
     const rc: i64 = @bitCast(linux.listen(socket.host.?.fd, backlog));
     if (rc == 0 and socket.isInet()) names.learn(k, socket);
@@ -400,14 +400,17 @@ pub fn shutdown(k: *Kernel, a: Args) i64 {
         if (socket.type == .datagram) socket.shutDown(.{ .receive = how != 1, .send = how != 0 });
         return fail(.NOTCONN);
     }
-    if (socket.host) |there| {
+    if (socket.host) |there| if (there.isShared()) {
+        // Others go on listening with it.
+        if (how != 1) socket.dropHost(k.files.allocator);
+    } else {
         k.hostCall();
         const rc: i64 = @bitCast(linux.shutdown(there.fd, @intCast(how)));
         if (rc < 0) return rc;
         // What is still on its way is to be read, so only the sending end is over.
         if (how != 0 and socket.state != .listening) socket.shutdown.send = true;
         if (socket.state != .listening) return 0;
-    }
+    };
     if (socket.state == .listening and socket.isInet()) {
         // Linux takes the listening away, and those who wait with it.
         if (how == 1) return 0;

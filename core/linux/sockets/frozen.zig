@@ -43,7 +43,7 @@ pub fn copy(from: *const Sockets, to: *Sockets) Error!void {
 
 /// A listener, or a datagram socket at a port where others find it.
 fn isShared(socket: *const Socket) bool {
-    return socket.state == .listening or socket.may_listen and socket.state == .idle;
+    return socket.state == .listening or socket.may_listen and socket.state == .idle and socket.remote == .none;
 }
 
 fn forgetHost(made: *Socket) void {
@@ -57,6 +57,7 @@ fn forgetHost(made: *Socket) void {
         // It gets another port when it is used.
         .idle, .listening => if (made.isInet()) {
             made.local = if (made.local == .ip) .{ .ip = made.local.ip.withPort(0) } else .none;
+            made.port_is_own = made.local == .ip;
         },
     }
 }

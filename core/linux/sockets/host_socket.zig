@@ -37,6 +37,11 @@ pub const HostSocket = struct {
         allocator.destroy(self);
     }
 
+    /// An image or a fork has it too: what changes it for all is not to be done.
+    pub fn isShared(self: *const HostSocket) bool {
+        return self.references.load(.acquire) > 1;
+    }
+
     pub fn bind(self: *const HostSocket, family: address.Family, to: *const Address) i64 {
         var bytes: [address.bytes_max]u8 align(8) = undefined;
         const length = address.write(to, family, &bytes);
@@ -93,7 +98,13 @@ pub fn ensure(k: *Kernel, socket: *Socket) i64 {
     }
     socket.host = made;
     // A port of the machine's own means nothing to the host, but the address does.
-    if (!socket.port_is_own or socket.local.ip.isAny()) return 0;
+    if (socket.port_is_own and !socket.local.ip.isAny()) {
+        k.hostCall();
+        const bound = made.bind(socket.family, &.{ .ip = socket.local.ip.withPort(0) });
+        if (bound < 0) return bound;
+    }
+    // A datagram socket whose first one was another machine's sends to the same place.
+    if (socket.type != .datagram or socket.remote != .ip) return 0;
     k.hostCall();
-    return made.bind(socket.family, &.{ .ip = socket.local.ip.withPort(0) });
+    return made.connect(socket.family, &socket.remote);
 }

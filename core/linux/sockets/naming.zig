@@ -80,7 +80,10 @@ fn bindIp(k: *Kernel, socket: *Socket, ip: Ip) i64 {
         _ = names.demand(k, .listen, &ip);
         return fail(.ACCES);
     }
-    if (!may_listen) {
+    const usual = ip.isLoopback() or ip.isAny();
+    // Which other addresses the host has is nothing for who may not use its network.
+    if (!may_listen and !usual and k.files.scope.network.connect.isEmpty()) return fail(.ADDRNOTAVAIL);
+    if (!may_listen and usual) {
         const port = k.files.sockets.freePort() orelse return fail(.ADDRINUSE);
         socket.local = .{ .ip = ip.withPort(port) };
         socket.port_is_own = true;

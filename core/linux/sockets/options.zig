@@ -60,7 +60,7 @@ pub fn setsockopt(k: *Kernel, a: Args) i64 {
     const index = values.find(level, name) orelse return fail(.NOPROTOOPT);
     if (length < @sizeOf(i32)) return fail(.INVAL);
     const value = k.memory.readValue(i32, a[3]) catch return fail(.FAULT);
-    if (values.rows[index].host) if (socket.host) |there| {
+    if (values.rows[index].host) if (socket.host) |there| if (!there.isShared()) {
         k.hostCall();
         const rc = there.setOption(level, name, std.mem.asBytes(&value));
         if (rc < 0) return rc;
@@ -74,6 +74,7 @@ fn setLinger(k: *Kernel, socket: *Socket, address: u64, length: i32) i64 {
     const linger = k.memory.readValue(values.Linger, address) catch return fail(.FAULT);
     socket.options.linger = .{ .on = @intFromBool(linger.on != 0), .seconds = linger.seconds };
     const there = socket.host orelse return 0;
+    if (there.isShared()) return 0;
     // One that waits would hold up the host's thread at close, so only the reset is passed on.
     const passed: values.Linger = if (socket.options.resetsOnClose()) socket.options.linger else .{};
     k.hostCall();
@@ -129,7 +130,7 @@ const none = std.math.maxInt(u32);
 /// What the host has, since it may change what was asked for; of its own account if it is the machine's.
 fn valueOf(k: *Kernel, socket: *const Socket, index: usize) i32 {
     const row = values.rows[index];
-    if (row.host) if (socket.host) |there| {
+    if (row.host) if (socket.host) |there| if (!there.isShared()) {
         var value: i32 = 0;
         var length: u32 = @sizeOf(i32);
         k.hostCall();

@@ -113,6 +113,10 @@ pub const Rule = struct {
         return false;
     }
 
+    pub fn isEmpty(self: *const Rule) bool {
+        return !self.all and self.patterns.len == 0;
+    }
+
     fn coversPath(self: *const Rule, path: []const u8) bool {
         if (self.all) return true;
         for (self.patterns) |pattern| if (pattern == .unix and isBeneath(path, pattern.unix)) return true;

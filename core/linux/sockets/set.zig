@@ -69,7 +69,7 @@ pub const Sockets = struct {
 
     /// Frees a socket, for a list that is given up as a whole.
     pub fn freeOnly(self: *Sockets, socket: *Socket) void {
-        if (socket.host) |host| host.release(self.allocator);
+        socket.dropHost(self.allocator);
         self.loseMessages(socket);
         socket.waiting.deinit(self.allocator);
         self.allocator.destroy(socket);

@@ -108,6 +108,13 @@ pub const Socket = struct {
         return self.local == .ip and self.local.ip.port != 0;
     }
 
+    /// Gives the host's socket up.
+    pub fn dropHost(self: *Socket, allocator: std.mem.Allocator) void {
+        const host = self.host orelse return;
+        self.host = null;
+        host.release(allocator);
+    }
+
     // Joining
 
     /// Makes both ends of a connection of each other.
