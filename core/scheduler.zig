@@ -13,6 +13,7 @@ const table = @import("linux/table.zig");
 const timerfd = @import("linux/events/timerfd.zig");
 const vectors_module = @import("vectors.zig");
 const Kernel = @import("linux/kernel.zig").Kernel;
+const Reason = interrupt_module.Reason;
 const Machine = @import("machine.zig").Machine;
 const Thread = @import("linux/threads.zig").Thread;
 const Threads = @import("linux/threads.zig").Threads;
@@ -88,16 +89,19 @@ pub fn retryWaiting(machine: *Machine) void {
     const threads = &k.threads;
     const acting = threads.current;
     defer threads.current = acting;
+    // The host is asked anew for those who are not tried now.
+    defer k.answers.clear();
     var waiting = threads.waitingInOrder();
     while (waiting.next()) |thread| {
         if (!mayEnd(k, thread)) continue;
+        // Each may have much to look at, but a time limit does not wait for all of them.
+        if (machine.interrupt.pending() & Reason.ending != 0) return;
         threads.current = thread;
         const result = table.again(k) orelse continue;
         if (machine.tracer) |tracer| tracer.call(k, thread.call.number, thread.call.args, result);
         table.finish(k, thread, result);
     }
     threads.served = threads.changes;
-    k.answers.clear();
 }
 
 fn mayEnd(k: *Kernel, thread: *Thread) bool {
