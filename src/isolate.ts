@@ -10,7 +10,10 @@ const bootTimeoutMs = 60_000;
 const warmupDefault = 20;
 
 export type ServerOptions = PoolOptions &
-  Pick<BootOptions, "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr"> & {
+  Pick<
+    BootOptions<"ignore", "inherit" | "ignore", "inherit" | "ignore">,
+    "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr"
+  > & {
     program: string;
     args?: readonly string[];
     /** The port at which it listens inside its machine; without it, the first at which it does. */

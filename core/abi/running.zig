@@ -62,7 +62,7 @@ pub fn callAsync(handle: u32, ticket: u32) i32 {
 }
 
 fn start(entry: *Entry) i32 {
-    entry.machine.interrupt.clear(Reason.abort);
+    entry.machine.interrupt.clear(Reason.abort | Reason.pause);
     entry.busy.store(1, .release);
     @atomicStore(u32, &entry.block.state, @intFromEnum(machine_module.State.running), .release);
     runner.submit(&entry.task.job) catch {

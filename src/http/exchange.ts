@@ -12,6 +12,7 @@ const interruptPause = 2;
 const endAll = 1;
 const receiveBytes = 256 * 1024;
 const received = new Uint8Array(receiveBytes);
+const smallBodyMax = 128 * 1024;
 const bodyless = new Set([101, 204, 205, 304]);
 
 export interface ExchangeOptions {
@@ -45,7 +46,10 @@ class BodyStream {
         this.#wanted?.();
         this.#wanted = undefined;
       },
-      cancel: cancelled,
+      cancel: () => {
+        cancelled();
+        this.#wanted?.();
+      },
     });
   }
 
@@ -109,6 +113,7 @@ class Exchange {
       if (this.#options.connection === 0) core().pristine_connection_end(this.#handle, this.#connection, endAll);
     };
     try {
+      await this.#takeSmallBody();
       while (!this.#reply.head || this.#reply.head.status < 200) await this.#step();
     } catch (error) {
       over();
@@ -125,6 +130,19 @@ class Exchange {
     this.#body = new BodyStream(leave);
     this.#body.push(this.#reply.takeBody());
     return { response: new Response(this.#body.stream, init), done: this.#rest(this.#body).finally(over) };
+  }
+
+  /** A body that is small and has most likely come already goes with the head. */
+  async #takeSmallBody(): Promise<void> {
+    if (!this.#reader || this.#framing.kind !== "length" || this.#framing.bytes > smallBodyMax) return;
+    const pieces = [this.#outgoing];
+    for (;;) {
+      const { done, value } = await this.#reader.read();
+      if (done) break;
+      if (value) pieces.push(value);
+    }
+    this.#outgoing = Buffer.concat(pieces);
+    this.#reading = new Promise(() => {});
   }
 
   async #rest(body: BodyStream): Promise<void> {
