@@ -1,5 +1,6 @@
 /** What the options of `pristine serve` mean. */
 import { PristineError } from "../../errors.ts";
+import { parseSize } from "../../options.ts";
 import type { ResetMode, Size } from "../../types.ts";
 import { type Given, nearest, type OptionSpec, UsageError } from "../grammar.ts";
 import { type RunSettings, runOptions, settingsOf } from "../options.ts";
@@ -49,6 +50,13 @@ function choice<T extends string>(given: Given, name: string, words: readonly T[
   throw new UsageError(`--${name} is not ${value}`, like ? `did you mean ${like}?` : `give one of ${words.join(", ")}`);
 }
 
+/** Checked here, since forks are made only behind the boot. */
+function size(given: Given, name: string): Size | undefined {
+  const value = text(given, name) as Size | undefined;
+  if (value !== undefined) parseSize(value, name);
+  return value;
+}
+
 export function serveSettingsOf(given: Given): ServeSettings {
   const settings = settingsOf(given);
   // The connection of a client is not known to a handler of requests, and its end even less.
@@ -65,7 +73,7 @@ export function serveSettingsOf(given: Given): ServeSettings {
     warmup: count(given, "warmup", 0),
     requestTimeout: given.has("timeout") ? settings.timeout : undefined,
     reset: choice(given, "reset", ["auto", "rewrite", "full"]),
-    resetLimit: text(given, "reset-limit") as Size | undefined,
+    resetLimit: size(given, "reset-limit"),
     json: given.has("json"),
   };
 }

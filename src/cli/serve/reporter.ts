@@ -84,7 +84,7 @@ export class Reporter implements Disposable {
   }
 
   #draw(line: string): void {
-    this.#line = line.slice(0, Math.max(20, (process.stderr.columns ?? 80) - 1));
+    this.#line = line.slice(0, Math.max(20, (process.stderr.columns || 80) - 1));
     write(clearLine + this.#line);
   }
 
