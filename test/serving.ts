@@ -99,7 +99,8 @@ export class Served implements AsyncDisposable {
 
 /** The WSGI application of the tests, served on a free port. */
 export function servePython(options: readonly string[] = []): Served {
-  const words = [`--allow-read=${systemFolders},${folder}`, "--allow-listen=127.0.0.1:0", "--timeout=2s", "--warmup=3", ...options];
+  const words = [`--allow-read=${systemFolders},${folder}`, "--allow-listen=127.0.0.1:0", "--warmup=3", ...options];
+  if (!options.some((option) => option.startsWith("--timeout"))) words.push("--timeout=2s");
   return new Served([...words, python as string, join(folder, "app.py")]);
 }
 

@@ -19,6 +19,8 @@ def app(environ, start_response):
             pass
     if path == "/slow":
         time.sleep(0.4)
+    if path == "/nap":
+        time.sleep(0.02)
     if path == "/print":
         print("a line of the program's", flush=True)
     if path == "/write":
