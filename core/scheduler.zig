@@ -124,7 +124,11 @@ fn sleep(machine: *Machine, stops: Stops) Turn {
     if (k.threads.served != k.threads.changes) return .again;
     var least = nearestDeadlineNs(k);
     if (timerfd.nextNs(k)) |ns| least = @min(least orelse ns, ns);
-    if (stops == .at_news and outside.anyNews(k)) return .news;
+    if (stops == .at_news and outside.anyNews(k)) {
+        // What the host lets somebody do at once is done first, such as writing a line to a log.
+        if (anyAsks(&k.threads) and !askHost(k, 0)) return .failed;
+        return if (k.answers.entries.items.len > 0) .again else .news;
+    }
     if (stops == .at_rest or (stops == .at_listeners and anyListens(&k.threads))) {
         if (!askHost(k, 0)) return .failed;
         return if (k.answers.entries.items.len > 0 or machine.interrupt.pending() != 0 or (least orelse 1) == 0) .again else if (stops == .at_rest) .news else .listens;

@@ -4,6 +4,7 @@ export { isolate, type ServerOptions } from "./isolate.ts";
 export { Machine } from "./machine.ts";
 export type { Memory } from "./memory.ts";
 export { Metrics } from "./metrics.ts";
+export { metricsHandler } from "./metrics-page.ts";
 export { Pool } from "./pool.ts";
 export { Fork, Snapshot } from "./snapshot.ts";
 export type {
@@ -18,6 +19,7 @@ export type {
   Lease,
   Permissions,
   PoolOptions,
+  RequestReport,
   ResetMode,
   ResetReport,
   Result,

@@ -1,18 +1,20 @@
 /** `isolate()`: a server of which every request gets a fresh copy. */
+import type { Spawn } from "bun";
 import { PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
 import { exchange } from "./http/exchange.ts";
 import { handleOf, Machine, restOf } from "./machine.ts";
 import { Pool } from "./pool.ts";
-import type { BootOptions, PoolOptions } from "./types.ts";
+import "./snapshot.ts";
+import type { BootOptions, PoolOptions, Stop } from "./types.ts";
 
 const bootTimeoutMs = 60_000;
 const warmupDefault = 20;
 
 export type ServerOptions = PoolOptions &
   Pick<
-    BootOptions<"ignore", "inherit" | "ignore", "inherit" | "ignore">,
-    "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr"
+    BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
+    "permissions" | "argv0" | "env" | "cwd" | "volumes" | "stdout" | "stderr" | "verbose"
   > & {
     program: string;
     args?: readonly string[];
@@ -33,11 +35,13 @@ export type ServerOptions = PoolOptions &
 export async function isolate(options: ServerOptions): Promise<Pool> {
   const machine = await Machine.boot(options.program, {
     args: options.args,
+    argv0: options.argv0,
     env: options.env,
     cwd: options.cwd,
     memory: options.memory,
     permissions: options.permissions,
     volumes: options.volumes,
+    verbose: options.verbose,
     stdin: "ignore",
     stdout: options.stdout ?? "inherit",
     stderr: options.stderr ?? "inherit",
@@ -46,18 +50,32 @@ export async function isolate(options: ServerOptions): Promise<Pool> {
   });
   try {
     const stop = await machine.run({ until: "listen", signal: options.signal });
-    if (stop.reason !== "listen")
-      throw new PristineError("GUEST_EXIT", "the server ended before it listened", "run it by itself to see why", {
-        exitCode: stop.reason === "exit" ? stop.exitCode : 1,
+    if (stop.reason !== "listen") throw endedTooEarly(stop, machine.report());
+    if (!("port" in stop.address) && options.port === undefined)
+      throw new PristineError("UNSUPPORTED", `the server listens at unix:${stop.address.unix}`, "let it listen on a TCP port", {
+        feature: "unix",
       });
     const port = options.port ?? ("port" in stop.address ? stop.address.port : 0);
     await warmUp(machine, port, options.warmup ?? warmupDefault);
     const connection = options.connection === "fresh" ? 0 : await keptConnection(machine, port);
     const image = machine.freeze();
-    return new Pool(image, options, { port, connection });
+    return new Pool(image, options, { address: stop.address, port, connection });
   } finally {
     machine.close();
   }
+}
+
+function endedTooEarly(stop: Stop, report: string): PristineError {
+  const hint = "run it by itself to see why";
+  if (stop.reason === "signal")
+    return new PristineError("GUEST_FAULT", `the server was ended by ${stop.signalCode} before it listened`, hint, {
+      signal: stop.signalCode,
+      address: 0,
+      rip: 0,
+      report,
+    });
+  const exitCode = stop.reason === "exit" ? stop.exitCode : 1;
+  return new PristineError("GUEST_EXIT", `the server ended with status ${exitCode} before it listened`, hint, { exitCode });
 }
 
 async function warmUp(machine: Machine, port: number, count: number): Promise<void> {

@@ -125,11 +125,13 @@ class Exchange {
       over();
       const pieces = this.#reply.takeBody();
       const body = bodyless.has(status) || pieces.length === 0 ? null : pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
-      return { response: new Response(body as Uint8Array<ArrayBuffer> | null, init), done: Promise.resolve() };
+      const response = new Response(body as Uint8Array<ArrayBuffer> | null, init);
+      return { response, done: Promise.resolve() };
     }
     this.#body = new BodyStream(leave);
     this.#body.push(this.#reply.takeBody());
-    return { response: new Response(this.#body.stream, init), done: this.#rest(this.#body).finally(over) };
+    const response = new Response(this.#body.stream, init);
+    return { response, done: this.#rest(this.#body).finally(over) };
   }
 
   /** A body that is small and has most likely come already goes with the head. */
@@ -164,7 +166,9 @@ class Exchange {
     this.#send();
     this.#readOn();
     const left = this.#deadline - performance.now();
-    const ran = stepOf(this.#fork, Math.max(0, left), this.#abort.signal);
+    const ran = stepOf(this.#fork, Math.max(0, left), this.#abort.signal).catch((error) => {
+      throw PristineError.is(error, "TIMEOUT") && error.details.kind === "wall" ? tooLate(this.#options.timeout) : error;
+    });
     if (this.#reading) {
       let settled = false;
       const pause = () => {
@@ -221,6 +225,14 @@ class Exchange {
     if (step.reason === "idle" || step.reason === "paused") return;
     throw endedEarly(step);
   }
+}
+
+/** Of the whole request, of which the step that was under way had only what was left. */
+function tooLate(milliseconds: number): PristineError<"TIMEOUT"> {
+  return new PristineError("TIMEOUT", `the server took longer than ${milliseconds} ms`, "raise `timeout` (--timeout)", {
+    kind: "wall",
+    milliseconds,
+  });
 }
 
 function endedEarly(step: Step): PristineError {
