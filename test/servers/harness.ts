@@ -187,7 +187,7 @@ async function untilUp(port: number, hasEnded: () => boolean): Promise<void> {
 }
 
 /** A server process of the host's own. */
-export async function native(server: Server, folder: Folder, port: number): Promise<Disposable> {
+export async function native(server: Server, folder: Folder, port: number): Promise<AsyncDisposable> {
   folder.prepare(port);
   const child = Bun.spawn([folder.program(server), ...server.args(port, folder.path)], {
     cwd: folder.path,
@@ -195,7 +195,13 @@ export async function native(server: Server, folder: Folder, port: number): Prom
     stdio: ["ignore", "ignore", "ignore"],
   });
   await untilUp(port, () => child.exitCode !== null);
-  return { [Symbol.dispose]: () => child.kill("SIGKILL") };
+  return {
+    // The next server may want its port.
+    [Symbol.asyncDispose]: async () => {
+      child.kill("SIGKILL");
+      await child.exited;
+    },
+  };
 }
 
 /** A machine whose server waits for connections. */

@@ -37,7 +37,7 @@ for (const server of servers) {
       const port = await freePort();
       let expected: string[];
       {
-        using _ = await native(server, folder, port);
+        await using _ = await native(server, folder, port);
         expected = await answers(server, port);
       }
       await using machine = await booted(server, folder, port);
