@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Socket } from "bun";
+import { buildSync } from "esbuild";
 import { Machine } from "../../src/index.ts";
 import type { Ask, Server } from "./server.ts";
 
@@ -19,6 +20,12 @@ export class Folder implements Disposable {
     writeFileSync(join(this.path, "files/large"), "l".repeat(300_000));
     mkdirSync(join(this.path, "home"));
     if (process.env.PRISTINE_LANE !== undefined) return;
+    const bundled = buildSync({
+      ...{ entryPoints: [join(import.meta.dir, "programs/page.mjs")], outfile: join(this.path, "page.mjs"), allowOverwrite: true },
+      ...{ bundle: true, platform: "node", format: "esm", define: { "process.env.NODE_ENV": '"production"' } },
+      banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
+    });
+    if (bundled.errors.length > 0) throw new Error("the page could not be bundled");
     this.#compile("go", ["build", "-o", "hello-go", "hello.go"]);
     this.#compile("rustc", ["-O", "-o", "hello-rust", "hello.rs"]);
   }
