@@ -51,6 +51,7 @@ const samples = [_]Sample{
     .{ .name = "bad-threads", .source = "bad_threads.c" },
     .{ .name = "events", .source = "events.c", .also = &.{"event_objects.c"} },
     .{ .name = "event-threads", .source = "event_threads.c" },
+    .{ .name = "raw-server", .source = "raw_server.c" },
     .{ .name = "faults", .source = "faults.c" },
     .{ .name = "endless", .source = "endless.c" },
     .{ .name = "ready", .source = "ready.c" },

@@ -2,8 +2,8 @@
 import type { Spawn } from "bun";
 import { PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
-import { closeConnection, exchange } from "./http/exchange.ts";
-import { handleOf, Machine } from "./machine.ts";
+import { exchange } from "./http/exchange.ts";
+import { handleOf, Machine, restOf } from "./machine.ts";
 import { Pool } from "./pool.ts";
 import "./snapshot.ts";
 import type { BootOptions, PoolOptions, Stop } from "./types.ts";
@@ -80,20 +80,14 @@ function endedTooEarly(stop: Stop, report: string): PristineError {
 
 async function warmUp(machine: Machine, port: number, count: number): Promise<void> {
   for (let done = 0; done < count; done++) {
-    const {
-      response,
-      done: over,
-      connection,
-    } = await exchange(machine, new Request("http://localhost/"), {
+    const { response, done: over } = await exchange(machine, new Request("http://localhost/"), {
       connection: 0,
       port,
       timeout: bootTimeoutMs,
     });
     await response.arrayBuffer();
     await over;
-    // What stays open would be in the image, and its end would be news at every stop of every fork.
-    closeConnection(machine, connection);
-    await machine.run({ until: "listen" });
+    await restOf(machine, bootTimeoutMs);
   }
 }
 
@@ -106,7 +100,7 @@ async function keptConnection(machine: Machine, port: number): Promise<number> {
     const { response, done } = await exchange(machine, request, { connection, port, timeout: bootTimeoutMs });
     await response.arrayBuffer();
     await done;
-    await machine.run({ until: "listen" });
+    await restOf(machine, bootTimeoutMs);
   } catch {
     core().pristine_connection_end(handle, connection, 1);
     return 0;
@@ -115,6 +109,6 @@ async function keptConnection(machine: Machine, port: number): Promise<number> {
   const left = core().pristine_connection_receive(handle, connection, new Uint8Array(1), 1);
   if (left === 0) return connection;
   core().pristine_connection_end(handle, connection, 1);
-  await machine.run({ until: "listen" });
+  await restOf(machine, bootTimeoutMs);
   return 0;
 }

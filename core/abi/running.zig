@@ -31,6 +31,7 @@ fn goalOf(until: u32) ?run_module.Goal {
         1 => .listen,
         2 => .ready,
         3 => .idle,
+        4 => .rest,
         else => null,
     };
 }

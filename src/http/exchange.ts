@@ -12,6 +12,7 @@ const interruptPause = 2;
 const endAll = 1;
 const receiveBytes = 256 * 1024;
 const received = new Uint8Array(receiveBytes);
+const smallBodyMax = 128 * 1024;
 const bodyless = new Set([101, 204, 205, 304]);
 
 export interface ExchangeOptions {
@@ -28,8 +29,6 @@ export interface Exchanged {
   readonly response: Response;
   /** Settles when the fork is done with the request; rejects if the body could not be finished. */
   readonly done: Promise<void>;
-  /** On which it was; one that is not kept is the caller's to close, unless the fork is reset. */
-  readonly connection: number;
 }
 
 /** The answer's body while it is on its way. */
@@ -47,7 +46,10 @@ class BodyStream {
         this.#wanted?.();
         this.#wanted = undefined;
       },
-      cancel: cancelled,
+      cancel: () => {
+        cancelled();
+        this.#wanted?.();
+      },
     });
   }
 
@@ -81,7 +83,7 @@ class Exchange {
   readonly #framing: Framing;
   readonly #reader: { read(): Promise<{ done: boolean; value?: Uint8Array }>; cancel(): Promise<void> } | undefined;
   readonly #reply: Reply;
-  #connection: number;
+  readonly #connection: number;
   #outgoing: Uint8Array;
   /** A piece of the request's body that has not come yet. */
   #reading: Promise<void> | undefined;
@@ -107,8 +109,11 @@ class Exchange {
       this.#options.signal?.removeEventListener("abort", leave);
       this.#reply.close();
       this.#reader?.cancel().catch(() => {});
+      // One that was made for this request alone.
+      if (this.#options.connection === 0) core().pristine_connection_end(this.#handle, this.#connection, endAll);
     };
     try {
+      await this.#takeSmallBody();
       while (!this.#reply.head || this.#reply.head.status < 200) await this.#step();
     } catch (error) {
       over();
@@ -121,12 +126,25 @@ class Exchange {
       const pieces = this.#reply.takeBody();
       const body = bodyless.has(status) || pieces.length === 0 ? null : pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
       const response = new Response(body as Uint8Array<ArrayBuffer> | null, init);
-      return { response, done: Promise.resolve(), connection: this.#connection };
+      return { response, done: Promise.resolve() };
     }
     this.#body = new BodyStream(leave);
     this.#body.push(this.#reply.takeBody());
     const response = new Response(this.#body.stream, init);
-    return { response, done: this.#rest(this.#body).finally(over), connection: this.#connection };
+    return { response, done: this.#rest(this.#body).finally(over) };
+  }
+
+  /** A body that is small and has most likely come already goes with the head. */
+  async #takeSmallBody(): Promise<void> {
+    if (!this.#reader || this.#framing.kind !== "length" || this.#framing.bytes > smallBodyMax) return;
+    const pieces = [this.#outgoing];
+    for (;;) {
+      const { done, value } = await this.#reader.read();
+      if (done) break;
+      if (value) pieces.push(value);
+    }
+    this.#outgoing = Buffer.concat(pieces);
+    this.#reading = new Promise(() => {});
   }
 
   async #rest(body: BodyStream): Promise<void> {
@@ -242,9 +260,4 @@ function endedEarly(step: Step): PristineError {
  */
 export function exchange(fork: Machine, request: Request, options: ExchangeOptions): Promise<Exchanged> {
   return new Exchange(fork, request, options).begin();
-}
-
-/** Closes the embedder's end of a connection. */
-export function closeConnection(fork: Machine, connection: number): void {
-  core().pristine_connection_end(handleOf(fork), connection, endAll);
 }
