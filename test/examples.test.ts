@@ -64,7 +64,9 @@ example("plugins", paths.bun, async (url) => {
   expect(await run("Array.prototype.map = () => 1; globalThis.left = 1; return 1")).toEqual({ result: 1 });
   expect(await run("return [typeof globalThis.left, [1].map((n) => n + 1)]")).toEqual({ result: ["undefined", [2]] });
   expect(await run("return await fetch('http://1.1.1.1/').then(() => 'out', () => 'in')")).toEqual({ result: "in" });
-  expect(await run("return require('fs').existsSync('/etc/hostname')")).toEqual({ result: false });
+  const files = [join(folder, "plugins/runner.ts"), join(folder, "../package.json")];
+  const seen = "const { existsSync } = await import('node:fs'); return input.map((path) => existsSync(path))";
+  expect(await run(seen, files)).toEqual({ result: [true, false] });
   expect(await run("syntax error")).toHaveProperty("error");
 });
 

@@ -1,8 +1,9 @@
 // bun examples/deno/main.ts: a Deno server of which every request gets a fresh copy.
+import { resolve } from "node:path";
 import { isolate } from "pristine-vm";
 
 const here = import.meta.dir;
-const deno = Bun.which("deno") ?? `${here}/../../node_modules/@deno/linux-x64-glibc/deno`;
+const deno = Bun.which("deno") ?? resolve(here, "../../node_modules/@deno/linux-x64-glibc/deno");
 await using app = await isolate({
   program: deno,
   args: ["run", "--allow-net", "--no-check", "app.ts"],
@@ -13,6 +14,6 @@ await using app = await isolate({
   permissions: { read: [here, deno, "/usr", "/lib", "/lib64", "/etc"] },
 });
 
-const server = Bun.serve({ hostname: "127.0.0.1", port: process.env.PORT ?? 8080, fetch: app.fetch });
+using server = Bun.serve({ hostname: "127.0.0.1", port: process.env.PORT ?? 8080, fetch: app.fetch });
 console.log(`Deno on ${server.url}`);
 await new Promise((resolve) => process.once("SIGINT", resolve).once("SIGTERM", resolve));

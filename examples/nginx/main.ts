@@ -11,6 +11,6 @@ await using nginx = await isolate({
   permissions: { read: [here, "/usr", "/lib", "/lib64", "/etc"] },
 });
 
-const server = Bun.serve({ hostname: "127.0.0.1", port: process.env.PORT ?? 8080, fetch: nginx.fetch });
+using server = Bun.serve({ hostname: "127.0.0.1", port: process.env.PORT ?? 8080, fetch: nginx.fetch });
 console.log(`nginx on ${server.url}`);
 await new Promise((resolve) => process.once("SIGINT", resolve).once("SIGTERM", resolve));

@@ -16,14 +16,14 @@ await using plugins = await isolate({
   cwd: here,
   memory: "1GiB",
   timeout: 250,
-  permissions: { read: [`${here}/runner.ts`, "/usr", "/lib", "/lib64"] },
+  permissions: { read: [here, "/usr", "/lib", "/lib64"] },
   onError(error) {
     const [status, text] = meanings[error.code] ?? [500, "the plugin could not be run"];
     return Response.json({ error: text }, { status });
   },
 });
 
-const server = Bun.serve({ hostname: "127.0.0.1", port: process.env.PORT ?? 8080, fetch: plugins.fetch });
+using server = Bun.serve({ hostname: "127.0.0.1", port: process.env.PORT ?? 8080, fetch: plugins.fetch });
 console.log(`Plugins on ${server.url}: try
   curl ${server.url} -H content-type:application/json -d '{"source":"return input.a + input.b","input":{"a":40,"b":2}}'
   curl ${server.url} -H content-type:application/json -d '{"source":"for (;;);"}'`);

@@ -1,4 +1,5 @@
 // bun examples/react/main.ts: pages rendered by React in forks, static files by Bun itself.
+import { resolve } from "node:path";
 import { isolate } from "pristine-vm";
 
 const here = import.meta.dir;
@@ -11,10 +12,10 @@ await using pages = await isolate({
   timeout: 2_000,
   // It warms what the just-in-time compiler and React keep: all forks begin with that.
   warmup: 50,
-  permissions: { read: [here, `${here}/../../node_modules`, `${here}/../../package.json`, "/usr", "/lib", "/lib64", "/etc"] },
+  permissions: { read: [resolve(here, "../.."), "/usr", "/lib", "/lib64", "/etc"] },
 });
 
-const server = Bun.serve({
+using server = Bun.serve({
   hostname: "127.0.0.1",
   port: process.env.PORT ?? 8080,
   routes: { "/robots.txt": new Response("User-agent: *\n") },

@@ -11,7 +11,7 @@ await using python = await isolate({
   permissions: { read: [here, "/usr", "/lib", "/lib64", "/etc"] },
 });
 
-const server = Bun.serve({
+using server = Bun.serve({
   hostname: "127.0.0.1",
   port: process.env.PORT ?? 8080,
   routes: { "/": new Response("Bun itself; Python is at /py/\n"), "/py/*": (request) => python.fetch(request) },
