@@ -92,8 +92,8 @@ fn takeTurn(machine: *Machine, goal: Goal) ?Outcome {
         .failed => return .{ .broken = "the host has no memory, or refused a thread's state" },
         .listens => return .listen,
         .news => return .idle,
-        .again => return null,
-        .go => {},
+        .again => return if (machine.space.out_of_memory) .out_of_memory else null,
+        .go => if (machine.space.out_of_memory) return .out_of_memory,
     }
     const thread = machine.current();
     const answered = thread.answered;
@@ -127,7 +127,7 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.cpu != 0) return .{ .timeout = .cpu };
     // Whoever polls a signalfd looks again.
     if (reasons & Reason.signal != 0) machine.kernel.changed();
-    if (reasons & Reason.pause != 0) {
+    if (reasons & Reason.pause != 0 and canPause(machine)) {
         machine.interrupt.clear(Reason.pause);
         return .paused;
     }
@@ -142,6 +142,18 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (machine.vm.holdsException()) return null;
     if (machine.gives_way) return giveWayOrStep(machine);
     return deliverOrStep(machine);
+}
+
+/// Whether the machine can be left as it is and go on later, perhaps with another VM. If not it is made to trap where it can.
+fn canPause(machine: *Machine) bool {
+    if (scheduler.needsTurn(machine)) return true;
+    if (machine.vm.holdsException()) return false;
+    if (machine.vcpu.inOwnCode()) {
+        stopStepping(machine);
+        return true;
+    }
+    if (machine.vcpu.stepOutOfStub()) machine.stepping = true;
+    return false;
 }
 
 /// Lets another thread run, or makes the guest trap where that can be done.

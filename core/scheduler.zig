@@ -91,6 +91,10 @@ pub fn retryWaiting(machine: *Machine) void {
     defer threads.current = acting;
     // The host is asked anew for those who are not tried now.
     defer k.answers.clear();
+    if (!threads.anyWaiting()) {
+        threads.served = threads.changes;
+        return;
+    }
     var waiting = threads.waitingInOrder();
     while (waiting.next()) |thread| {
         if (!mayEnd(k, thread)) continue;

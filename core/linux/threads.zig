@@ -275,6 +275,11 @@ pub const Threads = struct {
         self.replan = true;
     }
 
+    pub fn anyWaiting(self: *const Threads) bool {
+        for (self.list.items) |thread| if (thread.state == .waiting) return true;
+        return self.caller.state == .waiting;
+    }
+
     /// The threads that wait, in the order in which they began to.
     pub const Waiting = struct {
         found: [limits.threads_max + 1]*Thread,
