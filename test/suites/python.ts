@@ -1,5 +1,5 @@
 /** Debian's test suite of Python (libpython3.11-testsuite): each module natively and in a machine, test by test. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Machine, PristineError } from "../../src/index.ts";
@@ -44,21 +44,19 @@ function parse(xml: string): Pick<Run, "results" | "failures"> {
 }
 
 function command(module: string, folder: string): string[] {
-  return ["-m", "test", "-u", "none", "--tempdir", folder, "--junit-xml", join(folder, "results.xml"), module];
+  return ["-m", "test", "-u", "none", "--junit-xml", join(folder, "results.xml"), module];
 }
 
-const environment = (folder: string) => ({
-  LC_ALL: "C.UTF-8",
-  TZ: "UTC",
-  HOME: folder,
-  TMPDIR: folder,
-  PATH: "/usr/bin:/bin",
-  PYTHONDONTWRITEBYTECODE: "1",
+const environment = (temporary: string) => ({
+  ...{ LC_ALL: "C.UTF-8", TZ: "UTC", HOME: temporary, TMPDIR: temporary, PATH: "/usr/bin:/bin", PYTHONDONTWRITEBYTECODE: "1" },
 });
+/** Who a guest is; natively the same, if this process may. */
+const guestUser = 1000;
 
 /** Runs one with a folder of its own, and reads what it wrote there. */
 async function withFolder(body: (folder: string) => Promise<string | undefined>): Promise<Run> {
   const folder = mkdtempSync(join(tmpdir(), "pristine-python-"));
+  chmodSync(folder, 0o777);
   try {
     const end = await body(folder);
     const path = join(folder, "results.xml");
@@ -71,7 +69,8 @@ async function withFolder(body: (folder: string) => Promise<string | undefined>)
 
 export function runNatively(module: string, timeout: number): Promise<Run> {
   return withFolder(async (folder) => {
-    const child = Bun.spawn([python, ...command(module, folder)], {
+    const user = process.getuid?.() === 0 ? ["setpriv", `--reuid=${guestUser}`, `--regid=${guestUser}`, "--clear-groups"] : [];
+    const child = Bun.spawn([...user, python, ...command(module, folder)], {
       cwd: folder,
       env: environment(folder),
       stdio: ["ignore", "ignore", "ignore"],
@@ -89,13 +88,13 @@ export async function runInMachine(module: string, timeout: number): Promise<Run
     await using vm = await Machine.boot(python, {
       args: command(module, folder),
       cwd: folder,
-      env: environment(folder),
+      // Its own temporary files are private.
+      env: environment("/tmp"),
       memory: "2GiB",
       timeout,
       stdout: "ignore",
       stderr: "ignore",
-      // As root, as the native run is here; and whatever that may, it may.
-      permissions: "all",
+      permissions: { read: ["/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", folder], write: [folder], listen: true, connect: true },
     });
     try {
       const stop = await vm.run();
