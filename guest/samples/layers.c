@@ -400,7 +400,7 @@ static void fill(void)
 		sprintf(name, "link-%ld", links);
 		unlink(name);
 	}
-	for (int i = 0; i < 40000; i++) {
+	for (int i = 0; i < 33000; i++) {
 		sprintf(name, "passing-%d", i);
 		if (close(open(name, O_CREAT | O_WRONLY, 0600)) || unlink(name)) {
 			printf("%s: %s\n", name, name_of(errno));
