@@ -49,6 +49,7 @@ const samples = [_]Sample{
     .{ .name = "thread-ends", .source = "thread_ends.c" },
     .{ .name = "preemption", .source = "preemption.c" },
     .{ .name = "bad-threads", .source = "bad_threads.c" },
+    .{ .name = "thread-image", .source = "thread_image.c" },
     .{ .name = "events", .source = "events.c", .also = &.{"event_objects.c"} },
     .{ .name = "event-threads", .source = "event_threads.c" },
     .{ .name = "raw-server", .source = "raw_server.c" },

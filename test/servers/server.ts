@@ -45,6 +45,7 @@ const asks: readonly Ask[] = [
   { method: "POST", path: "/post", body: "x".repeat(100_000) },
   get("/hello"),
 ];
+const pages: readonly Ask[] = [get("/hello"), get("/a"), get("/b"), get("/hello")];
 const files: readonly Ask[] = [get("/hello"), get("/large"), get("/missing"), { method: "HEAD", path: "/hello" }, get("/hello")];
 
 const python = "/usr/bin/python3.11";
@@ -62,6 +63,30 @@ export const servers: readonly Server[] = [
   },
   { name: "Bun.serve", package: "bun", path: paths.bun, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 13, idle: 13 } },
   { name: "node:http", package: "nodejs", path: paths.node, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 16 } },
+  {
+    name: "React on Deno",
+    package: "deno",
+    path: paths.deno,
+    args: () => ["run", "-A", "page.mjs"],
+    asks: pages,
+    exits: { kept: 6, connection: 16 },
+  },
+  {
+    name: "React on Bun",
+    package: "bun",
+    path: paths.bun,
+    args: () => ["page.mjs"],
+    asks: pages,
+    exits: { kept: 8, connection: 16, idle: 60 },
+  },
+  {
+    name: "React on Node",
+    package: "nodejs",
+    path: paths.node,
+    args: () => ["page.mjs"],
+    asks: pages,
+    exits: { kept: 6, connection: 16 },
+  },
   {
     name: "http.server",
     package: "libpython3.11-stdlib",

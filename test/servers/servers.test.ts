@@ -37,7 +37,7 @@ for (const server of servers) {
       const port = await freePort();
       let expected: string[];
       {
-        using _ = await native(server, folder, port);
+        await using _ = await native(server, folder, port);
         expected = await answers(server, port);
       }
       await using machine = await booted(server, folder, port);
@@ -87,6 +87,28 @@ for (const server of servers) {
         expect(await pump(fork, asked(hello))).toBe(first);
         fork.reset();
         if (i % 50 === 0) expect(difference(fork, pristine)).toEqual([]);
+      }
+    });
+
+    test("answers from three forks that share its port", async () => {
+      const port = await freePort();
+      await using machine = await booted(server, folder, port);
+      const first = await pump(machine, ask(port, hello));
+      using image = machine.freeze();
+      const forks = Array.from({ length: 3 }, () => image.fork());
+      const abort = new AbortController();
+      const running = forks.map((fork) =>
+        fork.run({ signal: abort.signal, timeout: Number.POSITIVE_INFINITY }).catch((error: unknown) => error),
+      );
+      try {
+        const lane = async () => {
+          for (let i = 0; i < Math.max(5, rounds / 20); i++) expect(await ask(port, hello)).toBe(first);
+        };
+        await Promise.all(Array.from({ length: 6 }, lane));
+      } finally {
+        abort.abort();
+        await Promise.all(running);
+        for (const fork of forks) fork.close();
       }
     });
   });
