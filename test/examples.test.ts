@@ -67,6 +67,7 @@ example("plugins", paths.bun, async (url) => {
   const files = [join(folder, "plugins/runner.ts"), join(folder, "../package.json")];
   const seen = "const { existsSync } = await import('node:fs'); return input.map((path) => existsSync(path))";
   expect(await run(seen, files)).toEqual({ result: [true, false] });
+  expect(await run("let text = 'x'; for (;;) text += text")).toHaveProperty("error");
   expect(await run("syntax error")).toHaveProperty("error");
 });
 

@@ -93,6 +93,15 @@ withPython(`a second signal ends it at once${noPython}`, async () => {
   await hanging;
 });
 
+withPython(`a signal while it boots ends it${noPython}`, async () => {
+  const forever = "import time\nwhile True: time.sleep(1)";
+  await using served = new Served(["--allow-read", "--json", python as string, "-c", forever]);
+  await Bun.sleep(500);
+  served.kill("SIGTERM");
+  expect(await served.ended()).toBe(143);
+  expect(served.err).toBe("");
+});
+
 withPython(`--json writes a line for each request and event, and nothing else${noPython}`, async () => {
   await using served = servePython(["--json"]);
   await served.until(() => served.events.some(({ event }) => event === "serving"), "it does not serve");

@@ -16,7 +16,7 @@ createServer(async (request, response) => {
     response.end();
   } else if (pathname === "/broken") {
     response.write("the beginning");
-    setTimeout(() => process.exit(3), 20);
+    setTimeout(() => process.exit(3), 200);
   } else {
     let body = "";
     for await (const piece of request) body += piece;

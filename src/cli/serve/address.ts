@@ -1,6 +1,6 @@
 /** Where `pristine serve` serves: the address of `--allow-listen`, or that of the program. */
-import type { Permissions, Stop } from "../../types.ts";
-import { UsageError } from "../grammar.ts";
+import type { Stop } from "../../types.ts";
+import { parseList, UsageError } from "../grammar.ts";
 
 export type Address = { readonly host: string; readonly port: number } | { readonly unix: string };
 /** What is left open is the program's. */
@@ -22,12 +22,12 @@ export function parseAddress(text: string, hint = form): Wanted {
   return port === undefined ? { host } : { host, port };
 }
 
-/** The address that the permissions ask for. */
-export function wantedAddress(permissions: Permissions | "all"): Wanted {
-  const listen = permissions === "all" ? true : (permissions.listen ?? false);
-  if (typeof listen === "boolean" || listen.length === 0) return {};
-  if (listen.length > 1) throw new UsageError("--allow-listen names several addresses", form);
-  return parseAddress(listen[0] as string);
+/** The address that the values of --allow-listen ask for. Those of --allow-net are for the program's own connections. */
+export function wantedAddress(values: readonly (string | true)[]): Wanted {
+  if (values.includes(true)) return {};
+  const list = values.flatMap((value) => parseList(value as string));
+  if (list.length > 1) throw new UsageError("--allow-listen names several addresses", form);
+  return list[0] === undefined ? {} : parseAddress(list[0]);
 }
 
 /** The address to serve on, once the program listens. */

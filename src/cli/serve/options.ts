@@ -67,7 +67,7 @@ export function serveSettingsOf(given: Given): ServeSettings {
   const metrics = text(given, "metrics");
   return {
     ...settings,
-    address: wantedAddress(settings.permissions),
+    address: wantedAddress(given.get("allow-listen") ?? []),
     metrics: metrics === undefined ? undefined : parseAddress(metrics, "give --metrics HOST:PORT, such as 127.0.0.1:9090"),
     forks: count(given, "forks", 1),
     warmup: count(given, "warmup", 0),
