@@ -1,6 +1,9 @@
 /** `isolate()`: a server of which every request gets a fresh copy. */
-import { PristineError } from "./errors.ts";
+import { resolve } from "node:path";
+import { badOption, PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
+import { bootHandler } from "./handler/boot.ts";
+import { type RuntimeOption, runtimeOf } from "./handler/runtime.ts";
 import { exchange } from "./http/exchange.ts";
 import { handleOf, Machine } from "./machine.ts";
 import { Pool } from "./pool.ts";
@@ -9,8 +12,10 @@ import type { BootOptions, PoolOptions } from "./types.ts";
 const bootTimeoutMs = 60_000;
 const warmupDefault = 20;
 
+type MachineOptions = Pick<BootOptions, "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr">;
+
 export type ServerOptions = PoolOptions &
-  Pick<BootOptions, "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr"> & {
+  MachineOptions & {
     program: string;
     args?: readonly string[];
     /** The port at which it listens inside its machine; without it, the first at which it does. */
@@ -19,6 +24,23 @@ export type ServerOptions = PoolOptions &
     connection?: "kept" | "fresh";
   };
 
+export type HandlerOptions = PoolOptions &
+  MachineOptions & {
+    /** What the handler runs in: the Bun of this process by default, or an executable and its arguments before the program. */
+    runtime?: RuntimeOption;
+  };
+
+/**
+ * Bundles a module whose default export is `(request: Request) => Response | Promise<Response>`, or an object with such a function
+ * `fetch`, loads it in an unmodified JavaScript runtime, warms it with requests, and freezes it; every request to the pool's
+ * `fetch` gets a fork of it. It has the permissions that it is given, none by default.
+ *
+ * @example
+ * await using app = await isolate("./handler.ts", { runtime: "deno", timeout: 1_000 });
+ * Bun.serve({ fetch: app.fetch });
+ * @throws `BUNDLE_FAILED`, `NOT_FOUND`; `GUEST_EXIT` when the module cannot be loaded, with its error as the cause
+ */
+export function isolate(handler: string | URL, options?: HandlerOptions): Promise<Pool>;
 /**
  * Boots an HTTP server until it listens, warms it with requests, and freezes it; every request to the pool's `fetch` gets a fork
  * of it. The server listens inside its machine and needs no `listen` permission.
@@ -27,7 +49,34 @@ export type ServerOptions = PoolOptions &
  * await using web = await isolate({ program: "/usr/bin/python3", args: ["server.py"], permissions: { read: true } });
  * Bun.serve({ fetch: web.fetch });
  */
-export async function isolate(options: ServerOptions): Promise<Pool> {
+export function isolate(server: ServerOptions): Promise<Pool>;
+export function isolate(given: string | URL | ServerOptions, options: HandlerOptions = {}): Promise<Pool> {
+  if (typeof given === "string" || given instanceof URL) return isolateHandler(given, options);
+  return isolateServer(given);
+}
+
+async function isolateHandler(handler: string | URL, options: HandlerOptions): Promise<Pool> {
+  const file = handler instanceof URL ? Bun.fileURLToPath(handler) : resolve(handler);
+  const { permissions, env, cwd, memory, volumes, stdout, stderr, signal } = options;
+  const { machine, serving } = await bootHandler({
+    file,
+    runtime: runtimeOf(options.runtime),
+    warmup: warmupOf(options),
+    ...{ permissions, env, cwd, memory, volumes, stdout, stderr, signal },
+  });
+  try {
+    return new Pool(machine.freeze(), options, serving);
+  } finally {
+    machine.close();
+  }
+}
+
+function warmupOf({ warmup = warmupDefault }: PoolOptions): number {
+  if (Number.isInteger(warmup) && warmup >= 0) return warmup;
+  throw badOption("warmup", `\`warmup\` is ${warmup}`, "give `warmup` a whole number of at least 0");
+}
+
+async function isolateServer(options: ServerOptions): Promise<Pool> {
   const machine = await Machine.boot(options.program, {
     args: options.args,
     env: options.env,
@@ -48,7 +97,7 @@ export async function isolate(options: ServerOptions): Promise<Pool> {
         exitCode: stop.reason === "exit" ? stop.exitCode : 1,
       });
     const port = options.port ?? ("port" in stop.address ? stop.address.port : 0);
-    await warmUp(machine, port, options.warmup ?? warmupDefault);
+    await warmUp(machine, port, warmupOf(options));
     const connection = options.connection === "fresh" ? 0 : await keptConnection(machine, port);
     const image = machine.freeze();
     return new Pool(image, options, { port, connection });
