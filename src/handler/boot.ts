@@ -65,7 +65,7 @@ export async function bootHandler(options: HandlerBoot): Promise<{ machine: Mach
   files.add(shown.handler, bundle);
   files.add(opensslPath, opensslConfiguration);
   const machine = await Machine.boot(runtime.path, {
-    args: [...runtime.args, channelPath, runtime.handler],
+    args: [...runtime.args, channelPath, runtime.handler, file],
     env: { ...runtime.env, ...options.env },
     cwd: options.cwd,
     memory: options.memory ?? memoryDefault,

@@ -1,7 +1,7 @@
 /** A handler and all it imports as one module, and the shim that it runs in. */
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { BuildFailure, BuildOptions, Message } from "esbuild";
+import type { BuildFailure, BuildOptions, Message, Plugin } from "esbuild";
 import { PristineError } from "../errors.ts";
 import type { RuntimeName } from "./runtime.ts";
 
@@ -22,6 +22,20 @@ const common: BuildOptions = {
 
 /** Modules of the runtimes' own; a bundle imports them where it runs. */
 const external = ["bun", "bun:*", "node:*"];
+
+/**
+ * `node:crypto` as the object that `require` gives, for imports by name too: the shim has wrapped its functions, and names that a
+ * runtime exports are not bound to it.
+ */
+const wrappedCrypto: Plugin = {
+  name: "wrapped node:crypto",
+  setup(build) {
+    build.onResolve({ filter: /^(node:)?crypto$/ }, ({ namespace }) =>
+      namespace === "wrapped" ? { path: "node:crypto", external: true } : { path: "node:crypto", namespace: "wrapped" },
+    );
+    build.onLoad({ filter: /.*/, namespace: "wrapped" }, () => ({ contents: 'module.exports = require("node:crypto");' }));
+  },
+};
 
 async function build(options: BuildOptions): Promise<string> {
   // Loaded when it is needed: nothing else needs it.
@@ -59,6 +73,7 @@ export function bundleHandler(file: string, runtime: RuntimeName, path: string):
     sourcemap: "inline",
     conditions: conditions[runtime],
     external,
+    plugins: [wrappedCrypto],
     define: {
       ...{ "import.meta.url": JSON.stringify(pathToFileURL(file).href), "import.meta.filename": name, "import.meta.dirname": folder },
       ...{ "import.meta.path": name, "import.meta.dir": folder, __filename: name, __dirname: folder },

@@ -1,5 +1,5 @@
 /** A request and its answer as frames, for a handler's shim. */
-import { PristineError } from "../errors.ts";
+import type { PristineError } from "../errors.ts";
 import { type Head, MalformedReply } from "../http/reply.ts";
 import type { Answer, Wire } from "../http/wire.ts";
 import { entropyBytes, frameHead, frameLength, fromGuest, requestFlags, type Told, toGuest, writeFrameHead } from "./kinds.ts";

@@ -2,8 +2,10 @@
  * What a handler runs in, in every runtime: reads a request, calls the handler, writes its answer. While it waits for a request
  * nothing of the guest runs: that is where the machine is frozen.
  */
+import { createRequire } from "node:module";
 import { entropyBytes, fromGuest, requestFlags, toGuest } from "../handler/kinds.ts";
 import { Channel, type Descriptor } from "./channel.ts";
+import type { Store } from "./crypto.ts";
 import { random, seed } from "./random.ts";
 
 export interface Runtime extends Descriptor {
@@ -11,8 +13,8 @@ export interface Runtime extends Descriptor {
   collect(): void;
   /** Errors that nobody catches go there, in place of ending the program. */
   onUncaught(report: (error: unknown) => void): void;
-  /** Random numbers that the runtime has in store are from before the fork: the next ones must not be. */
-  renew(): void;
+  /** Random numbers from before the fork. */
+  readonly stores: readonly Store[];
 }
 
 type Handler = (request: Request) => Response | Promise<Response>;
@@ -63,7 +65,7 @@ class Server {
 
   async #request(bytes: Uint8Array): Promise<void> {
     seed(bytes);
-    this.#runtime.renew();
+    for (const store of this.#runtime.stores) store.age();
     const [flags, method, url, headers] = JSON.parse(decoder.decode(bytes.subarray(entropyBytes))) as Head;
     const uncaught = new Promise<never>((_, reject) => {
       this.#reject = reject;
@@ -141,13 +143,15 @@ function joined(pieces: Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
   return all;
 }
 
-/** Loads the handler and serves it, without end. */
-export async function serve(runtime: Runtime, handlerUrl: string): Promise<void> {
+/** Loads the bundle of the handler in `file` and serves it, without end. */
+export async function serve(runtime: Runtime, bundle: string, file: string): Promise<void> {
+  // CommonJS modules of the bundle ask for the runtime's own by it.
+  (globalThis as { require?: unknown }).require ??= createRequire(file);
   Math.random = random;
   const channel = new Channel(runtime);
   let handler: Handler;
   try {
-    handler = handlerOf(await import(handlerUrl));
+    handler = handlerOf(await import(bundle));
   } catch (error) {
     channel.fail(error);
     return;
