@@ -18,6 +18,11 @@ const channelPort = 0x1_0000;
 /** Runtimes reserve much more than they use. */
 const memoryDefault = "2GiB";
 const bootTimeoutMs = 60_000;
+/** Of the requests of the warm-up, those behind the collection of garbage. */
+const lastRequests = 2;
+/** How long the runtime's own threads get to come to rest; those that wait for a date would wake in every fork. */
+const restMs = 250;
+const interruptPause = 2;
 const receiveBytes = 64 * 1024;
 
 /** What a machine with a handler is made from. */
@@ -79,8 +84,12 @@ export async function bootHandler(options: HandlerBoot): Promise<{ machine: Mach
   });
   try {
     const connection = await untilReady(machine, tell, options.signal);
-    await warmUp(machine, connection, tell, options.warmup);
+    const last = Math.min(options.warmup, lastRequests);
+    await warmUp(machine, connection, tell, options.warmup - last, true);
     await settle(machine, connection, tell);
+    // What the first requests behind a collection cost is not to be every fork's.
+    await warmUp(machine, connection, tell, last, false);
+    await rest(machine);
     return { machine, serving: { port: channelPort, connection, wire: (request) => new FrameWire(request, tell, false) } };
   } catch (error) {
     machine.close();
@@ -122,14 +131,13 @@ function take(machine: Machine, connection: number, readiness: Readiness): void 
   }
 }
 
-async function warmUp(machine: Machine, connection: number, tell: Tell, count: number): Promise<void> {
-  const wire = (request: Request) => new FrameWire(request, tell, true);
+async function warmUp(machine: Machine, connection: number, tell: Tell, count: number, hasTurns: boolean): Promise<void> {
+  const wire = (request: Request) => new FrameWire(request, tell, hasTurns);
   for (let done = 0; done < count; done++) {
     try {
       const request = new Request("http://localhost/");
       const { response, done: over } = await exchange(machine, request, { connection, port: channelPort, timeout: bootTimeoutMs, wire });
-      await response.arrayBuffer();
-      await over;
+      await Promise.all([response.arrayBuffer(), over]);
     } catch (error) {
       // A handler may well refuse such a request; that warms it too.
       if (!(error instanceof PristineError && error.cause instanceof Error) || machine.state !== "stopped") throw error;
@@ -146,5 +154,16 @@ async function settle(machine: Machine, connection: number, tell: Tell): Promise
     const step = await stepOf(machine, bootTimeoutMs);
     take(machine, connection, readiness);
     if (step.reason !== "idle" && !readiness.isReady) throw endedEarly(step);
+  }
+}
+
+/** Lets the runtime's own threads work until they have nothing to do. */
+async function rest(machine: Machine): Promise<void> {
+  const over = setTimeout(() => core().pristine_machine_interrupt(handleOf(machine), interruptPause), restMs);
+  try {
+    const step = await stepOf(machine, bootTimeoutMs);
+    if (step.reason !== "paused") throw endedEarly(step);
+  } finally {
+    clearTimeout(over);
   }
 }
