@@ -156,8 +156,7 @@ fn beginCaller(machine: *Machine) !bool {
     caller.id = main.id;
     caller.state = .runnable;
     caller.segments = main.segments;
-    caller.signals.takeOver(&main.signals);
-    caller.name = main.name;
+    takeOver(caller, main);
     threads.calling = true;
     threads.current = caller;
     if (!std.meta.eql(program.segments, caller.segments)) machine.vcpu.setSegmentBases(caller.segments.fs, caller.segments.gs);
@@ -166,12 +165,18 @@ fn beginCaller(machine: *Machine) !bool {
     return loaded(machine, caller);
 }
 
+/// What a thread has of its own beside its registers.
+fn takeOver(to: *Thread, from: *const Thread) void {
+    to.signals.takeOver(&from.signals);
+    inline for (.{ "name", "clear_child_tid", "robust_list" }) |field| @field(to, field) = @field(from, field);
+}
+
 fn loaded(machine: *Machine, caller: *Thread) !bool {
     try caller.vectors.load(&machine.vm);
     return false;
 }
 
-/// Back to the thread that was the current one; what the call has made of the first thread's bases and mask stays.
+/// Back to the thread that was the current one; what the call has made of the first thread's bases, mask and name stays.
 fn endCaller(machine: *Machine, program: *Thread) void {
     const threads = &machine.kernel.threads;
     if (!threads.calling) return;
@@ -181,7 +186,7 @@ fn endCaller(machine: *Machine, program: *Thread) void {
     threads.caller.asks.clear();
     const bases = if (threads.current == threads.caller) machine.currentSegments() else threads.caller.segments;
     threads.first().segments = bases;
-    threads.first().signals.takeOver(&threads.caller.signals);
+    takeOver(threads.first(), threads.caller);
     // Others may have run meanwhile, and ended.
     const there = std.mem.indexOfScalar(*Thread, threads.list.items, program) != null;
     threads.current = if (there) program else threads.first();

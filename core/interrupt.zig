@@ -18,6 +18,8 @@ pub const Reason = struct {
     pub const cpu: u32 = 1 << 1;
     pub const abort: u32 = 1 << 2;
     pub const close: u32 = 1 << 3;
+    /// The run is over.
+    pub const ending = wall | cpu | abort | close;
     /// A signal for the guest was queued.
     pub const signal: u32 = 1 << 4;
     /// A host-side wait may have become ready (an output buffer was drained or closed).

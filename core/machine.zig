@@ -304,7 +304,7 @@ pub const Machine = struct {
         self.started = true;
         const interrupt = &self.interrupt;
         const Reason = interrupt_module.Reason;
-        interrupt.clear(Reason.wall | Reason.cpu | Reason.wake | Reason.timer | Reason.slice | Reason.pause);
+        interrupt.clear(Reason.wall | Reason.cpu | Reason.wake | Reason.timer | Reason.slice);
         interrupt.rearmEntry();
         const kernel = &self.kernel;
         const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null or kernel.timers.isActive(kernel) or kernel.threads.list.items.len > 1;

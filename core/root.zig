@@ -11,6 +11,7 @@ test {
     _ = @import("linux/files/pipe.zig");
     _ = @import("linux/files/private/tree.zig");
     _ = @import("linux/fuzz/calls.zig");
+    _ = @import("linux/fuzz/layers.zig");
     _ = @import("linux/fuzz/paths.zig");
     _ = @import("linux/permissions.zig");
     _ = @import("linux/signals.zig");

@@ -16,14 +16,14 @@ const Exception = @import("vcpu.zig").Exception;
 const vectors_module = @import("vectors.zig");
 const Reason = interrupt_module.Reason;
 
-pub const Goal = enum { exit, listen, ready, call, idle };
+pub const Goal = enum { exit, listen, ready, call, idle, rest };
 
 pub const Outcome = union(enum) {
     exit: u8,
     signal: u8,
     ready,
     listen,
-    /// All threads sleep, and there is something for the embedder at one of its connections.
+    /// All threads sleep; with the goal of that name there is something for the embedder at one of its connections.
     idle,
     /// The embedder asked for it.
     paused,
@@ -85,6 +85,7 @@ fn takeTurn(machine: *Machine, goal: Goal) ?Outcome {
     const stops: scheduler.Stops = switch (goal) {
         .listen => .at_listeners,
         .idle => .at_news,
+        .rest => .at_rest,
         else => .never,
     };
     switch (scheduler.turn(machine, stops)) {

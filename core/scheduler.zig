@@ -13,6 +13,7 @@ const table = @import("linux/table.zig");
 const timerfd = @import("linux/events/timerfd.zig");
 const vectors_module = @import("vectors.zig");
 const Kernel = @import("linux/kernel.zig").Kernel;
+const Reason = interrupt_module.Reason;
 const Machine = @import("machine.zig").Machine;
 const Thread = @import("linux/threads.zig").Thread;
 const Threads = @import("linux/threads.zig").Threads;
@@ -31,7 +32,7 @@ pub const Turn = enum {
 };
 
 /// What lets a machine stop while all its threads sleep.
-pub const Stops = enum { never, at_listeners, at_news };
+pub const Stops = enum { never, at_listeners, at_news, at_rest };
 
 /// Whether the current thread cannot go on, so that another is to be chosen. Its registers are kept then.
 pub fn needsTurn(machine: *const Machine) bool {
@@ -88,16 +89,19 @@ pub fn retryWaiting(machine: *Machine) void {
     const threads = &k.threads;
     const acting = threads.current;
     defer threads.current = acting;
+    // The host is asked anew for those who are not tried now.
+    defer k.answers.clear();
     var waiting = threads.waitingInOrder();
     while (waiting.next()) |thread| {
         if (!mayEnd(k, thread)) continue;
+        // Each may have much to look at, but a time limit does not wait for all of them.
+        if (machine.interrupt.pending() & Reason.ending != 0) return;
         threads.current = thread;
         const result = table.again(k) orelse continue;
         if (machine.tracer) |tracer| tracer.call(k, thread.call.number, thread.call.args, result);
         table.finish(k, thread, result);
     }
     threads.served = threads.changes;
-    k.answers.clear();
 }
 
 fn mayEnd(k: *Kernel, thread: *Thread) bool {
@@ -120,10 +124,14 @@ fn sleep(machine: *Machine, stops: Stops) Turn {
     if (k.threads.served != k.threads.changes) return .again;
     var least = nearestDeadlineNs(k);
     if (timerfd.nextNs(k)) |ns| least = @min(least orelse ns, ns);
-    if (stops == .at_news and outside.anyNews(k)) return .news;
-    if (stops == .at_listeners and anyListens(&k.threads)) {
+    if (stops == .at_news and outside.anyNews(k)) {
+        // What the host lets somebody do at once is done first, such as writing a line to a log.
+        if (anyAsks(&k.threads) and !askHost(k, 0)) return .failed;
+        return if (k.answers.entries.items.len > 0) .again else .news;
+    }
+    if (stops == .at_rest or (stops == .at_listeners and anyListens(&k.threads))) {
         if (!askHost(k, 0)) return .failed;
-        return if (k.answers.entries.items.len > 0 or machine.interrupt.pending() != 0 or (least orelse 1) == 0) .again else .listens;
+        return if (k.answers.entries.items.len > 0 or machine.interrupt.pending() != 0 or (least orelse 1) == 0) .again else if (stops == .at_rest) .news else .listens;
     }
     if (anyIncomplete(&k.threads)) least = @min(least orelse limits.wake_step_ns, limits.wake_step_ns);
     const before = host.rdtsc();

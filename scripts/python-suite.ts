@@ -26,6 +26,8 @@ async function compare(module: string): Promise<ModuleResult> {
       failure !== undefined ? reasonOf(failure) : here.results.get(name) === "skipped" ? "skipped here" : (here.end ?? "did not run");
     reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
   }
+  console.log(`${module}: system calls that are not there: ${here.unsupported?.join(" ") || "none"}`);
+  for (const [name, failure] of here.failures) if (native.results.get(name) === "passed") console.error(`${name}\n${failure}`);
   return {
     module,
     native: wanted.length,

@@ -5,6 +5,7 @@ export { type HandlerOptions, isolate, type ServerOptions } from "./isolate.ts";
 export { Machine } from "./machine.ts";
 export type { Memory } from "./memory.ts";
 export { Metrics } from "./metrics.ts";
+export { metricsHandler } from "./metrics-page.ts";
 export { Pool } from "./pool.ts";
 export { Fork, Snapshot } from "./snapshot.ts";
 export type {
@@ -19,6 +20,7 @@ export type {
   Lease,
   Permissions,
   PoolOptions,
+  RequestReport,
   ResetMode,
   ResetReport,
   Result,

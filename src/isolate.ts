@@ -1,21 +1,27 @@
 /** `isolate()`: a server of which every request gets a fresh copy. */
 import { resolve } from "node:path";
+import type { Spawn } from "bun";
 import { badOption, PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
 import { bootHandler } from "./handler/boot.ts";
 import { type RuntimeOption, runtimeOf } from "./handler/runtime.ts";
 import { exchange } from "./http/exchange.ts";
-import { handleOf, Machine } from "./machine.ts";
+import { handleOf, Machine, restOf } from "./machine.ts";
 import { Pool } from "./pool.ts";
-import type { BootOptions, PoolOptions } from "./types.ts";
+import "./snapshot.ts";
+import type { BootOptions, PoolOptions, Stop } from "./types.ts";
 
 const bootTimeoutMs = 60_000;
 const warmupDefault = 20;
 
-type MachineOptions = Pick<BootOptions, "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr">;
+type MachineOptions = Pick<
+  BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
+  "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr" | "verbose"
+>;
 
 export type ServerOptions = PoolOptions &
   MachineOptions & {
+    argv0?: string | undefined;
     program: string;
     args?: readonly string[];
     /** The port at which it listens inside its machine; without it, the first at which it does. */
@@ -57,12 +63,12 @@ export function isolate(given: string | URL | ServerOptions, options: HandlerOpt
 
 async function isolateHandler(handler: string | URL, options: HandlerOptions): Promise<Pool> {
   const file = handler instanceof URL ? Bun.fileURLToPath(handler) : resolve(handler);
-  const { permissions, env, cwd, memory, volumes, stdout, stderr, signal } = options;
+  const { permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose } = options;
   const { machine, serving } = await bootHandler({
     file,
     runtime: runtimeOf(options.runtime),
     warmup: warmupOf(options),
-    ...{ permissions, env, cwd, memory, volumes, stdout, stderr, signal },
+    ...{ permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose },
   });
   try {
     return new Pool(machine.freeze(), options, serving);
@@ -79,11 +85,13 @@ function warmupOf({ warmup = warmupDefault }: PoolOptions): number {
 async function isolateServer(options: ServerOptions): Promise<Pool> {
   const machine = await Machine.boot(options.program, {
     args: options.args,
+    argv0: options.argv0,
     env: options.env,
     cwd: options.cwd,
     memory: options.memory,
     permissions: options.permissions,
     volumes: options.volumes,
+    verbose: options.verbose,
     stdin: "ignore",
     stdout: options.stdout ?? "inherit",
     stderr: options.stderr ?? "inherit",
@@ -92,18 +100,32 @@ async function isolateServer(options: ServerOptions): Promise<Pool> {
   });
   try {
     const stop = await machine.run({ until: "listen", signal: options.signal });
-    if (stop.reason !== "listen")
-      throw new PristineError("GUEST_EXIT", "the server ended before it listened", "run it by itself to see why", {
-        exitCode: stop.reason === "exit" ? stop.exitCode : 1,
+    if (stop.reason !== "listen") throw endedTooEarly(stop, machine.report());
+    if (!("port" in stop.address) && options.port === undefined)
+      throw new PristineError("UNSUPPORTED", `the server listens at unix:${stop.address.unix}`, "let it listen on a TCP port", {
+        feature: "unix",
       });
     const port = options.port ?? ("port" in stop.address ? stop.address.port : 0);
     await warmUp(machine, port, warmupOf(options));
     const connection = options.connection === "fresh" ? 0 : await keptConnection(machine, port);
     const image = machine.freeze();
-    return new Pool(image, options, { port, connection });
+    return new Pool(image, options, { address: stop.address, port, connection });
   } finally {
     machine.close();
   }
+}
+
+function endedTooEarly(stop: Stop, report: string): PristineError {
+  const hint = "run it by itself to see why";
+  if (stop.reason === "signal")
+    return new PristineError("GUEST_FAULT", `the server was ended by ${stop.signalCode} before it listened`, hint, {
+      signal: stop.signalCode,
+      address: 0,
+      rip: 0,
+      report,
+    });
+  const exitCode = stop.reason === "exit" ? stop.exitCode : 1;
+  return new PristineError("GUEST_EXIT", `the server ended with status ${exitCode} before it listened`, hint, { exitCode });
 }
 
 async function warmUp(machine: Machine, port: number, count: number): Promise<void> {
@@ -115,7 +137,7 @@ async function warmUp(machine: Machine, port: number, count: number): Promise<vo
     });
     await response.arrayBuffer();
     await over;
-    await machine.run({ until: "listen" });
+    await restOf(machine, bootTimeoutMs);
   }
 }
 
@@ -128,7 +150,7 @@ async function keptConnection(machine: Machine, port: number): Promise<number> {
     const { response, done } = await exchange(machine, request, { connection, port, timeout: bootTimeoutMs });
     await response.arrayBuffer();
     await done;
-    await machine.run({ until: "listen" });
+    await restOf(machine, bootTimeoutMs);
   } catch {
     core().pristine_connection_end(handle, connection, 1);
     return 0;
@@ -137,6 +159,6 @@ async function keptConnection(machine: Machine, port: number): Promise<number> {
   const left = core().pristine_connection_receive(handle, connection, new Uint8Array(1), 1);
   if (left === 0) return connection;
   core().pristine_connection_end(handle, connection, 1);
-  await machine.run({ until: "listen" });
+  await restOf(machine, bootTimeoutMs);
   return 0;
 }

@@ -15,7 +15,7 @@ function isAbsolute(path: string | undefined): path is string {
 export function cacheFolders(environment: readonly string[]): string[] {
   const values = new Map(environment.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
   const home = values.get("HOME");
-  const homes = isAbsolute(home) ? [home] : [madeUpHome, os().homedir()];
+  const homes = isAbsolute(home) ? [home] : [madeUpHome, process.env.HOME ?? os().homedir()];
   /** A folder by its own variable, else by its place in each home. */
   const folder = (name: string, inHome: string) => {
     const value = values.get(name);

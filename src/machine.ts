@@ -42,6 +42,7 @@ const abortedStatus = -(errorCodes.indexOf("ABORTED") + 1);
 const interruptAbort = 1;
 const untilCodes = { exit: 0, listen: 1, ready: 2 } as const;
 const untilIdle = 3;
+const untilRest = 4;
 
 const emptyFunction = compile({});
 
@@ -61,6 +62,9 @@ export type Step = { readonly reason: "idle" | "paused" } | Stop;
  * paused, or until it ends.
  */
 export let stepOf: (machine: Machine, timeout: number, signal?: AbortSignal) => Promise<Step>;
+
+/** @internal Runs a machine until all its threads sleep. */
+export let restOf: (machine: Machine, timeout: number) => Promise<Step>;
 
 /** The number of a signal given by name or number. */
 function signalNumber(signal: NodeJS.Signals | number): number {
@@ -481,12 +485,14 @@ export class Machine<
       machine.checkOpen();
       return machine.#target.handle;
     };
-    stepOf = async (machine, timeout, signal) => {
+    const step = async (machine: Machine, until: number, timeout: number, signal?: AbortSignal) => {
       await machine.#wait(signal, (ticket) =>
-        check(core().pristine_machine_run(machine.#target.handle, untilIdle, timeout, machine.#timeouts.cpu, ticket)),
+        check(core().pristine_machine_run(machine.#target.handle, until, timeout, machine.#timeouts.cpu, ticket)),
       );
       return machine.#step();
     };
+    stepOf = (machine, timeout, signal) => step(machine, untilIdle, timeout, signal);
+    restOf = (machine, timeout) => step(machine, untilRest, timeout);
   }
 
   [Symbol.dispose](): void {

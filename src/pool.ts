@@ -1,12 +1,13 @@
 /** `Pool`: forks of one snapshot, of which each request gets one that is put back afterwards. */
 import { badOption, closedError, PristineError } from "./errors.ts";
 import { exchange } from "./http/exchange.ts";
+import { targetOf } from "./http/message.ts";
 import { MalformedReply } from "./http/reply.ts";
 import type { Wire } from "./http/wire.ts";
 import { Metrics } from "./metrics.ts";
 import { parseTimeout } from "./options.ts";
 import type { Fork, Snapshot } from "./snapshot.ts";
-import type { Args, PoolOptions, Result, Signature, WaitOptions } from "./types.ts";
+import type { Args, PoolOptions, RequestReport, ResetReport, Result, Signature, Stop, WaitOptions } from "./types.ts";
 
 const forksDefault = 4;
 const queueDefault = 1024;
@@ -14,7 +15,9 @@ const timeoutDefault = 5_000;
 
 /** @internal How the snapshot of a server waits for requests. */
 export interface Serving {
-  /** The port inside the machine. */
+  /** Where the server listens inside the machine. */
+  readonly address: Extract<Stop, { reason: "listen" }>["address"];
+  /** The port of the connections, which may be of another listener's. */
   readonly port: number;
   /** The kept connection on which it waits, or 0. */
   readonly connection: number;
@@ -68,6 +71,11 @@ export class Pool implements AsyncDisposable {
     this.metrics.watch(() => ({ forks: this.#all.size, free: this.#free.length, queued: this.#waiting.length, limit: this.#forksMax }));
   }
 
+  /** Where the server listens inside its machine; of a pool that `isolate` made. */
+  get address(): Serving["address"] | undefined {
+    return this.#serving?.address;
+  }
+
   /** A fork, as soon as one is free. */
   async #take(signal?: AbortSignal): Promise<Fork> {
     if (this.#closed || this.#stopping) throw closedError();
@@ -103,15 +111,21 @@ export class Pool implements AsyncDisposable {
   }
 
   /** Puts a fork back and gives it to who has waited longest. One that cannot be put back is replaced. */
-  #giveBack(fork: Fork): void {
+  #giveBack(fork: Fork): ResetReport | undefined {
     let usable = !this.#closed;
+    let report: ResetReport | undefined;
     try {
-      if (usable) this.metrics.reset(fork.reset());
+      if (usable) {
+        this.metrics.sample(fork);
+        report = fork.reset();
+        this.metrics.reset(report);
+      }
     } catch {
       usable = false;
     }
     if (!usable) {
       this.#all.delete(fork);
+      this.metrics.forget(fork);
       fork.close();
     }
     const next = this.#waiting.shift();
@@ -120,6 +134,7 @@ export class Pool implements AsyncDisposable {
       else this.#take().then(next.give, next.refuse);
     } else if (usable) this.#free.push(fork);
     if (this.#isIdle()) for (const drained of this.#drained.splice(0)) drained();
+    return report;
   }
 
   #isIdle(): boolean {
@@ -147,17 +162,24 @@ export class Pool implements AsyncDisposable {
 
   async #fetch(request: Request): Promise<Response> {
     const began = performance.now();
+    const report: RequestReport = { method: request.method, path: targetOf(request.url), status: 0, milliseconds: 0 };
     let response: Response;
+    let over = Promise.resolve();
     try {
-      response = await this.#serve(request);
+      ({ response, over } = await this.#serve(request, report));
     } catch (error) {
-      response = await this.#answerFor(error, request);
+      report.error = told(error);
+      response = await this.#answerFor(report.error, request);
     }
-    this.metrics.request(response.status, performance.now() - began);
+    report.status = response.status;
+    report.milliseconds = performance.now() - began;
+    this.metrics.request(report);
+    if (this.#options.onRequest) over.then(() => this.#options.onRequest?.(report));
     return response;
   }
 
-  async #serve(request: Request): Promise<Response> {
+  /** `over` is when the fork has been put back. */
+  async #serve(request: Request, report: RequestReport): Promise<{ response: Response; over: Promise<void> }> {
     if (!this.#serving)
       throw new PristineError("UNSUPPORTED", "the snapshot is not one of a server", "make the pool with isolate()", { feature: "fetch" });
     if (request.headers.get("upgrade")?.toLowerCase() === "websocket")
@@ -167,28 +189,29 @@ export class Pool implements AsyncDisposable {
     const fork = await this.#take(request.signal);
     try {
       const { response, done } = await exchange(fork, request, { ...this.#serving, timeout: this.#timeout, signal: request.signal });
-      // Behind the answer: the client does not wait for it.
-      done.then(
-        () => setImmediate(() => this.#giveBack(fork)),
-        () => this.#giveBack(fork),
-      );
-      return response;
+      const over = done
+        // Behind the answer: the client does not wait for it.
+        .then(() => new Promise<void>((resolve) => setImmediate(resolve)))
+        .catch((error) => {
+          report.error = told(error);
+          this.metrics.brokenOff(report.error);
+        })
+        .then(() => {
+          report.reset = this.#giveBack(fork);
+        });
+      return { response, over };
     } catch (error) {
-      this.#giveBack(fork);
+      report.reset = this.#giveBack(fork);
       throw error;
     }
   }
 
   async #answerFor(error: unknown, request: Request): Promise<Response> {
-    const told =
-      error instanceof MalformedReply
-        ? new PristineError("BAD_REPLY", `the server's answer is malformed: ${error.message}`, "the fault is in the guest", {})
-        : error;
-    if (PristineError.is(told)) {
-      const own = await this.#options.onError?.(told, request);
+    if (PristineError.is(error)) {
+      const own = await this.#options.onError?.(error, request);
       if (own) return own;
     }
-    return new Response(null, { status: statusOf(told) });
+    return new Response(null, { status: statusOf(error) });
   }
 
   /** Takes no more requests, and waits for those that it has. */
@@ -206,7 +229,12 @@ export class Pool implements AsyncDisposable {
     if (this.#closed) return;
     this.#closed = true;
     for (const { refuse } of this.#waiting.splice(0)) refuse(closedError());
-    for (const fork of this.#all) fork.close();
+    for (const fork of this.#all) {
+      this.metrics.forget(fork);
+      fork.close();
+    }
+    // The image of a server is nobody else's.
+    if (this.#serving) this.#image.close();
     this.#all.clear();
     this.#free.length = 0;
   }
@@ -214,6 +242,12 @@ export class Pool implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop({ timeout: 5_000 });
   }
+}
+
+/** An error as callers are told it: a malformed answer is one of Pristine's. */
+function told(error: unknown): unknown {
+  if (!(error instanceof MalformedReply)) return error;
+  return new PristineError("BAD_REPLY", `the server's answer is malformed: ${error.message}`, "the fault is in the guest", {});
 }
 
 /** The status for a request that went wrong. */

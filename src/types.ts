@@ -108,10 +108,10 @@ export interface BootOptions<
   /** Arguments behind the program's name. */
   args?: readonly string[];
   /** The program's own name (`argv[0]`); its path if not given. */
-  argv0?: string;
+  argv0?: string | undefined;
   env?: Record<string, string | undefined>;
   /** The guest's working directory; default `/`. */
-  cwd?: string;
+  cwd?: string | undefined;
   /** Ceiling of the guest's memory, not a commitment; 256 KiB to 1 TiB, default 512 MiB. */
   memory?: Size | undefined;
   /** CPU milliseconds for each run or call; default no limit. */
@@ -125,7 +125,7 @@ export interface BootOptions<
   /** A host descriptor that gets one line for each system call, in strace's format. */
   trace?: number;
   /** Names each refused access and the flag that would allow it, on standard error. */
-  verbose?: boolean;
+  verbose?: boolean | undefined;
   /** @internal TCP servers listen inside the machine, where the embedder connects to them. */
   inside?: boolean;
 }
@@ -152,6 +152,21 @@ export interface ForkOptions extends WaitOptions {
   reset?: ResetMode;
 }
 
+/** What became of one request. */
+export interface RequestReport {
+  readonly method: string;
+  /** With the query. */
+  readonly path: string;
+  /** 499: the client left before the answer. */
+  status: number;
+  /** Until the head of the answer, the wait for a fork included. */
+  milliseconds: number;
+  /** What went wrong; for an answer whose head was out already, what broke it off. */
+  error?: unknown;
+  /** How its fork was put back; missing if it had none, or the fork was lost. */
+  reset?: ResetReport | undefined;
+}
+
 /** How a pool of forks works. */
 export interface PoolOptions extends ForkOptions {
   /** Forks at most, each on a native thread while it runs; default 4. */
@@ -162,6 +177,8 @@ export interface PoolOptions extends ForkOptions {
   warmup?: number;
   /** Answers in the pool's place when something went wrong. */
   onError?: (error: PristineError, request: Request) => Response | Promise<Response> | undefined;
+  /** Told of each request once it is answered and its fork is back, for logs. It must not throw. */
+  onRequest?: (report: RequestReport) => void;
 }
 
 /** What a machine has done so far. */

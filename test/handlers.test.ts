@@ -176,7 +176,7 @@ for (const { name, path } of installed) {
     test("fails in other ways, and the pool goes on", async () => {
       errors.length = 0;
       expect((await ask("/nothing")).status).toBe(500);
-      expect((errors[0]?.cause as Error).message).toContain("in place of a Response");
+      expect(((errors[0] as PristineError).cause as Error).message).toContain("in place of a Response");
       expect((await ask("/exit")).status).toBe(500);
       expect(errors[1]).toMatchObject({ code: "GUEST_EXIT", details: { exitCode: 3 } });
       if (!emulated) {
@@ -211,7 +211,7 @@ for (const { name, path } of installed) {
     });
 
     test(`costs ${exitsMax} exits when it answers at once`, async () => {
-      const file = written("hello.ts", "export default (request: Request) => new Response(`hello ${request.url}`);");
+      const file = written("hello.ts", 'export default (request: Request) => new Response("hello " + request.url);');
       await using hello = await isolate(file, { runtime, forks: 1 });
       const counts: number[] = [];
       for (let i = 0; i < 60; i++) {

@@ -138,7 +138,7 @@ test("what the permissions show of the host is there, to be read; all else is th
     'SHOWN/file: "the host\'s"',
     "open(file, O_WRONLY): EACCES",
     "open(other, O_WRONLY | O_CREAT, 0600): EACCES",
-    "mkdir(shown, 0700): EACCES",
+    "mkdir(shown, 0700): EEXIST",
     "unlink(file): EACCES",
     "chmod(file, 0600): EACCES",
     "mkdir(other, 0700): EACCES",

@@ -38,6 +38,26 @@ async function run(args: (string | number)[], options: Options = {}): Promise<{ 
 const output = async (args: (string | number)[], options: Options = {}) => (await run(args, options)).text;
 const linesOf = (text: string) => text.trimEnd().split("\n");
 
+/** Connects to a guest's server on the host's network, sends, and answers all that comes until its end. */
+function ask(port: number, text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let got = "";
+    Bun.connect({
+      hostname: "127.0.0.1",
+      port,
+      socket: {
+        open: (socket) => void socket.write(text),
+        data: (socket, bytes) => {
+          got += bytes.toString();
+          if (got.length === text.length) socket.end();
+        },
+        close: () => resolve(got),
+        error: (_, error) => reject(error),
+      },
+    }).catch(reject);
+  });
+}
+
 /** The host's servers: one that echoes, one that never reads, one that resets. */
 let echo: TCPSocketListener<undefined>;
 let deaf: Server;
@@ -112,23 +132,7 @@ test("a server of the host's network takes connections from the host and from it
   const first = new TextDecoder().decode((await reader.read()).value);
   const port = Number(/port (\d+)/.exec(first)?.[1]);
   for (let index = 0; index < 2; index++) {
-    let got = "";
-    await new Promise<void>((resolve, reject) => {
-      Bun.connect({
-        hostname: "127.0.0.1",
-        port,
-        socket: {
-          open: (socket) => void socket.write("over the host"),
-          data: (socket, bytes) => {
-            got += bytes.toString();
-            socket.end();
-          },
-          close: () => resolve(),
-          error: (_, error) => reject(error),
-        },
-      }).catch(reject);
-    });
-    expect(got).toBe("over the host");
+    expect(await ask(port, "over the host")).toBe("over the host");
   }
   expect(await running).toMatchObject({ exitCode: 0 });
 });
@@ -416,24 +420,36 @@ test("forks accept from one listener of the host, and a reset closes what they a
   using untouched = image.fork();
   for (let round = 0; round < 3; round++) {
     const running = fork.run();
-    const got = await new Promise<string>((resolve, reject) => {
-      let text = "";
-      Bun.connect({
-        hostname: "127.0.0.1",
-        port,
-        socket: {
-          open: (socket) => void socket.write("to a fork"),
-          data: (socket, bytes) => {
-            text += bytes.toString();
-            socket.end();
-          },
-          close: () => resolve(text),
-        },
-      }).catch(reject);
-    });
-    expect(got).toBe("to a fork");
+    expect(await ask(port, "to a fork")).toBe("to a fork");
     await running;
     fork.reset();
     expect(difference(fork, untouched)).toEqual([]);
   }
+});
+
+test("a server that waits for connections is frozen, and a fork of it answers each in turn", async () => {
+  await using vm = await boot(["serve", "127.0.0.1", 0, 3], { permissions: { listen: true } });
+  const stop = await vm.run({ until: "listen" });
+  if (stop.reason !== "listen" || !("port" in stop.address)) throw new Error("it does not listen");
+  const { port } = stop.address;
+  using image = vm.freeze();
+  using fork = image.fork();
+  using untouched = image.fork();
+  const before = hostSockets();
+  for (let round = 0; round < 5; round++) {
+    let answer: string | undefined;
+    const asked = ask(port, "to a server").then((text) => {
+      answer = text;
+    });
+    // A run ends at once while nobody has come.
+    while (answer === undefined) {
+      await fork.run({ until: "listen" });
+      await Bun.sleep(1);
+    }
+    await asked;
+    expect(answer).toBe("to a server");
+    fork.reset({ mode: round % 2 ? "full" : "rewrite" });
+    expect(difference(fork, untouched)).toEqual([]);
+  }
+  expect(hostSockets()).toBeLessThanOrEqual(before);
 });

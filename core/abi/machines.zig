@@ -174,7 +174,7 @@ pub fn counters(handle: u32, out: *types.Counters) i32 {
         .syscalls = from.syscalls,
         .faults = from.faults,
         .host_calls = from.host_calls,
-        .pages_touched = machine.frames.touchedPages(),
+        .pages_touched = machine.frames.touchedPages(entry.busy.load(.acquire) == 0),
         .pages_copied = machine.resets.pages_copied,
         .guest_nanoseconds = machine.clock.cyclesToNs(from.cycles),
         .cycles = from.cycles,

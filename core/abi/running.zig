@@ -31,6 +31,7 @@ fn goalOf(until: u32) ?run_module.Goal {
         1 => .listen,
         2 => .ready,
         3 => .idle,
+        4 => .rest,
         else => null,
     };
 }
@@ -61,7 +62,8 @@ pub fn callAsync(handle: u32, ticket: u32) i32 {
 }
 
 fn start(entry: *Entry) i32 {
-    entry.machine.interrupt.clear(Reason.abort);
+    // Here and not where the thread begins: a request may come before it does.
+    entry.machine.interrupt.clear(Reason.abort | Reason.pause);
     entry.busy.store(1, .release);
     @atomicStore(u32, &entry.block.state, @intFromEnum(machine_module.State.running), .release);
     runner.submit(&entry.task.job) catch {
@@ -112,7 +114,7 @@ pub fn call(handle: u32) i32 {
     const entry = registry.getIdle(handle, &status) orelse return status;
     if (refusesCalls(entry)) |code| return code.status();
     const machine = entry.machine;
-    machine.interrupt.clear(Reason.abort);
+    machine.interrupt.clear(Reason.abort | Reason.pause);
     const frame = &entry.block.call;
     const time_limits = timeLimits(frame.timeout_ms, frame.cpu_timeout_ms);
     for (machine.outputs) |output| if (output) |some| {

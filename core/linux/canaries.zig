@@ -29,6 +29,13 @@ pub const Canary = enum {
     denial_ignored,
     /// Links out of a hidden folder may climb.
     climbing_allowed,
+    // For the fuzzer of layers.
+    /// What the host has comes back when a copy of it is taken away.
+    whiteout_forgotten,
+    /// A folder no longer shows the host's files once something in it has changed.
+    folder_covered,
+    /// A layer says of what may not be known that it is there.
+    layer_unchecked,
 };
 
 pub var active: Canary = .none;

@@ -240,6 +240,11 @@ pub const Namespace = struct {
         return private_mounts.leadsToMountPoint(self, path);
     }
 
+    /// Whether a volume or a private mount point is there or beneath: a folder for the guest, even if the host has none.
+    pub fn leadsToMount(self: *const Namespace, path: []const u8) bool {
+        return self.leadsToVolume(path) or self.leadsToPrivate(path);
+    }
+
     pub fn isPrivateDirectory(self: *const Namespace, path: []const u8) bool {
         const where = private_mounts.find(self, path) catch return false;
         return where == .node and self.private.?.at(where.node).kind == .directory;

@@ -303,7 +303,7 @@ pub const FrameSpace = struct {
     }
 
     /// Pages that the host has given the machine alone.
-    pub fn touchedPages(self: *FrameSpace) u64 {
+    pub fn touchedPages(self: *FrameSpace, at_rest: bool) u64 {
         switch (self.memory) {
             .own => |memfd| {
                 var stat: linux.Statx = undefined;
@@ -311,7 +311,8 @@ pub const FrameSpace = struct {
                 return if (rc == 0) stat.blocks / (limits.page_size / 512) else 0;
             },
             .image => {
-                self.touched.scan(self.allocator, self.base, self.end()) catch {};
+                // While it runs the set is its own thread's: it is told as it was known last.
+                if (at_rest) self.touched.scan(self.allocator, self.base, self.end()) catch {};
                 return self.touched.pages.items.len;
             },
         }

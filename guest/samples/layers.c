@@ -439,6 +439,13 @@ int main(int count, char **words)
 			printf("%s: ", words[i]);
 			snprintf(path, sizeof path, "%s/made", words[i]);
 			SHOW(stat(words[i], &found));
+			/* As `mkdir -p` does: each folder on the way is there. */
+			for (char *slash = strchr(words[i] + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+				*slash = 0;
+				if (mkdir(words[i], 0755) == 0 || errno != EEXIST || stat(words[i], &found) || !S_ISDIR(found.st_mode) || access(words[i], X_OK) || chdir(words[i]))
+					printf("%s is no folder: %s\n", words[i], name_of(errno));
+				*slash = '/';
+			}
 			put(path, "made");
 			get(path);
 		}

@@ -66,6 +66,38 @@ static void fills(void)
 	close(ends[1]);
 }
 
+/* A file is sent whole, from a place in it and from where it stands. */
+static void sends_file(void)
+{
+	static unsigned char text[1000000];
+	unsigned sum = 0, seen = 0;
+	pthread_t thread;
+	char path[] = "/tmp/pristine-sent-XXXXXX";
+	int file = mkstemp(path);
+	unlink(path);
+	for (size_t i = 0; i < sizeof text; i++) {
+		text[i] = (unsigned char)(i * 11 + i / 253);
+		if (i >= 7)
+			sum = sum * 31 + text[i];
+	}
+	for (size_t i = 0; i < 1000; i++)
+		sum = sum * 31 + text[i];
+	SHOW(write(file, text, sizeof text));
+	socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+	pthread_create(&thread, 0, drain, &seen);
+	off_t offset = 7;
+	SHOW(sendfile(ends[0], file, &offset, 5000000));
+	SHOW(offset);
+	SHOW(lseek(file, 0, SEEK_SET));
+	SHOW(sendfile(ends[0], file, 0, 1000));
+	SHOW(lseek(file, 0, SEEK_CUR));
+	close(ends[0]);
+	pthread_join(thread, 0);
+	SHOW(sum == seen);
+	close(ends[1]);
+	close(file);
+}
+
 static void *connect_and_talk(void *address)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -198,6 +230,8 @@ int main(void)
 	waits_for_all(SOCK_SEQPACKET);
 	printf("-- fills\n");
 	fills();
+	printf("-- sends a file\n");
+	sends_file();
 	printf("-- serves\n");
 	serves();
 	printf("-- edges\n");

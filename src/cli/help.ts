@@ -3,6 +3,7 @@
 const commands = `pristine: run unmodified Linux executables inside tiny KVM virtual machines
 
   pristine run     [options] [--] PROGRAM [ARGUMENT…]   run a program; streams and exit status pass through
+  pristine serve   [options] [--] PROGRAM [ARGUMENT…]   run an HTTP server; every request gets a fresh copy of it
   pristine doctor  [--json] [--selftest]                what this machine offers, what is missing, how to mend it
   pristine help    [COMMAND]                            this text, or a command's options
   pristine --version
@@ -10,6 +11,7 @@ const commands = `pristine: run unmodified Linux executables inside tiny KVM vir
 Examples
   pristine run /bin/busybox echo hello
   pristine run --allow-read=/etc /bin/busybox cat /etc/hostname
+  pristine serve --allow-read --allow-listen=127.0.0.1:8000 deno serve main.ts
   pristine doctor
 `;
 
@@ -47,6 +49,44 @@ Examples
   pristine run --memory 64MiB --timeout 5s ./untrusted < input
 `;
 
+const serve = `pristine serve [options] [--] PROGRAM [ARGUMENT…]
+
+Runs an HTTP server inside a machine until it listens, warms it with requests, and freezes it. Every request on the host's
+socket then gets a fork of the frozen server, which is put back behind it: no request sees what another has left.
+
+Where it serves
+  The program listens inside its machine, at any TCP port and without a permission; nobody on the host can reach it there.
+  --allow-listen=HOST:PORT      serve on that address of the host (HOST alone: with the program's port; port 0: any free one)
+  --allow-listen=unix:/path     serve on a Unix socket
+  Without it, or without a value: on the address that the program itself listens at.
+Forks and requests
+  --forks N                     requests at the same time, each on a native thread (default 4); others wait in a queue
+  --warmup N                    requests for / before the freeze (default 20)
+  --timeout DURATION            for each request, its whole answer included (default 5s); then 504
+  --cpu-timeout DURATION        the same for CPU time (default none)
+  --memory SIZE                 ceiling of the server's memory and of each fork's (default 512MiB)
+  --reset auto|rewrite|full     how forks are put back (default auto)
+  --reset-limit SIZE            private memory from which auto drops all of it (default 64MiB)
+  --per request                 a fork for each request; a fork for each connection is not in this version
+Looking at it
+  --metrics HOST:PORT           a live page at /, Prometheus' text at /metrics
+  --json                        a line of JSON for each request and event on standard output; the program's goes to standard error
+  --verbose                     a line for each request, and for each access that was refused
+  --quiet                       no messages
+Permissions, volumes, environment and working directory are those of "run", but for --deny-listen.
+
+Status of answers: the server's own; 500 fault, or the server exited; 502 malformed answer; 503 queue full or draining; 504 time
+limit; 501 WebSocket.
+A first SIGINT or SIGTERM takes no more requests and waits for those under way (exit status 0), a second ends at once (128+N).
+Exit status otherwise: the program's own if it ends before it listens (125 if that is 0); 124 it did not listen within a minute;
+125 Pristine failed or was misused, or the address is in use; 126 not executable; 127 not found.
+
+Examples
+  pristine serve --allow-read --allow-listen=127.0.0.1:8000 deno serve main.ts
+  pristine serve --allow-read=/usr,/lib,/app -w /app --timeout 1s --forks 8 python3 server.py
+  pristine serve --allow-read --metrics 127.0.0.1:9090 --json node server.js
+`;
+
 const doctor = `pristine doctor [--json] [--selftest]
 
 Each line is pass, warn or fail, with what to do. Exit status 1 if something that is needed is missing.
@@ -54,7 +94,7 @@ Each line is pass, warn or fail, with what to do. Exit status 1 if something tha
   --selftest   also boots machines and tries the properties everything rests on
 `;
 
-const texts: Record<string, string> = { run, doctor };
+const texts: Record<string, string> = { run, serve, doctor };
 
 export function help(command?: string): number {
   process.stdout.write((command && texts[command]) || commands);

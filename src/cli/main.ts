@@ -2,13 +2,15 @@
 /** The command `pristine`. Each command is loaded only when it is used. */
 import { say, status } from "./status.ts";
 
-const unfinished = ["serve", "snapshot", "resume", "record", "inspect", "bench"];
+const unfinished = ["snapshot", "resume", "record", "inspect", "bench"];
 
 async function main(words: readonly string[]): Promise<number> {
   const [command, ...rest] = words;
   switch (command) {
     case "run":
       return (await import("./run.ts")).run(rest);
+    case "serve":
+      return (await import("./serve.ts")).serve(rest);
     case "doctor":
       return (await import("./doctor.ts")).doctor(rest);
     case undefined:
@@ -25,11 +27,11 @@ async function main(words: readonly string[]): Promise<number> {
       break;
   }
   if (unfinished.includes(command)) {
-    say(`\`pristine ${command}\` is not in this version`, "this version has run and doctor");
+    say(`\`pristine ${command}\` is not in this version`, "this version has run, serve and doctor");
     return status.failed;
   }
   const { nearest } = await import("./grammar.ts");
-  const like = nearest(command, ["run", "doctor", "help", ...unfinished]);
+  const like = nearest(command, ["run", "serve", "doctor", "help", ...unfinished]);
   say(`there is no command ${command}`, like ? `did you mean \`pristine ${like}\`?` : "see `pristine help`");
   return status.failed;
 }

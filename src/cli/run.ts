@@ -1,34 +1,12 @@
 /** `pristine run`: one program, its streams and its exit status. */
 import { PristineError } from "../errors.ts";
-import { fs, path } from "../lazy.ts";
+import { fs } from "../lazy.ts";
 import { Machine } from "../machine.ts";
 import { signalByName } from "../signals.ts";
-import type { Permissions } from "../types.ts";
 import { split, UsageError } from "./grammar.ts";
-import { type RunSettings, runOptions, settingsOf } from "./options.ts";
+import { runOptions, settingsOf } from "./options.ts";
+import { findProgram, workingDirectory } from "./program.ts";
 import { say, status } from "./status.ts";
-
-/** The file of a program as it was typed: a path, or a name on PATH. */
-function findProgram(name: string): string | undefined {
-  if (!name.includes("/")) return Bun.which(name) ?? undefined;
-  return name.startsWith("/") ? name : path().resolve(name);
-}
-
-function readsEverywhere(permissions: Permissions | "all"): boolean {
-  return permissions === "all" || permissions.read === true;
-}
-
-/** The guest's working directory: what is asked for, else the caller's if it may be read, else the root. */
-function workingDirectory(settings: RunSettings): string {
-  if (settings.cwd !== undefined) return path().resolve(settings.cwd);
-  const here = process.cwd();
-  const { permissions } = settings;
-  if (readsEverywhere(permissions)) return here;
-  const readable = (permissions as Permissions).read;
-  const covered =
-    Array.isArray(readable) && readable.some((folder) => here === folder || here.startsWith(folder === "/" ? "/" : `${folder}/`));
-  return covered ? here : "/";
-}
 
 /** The first SIGINT or SIGTERM is the guest's, the second ends the machine. */
 function forwardSignals(machine: Machine): void {

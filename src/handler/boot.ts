@@ -1,4 +1,5 @@
 /** Boots a runtime with a handler in it, warms it, and brings it to the point where it is frozen. */
+import type { Spawn } from "bun";
 import { PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
 import { exchange } from "../http/exchange.ts";
@@ -27,7 +28,10 @@ const receiveBytes = 64 * 1024;
 
 /** What a machine with a handler is made from. */
 export interface HandlerBoot
-  extends Pick<BootOptions, "env" | "cwd" | "memory" | "permissions" | "volumes" | "stdout" | "stderr" | "signal"> {
+  extends Pick<
+    BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
+    "verbose" | "env" | "cwd" | "memory" | "permissions" | "volumes" | "stdout" | "stderr" | "signal"
+  > {
   readonly file: string;
   readonly runtime: Runtime;
   readonly warmup: number;
@@ -80,6 +84,7 @@ export async function bootHandler(options: HandlerBoot): Promise<{ machine: Mach
     stdout: options.stdout ?? "inherit",
     stderr: options.stderr ?? "inherit",
     timeout: bootTimeoutMs,
+    verbose: options.verbose,
     inside: true,
   });
   try {
@@ -90,7 +95,10 @@ export async function bootHandler(options: HandlerBoot): Promise<{ machine: Mach
     // What the first requests behind a collection cost is not to be every fork's.
     await warmUp(machine, connection, tell, last, false);
     await rest(machine);
-    return { machine, serving: { port: channelPort, connection, wire: (request) => new FrameWire(request, tell, false) } };
+    return {
+      machine,
+      serving: { address: { unix: channelPath }, port: channelPort, connection, wire: (request) => new FrameWire(request, tell, false) },
+    };
   } catch (error) {
     machine.close();
     throw error;

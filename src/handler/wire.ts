@@ -1,11 +1,9 @@
 /** A request and its answer as frames, for a handler's shim. */
 import type { PristineError } from "../errors.ts";
 import { type Head, MalformedReply } from "../http/reply.ts";
-import type { Answer, Wire } from "../http/wire.ts";
+import { type Answer, gatheredMax, type Wire } from "../http/wire.ts";
 import { entropyBytes, frameHead, frameLength, fromGuest, requestFlags, type Told, toGuest, writeFrameHead } from "./kinds.ts";
 
-/** A body of a length up to this travels with its head. */
-const gatheredMax = 64 * 1024;
 /** The longest piece of a body in one frame. */
 const pieceMax = 32 * 1024;
 /** The longest frame of the guest's that is not a body's. */

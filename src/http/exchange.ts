@@ -49,7 +49,10 @@ class BodyStream {
         this.#wanted?.();
         this.#wanted = undefined;
       },
-      cancel: cancelled,
+      cancel: () => {
+        cancelled();
+        this.#wanted?.();
+      },
     });
   }
 
@@ -82,7 +85,7 @@ class Exchange {
   readonly #abort = new AbortController();
   readonly #wire: Wire;
   readonly #reader: { read(): Promise<{ done: boolean; value?: Uint8Array }>; cancel(): Promise<void> } | undefined;
-  #connection: number;
+  readonly #connection: number;
   #outgoing: Uint8Array;
   /** A piece of the request's body that has not come yet. */
   #reading: Promise<void> | undefined;
@@ -108,6 +111,8 @@ class Exchange {
       this.#options.signal?.removeEventListener("abort", leave);
       this.#wire.answer.close();
       this.#reader?.cancel().catch(() => {});
+      // One that was made for this request alone.
+      if (this.#options.connection === 0) core().pristine_connection_end(this.#handle, this.#connection, endAll);
     };
     try {
       if (this.#wire.gathers) await this.#gather();
@@ -122,11 +127,13 @@ class Exchange {
       over();
       const pieces = this.#wire.answer.takeBody();
       const body = bodyless.has(status) || pieces.length === 0 ? null : pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
-      return { response: new Response(body as Uint8Array<ArrayBuffer> | null, init), done: Promise.resolve() };
+      const response = new Response(body as Uint8Array<ArrayBuffer> | null, init);
+      return { response, done: Promise.resolve() };
     }
     this.#body = new BodyStream(leave);
     this.#body.push(this.#wire.answer.takeBody());
-    return { response: new Response(this.#body.stream, init), done: this.#rest(this.#body).finally(over) };
+    const response = new Response(this.#body.stream, init);
+    return { response, done: this.#rest(this.#body).finally(over) };
   }
 
   async #rest(body: BodyStream): Promise<void> {
@@ -148,7 +155,9 @@ class Exchange {
     this.#send();
     this.#readOn();
     const left = this.#deadline - performance.now();
-    const ran = stepOf(this.#fork, Math.max(0, left), this.#abort.signal);
+    const ran = stepOf(this.#fork, Math.max(0, left), this.#abort.signal).catch((error) => {
+      throw PristineError.is(error, "TIMEOUT") && error.details.kind === "wall" ? tooLate(this.#options.timeout) : error;
+    });
     if (this.#reading) {
       let settled = false;
       const pause = () => {
@@ -226,6 +235,14 @@ class Exchange {
   }
 }
 
+/** Of the whole request, of which the step that was under way had only what was left. */
+function tooLate(milliseconds: number): PristineError<"TIMEOUT"> {
+  return new PristineError("TIMEOUT", `the server took longer than ${milliseconds} ms`, "raise `timeout` (--timeout)", {
+    kind: "wall",
+    milliseconds,
+  });
+}
+
 function endedEarly(step: Step): PristineError {
   if (step.reason === "exit")
     return new PristineError(
@@ -251,9 +268,4 @@ function endedEarly(step: Step): PristineError {
  */
 export function exchange(fork: Machine, request: Request, options: ExchangeOptions): Promise<Exchanged> {
   return new Exchange(fork, request, options).begin();
-}
-
-/** Closes the embedder's end of a connection. */
-export function closeConnection(fork: Machine, connection: number): void {
-  core().pristine_connection_end(handleOf(fork), connection, endAll);
 }

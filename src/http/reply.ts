@@ -59,8 +59,8 @@ export class Reply {
       keepsAlive: boolean,
     ) => this.#onHead([...this.#fields, ...(fields ?? [])], status, statusText, keepsAlive);
     this.#parser[kOnBody as number] = (bytes: Uint8Array) => {
-      // The parser's own buffer is used again.
-      this.#body.push(bytes.slice());
+      // The parser's own buffer is used again. What a further answer has is nobody's.
+      if (!this.complete) this.#body.push(bytes.slice());
     };
     this.#parser[kOnMessageComplete as number] = () => {
       // A head before the real one (RFC 9110, 15.2).
@@ -70,6 +70,7 @@ export class Reply {
 
   #onHead(fields: string[], status: number, statusText: string, keepsAlive: boolean): number {
     this.#fields = [];
+    if (this.complete) return noBody;
     if (status === 101) throw new MalformedReply("the server switched protocols without being asked to");
     const headers = new Headers();
     for (let index = 0; index + 1 < fields.length; index += 2) headers.append(fields[index] as string, fields[index + 1] as string);

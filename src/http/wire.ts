@@ -2,6 +2,9 @@
 import { encodeBody, encodeHead, type Framing, framingOf } from "./message.ts";
 import { type Head, Reply } from "./reply.ts";
 
+/** A body of a length up to this goes with the head if it comes at once. */
+export const gatheredMax = 128 * 1024;
+
 /** An answer, fed piece by piece. */
 export interface Answer {
   readonly head: Head | undefined;
@@ -33,13 +36,14 @@ export interface Wire {
 export class HttpWire implements Wire {
   readonly head: Uint8Array;
   readonly hasBody: boolean;
-  readonly gathers = false;
+  readonly gathers: boolean;
   readonly answer: Reply;
   readonly #framing: Framing;
 
   constructor(request: Request, keepAlive: boolean) {
     this.#framing = framingOf(request);
     this.hasBody = this.#framing.kind !== "none";
+    this.gathers = this.#framing.kind === "length" && this.#framing.bytes <= gatheredMax;
     this.head = encodeHead(request, this.#framing, keepAlive);
     this.answer = new Reply(request.method);
   }

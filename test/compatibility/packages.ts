@@ -7,14 +7,14 @@ import { cases } from "./cases.ts";
 
 /** npm's, which `npm ci` installs. */
 const fromNpm = ["bun", "deno", "esbuild"];
-/** Whatever compiler there is does: Debian's are large. */
-const compilers = ["golang-go", "rustc"];
+/** What compiles the programs of `default-jre-headless`. */
+const compilers = ["default-jdk-headless"];
 const suites = ["libpython3.11-testsuite"];
 
 /** What the tests need, sorted. */
 export function needed(): string[] {
-  const all = [...[...cases, ...runtimeCases, ...servers].map((entry) => entry.package), ...clientPackages, ...suites];
-  return [...new Set(all)].filter((name) => !fromNpm.includes(name) && !compilers.includes(name)).sort();
+  const all = [...[...cases, ...runtimeCases, ...servers].map((entry) => entry.package), ...clientPackages, ...compilers, ...suites];
+  return [...new Set(all)].filter((name) => !fromNpm.includes(name)).sort();
 }
 
 export function packages(): string[] {
@@ -25,7 +25,7 @@ export function packages(): string[] {
 
 /** Debian's or npm's version of each package that is installed. */
 export function versions(): Map<string, string> {
-  const done = Bun.spawnSync(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", ...packages(), ...compilers], { stderr: "ignore" });
+  const done = Bun.spawnSync(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", ...packages()], { stderr: "ignore" });
   const npm = JSON.parse(readFileSync(join(import.meta.dir, "../../package.json"), "utf8")).devDependencies as Record<string, string>;
   const debian = done.stdout
     .toString()

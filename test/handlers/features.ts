@@ -1,7 +1,9 @@
 /** A handler that uses what handlers use: types, JSON, npm packages, top-level await, and everything that is waited for. */
 import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
+// @ts-expect-error React has no types here
 import { createElement } from "react";
+// @ts-expect-error React has no types here
 import { renderToString } from "react-dom/server";
 import data from "./data.json";
 
@@ -124,6 +126,7 @@ export default {
   fetch(request: Request): Response | Promise<Response> {
     requests++;
     const url = new URL(request.url);
-    return routes[url.pathname]?.(request, url) ?? new Response("no such route", { status: 404, statusText: "Nowhere" });
+    const route = routes[url.pathname];
+    return route ? route(request, url) : new Response("no such route", { status: 404, statusText: "Nowhere" });
   },
 };

@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Socket } from "bun";
+import { buildSync } from "esbuild";
 import { Machine } from "../../src/index.ts";
 import type { Ask, Server } from "./server.ts";
 
@@ -19,6 +20,12 @@ export class Folder implements Disposable {
     writeFileSync(join(this.path, "files/large"), "l".repeat(300_000));
     mkdirSync(join(this.path, "home"));
     if (process.env.PRISTINE_LANE !== undefined) return;
+    const bundled = buildSync({
+      ...{ entryPoints: [join(import.meta.dir, "programs/page.mjs")], outfile: join(this.path, "page.mjs"), allowOverwrite: true },
+      ...{ bundle: true, platform: "node", format: "esm", define: { "process.env.NODE_ENV": '"production"' } },
+      banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
+    });
+    if (bundled.errors.length > 0) throw new Error("the page could not be bundled");
     this.#compile("go", ["build", "-o", "hello-go", "hello.go"]);
     this.#compile("rustc", ["-O", "-o", "hello-rust", "hello.rs"]);
   }
@@ -187,7 +194,7 @@ async function untilUp(port: number, hasEnded: () => boolean): Promise<void> {
 }
 
 /** A server process of the host's own. */
-export async function native(server: Server, folder: Folder, port: number): Promise<Disposable> {
+export async function native(server: Server, folder: Folder, port: number): Promise<AsyncDisposable> {
   folder.prepare(port);
   const child = Bun.spawn([folder.program(server), ...server.args(port, folder.path)], {
     cwd: folder.path,
@@ -195,7 +202,13 @@ export async function native(server: Server, folder: Folder, port: number): Prom
     stdio: ["ignore", "ignore", "ignore"],
   });
   await untilUp(port, () => child.exitCode !== null);
-  return { [Symbol.dispose]: () => child.kill("SIGKILL") };
+  return {
+    // The next server may want its port.
+    [Symbol.asyncDispose]: async () => {
+      child.kill("SIGKILL");
+      await child.exited;
+    },
+  };
 }
 
 /** A machine whose server waits for connections. */

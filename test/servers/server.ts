@@ -16,8 +16,16 @@ export interface Server {
   readonly light?: boolean;
   /** It closes every connection behind its answer. */
   readonly closes?: boolean;
-  /** Exits of one request on a connection that is kept, and of one on a connection of its own, at most. */
-  readonly exits: { readonly kept?: number; readonly connection: number };
+  /**
+   * Exits of one request on a connection that is kept, and of one on a connection of its own, at most: no more than the system
+   * calls that the server makes natively, where those were counted.
+   */
+  readonly exits: {
+    readonly kept?: number;
+    readonly connection: number;
+    /** Exits of a second without requests, by timers of its own; 0 unless given. */
+    readonly idle?: number;
+  };
 }
 
 export interface Ask {
@@ -37,6 +45,7 @@ const asks: readonly Ask[] = [
   { method: "POST", path: "/post", body: "x".repeat(100_000) },
   get("/hello"),
 ];
+const pages: readonly Ask[] = [get("/hello"), get("/a"), get("/b"), get("/hello")];
 const files: readonly Ask[] = [get("/hello"), get("/large"), get("/missing"), { method: "HEAD", path: "/hello" }, get("/hello")];
 
 const python = "/usr/bin/python3.11";
@@ -50,10 +59,34 @@ export const servers: readonly Server[] = [
     args: () => ["run", "-A", "hello.mjs"],
     asks,
     light: true,
-    exits: { kept: 4, connection: 14 },
+    exits: { kept: 4, connection: 13 },
   },
-  { name: "Bun.serve", package: "bun", path: paths.bun, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 11 } },
-  { name: "node:http", package: "nodejs", path: paths.node, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 14 } },
+  { name: "Bun.serve", package: "bun", path: paths.bun, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 13, idle: 13 } },
+  { name: "node:http", package: "nodejs", path: paths.node, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 16 } },
+  {
+    name: "React on Deno",
+    package: "deno",
+    path: paths.deno,
+    args: () => ["run", "-A", "page.mjs"],
+    asks: pages,
+    exits: { kept: 6, connection: 16 },
+  },
+  {
+    name: "React on Bun",
+    package: "bun",
+    path: paths.bun,
+    args: () => ["page.mjs"],
+    asks: pages,
+    exits: { kept: 8, connection: 16, idle: 60 },
+  },
+  {
+    name: "React on Node",
+    package: "nodejs",
+    path: paths.node,
+    args: () => ["page.mjs"],
+    asks: pages,
+    exits: { kept: 6, connection: 16 },
+  },
   {
     name: "http.server",
     package: "libpython3.11-stdlib",
@@ -61,7 +94,7 @@ export const servers: readonly Server[] = [
     args: (at, folder) => ["-m", "http.server", "--bind", "127.0.0.1", "--directory", join(folder, "files"), port(at)],
     asks: files,
     closes: true,
-    exits: { connection: 45 },
+    exits: { connection: 40, idle: 3 },
   },
   {
     name: "wsgiref",
@@ -71,7 +104,7 @@ export const servers: readonly Server[] = [
     asks,
     light: true,
     closes: true,
-    exits: { connection: 15 },
+    exits: { connection: 12, idle: 3 },
   },
   {
     name: "uvicorn",
@@ -79,7 +112,7 @@ export const servers: readonly Server[] = [
     path: python,
     args: (at) => ["-m", "uvicorn", "--port", port(at), "--log-level", "critical", "--no-access-log", "app:asgi"],
     asks,
-    exits: { kept: 13, connection: 32 },
+    exits: { kept: 12, connection: 30, idle: 30 },
   },
   {
     name: "waitress",
@@ -87,7 +120,7 @@ export const servers: readonly Server[] = [
     path: python,
     args: (at) => ["-m", "waitress", "--listen", `127.0.0.1:${at}`, "--threads", "2", "app:app"],
     asks,
-    exits: { kept: 12, connection: 22 },
+    exits: { kept: 12, connection: 20 },
   },
   {
     name: "gunicorn's worker",
@@ -97,7 +130,7 @@ export const servers: readonly Server[] = [
     env: { THREADS: "1" },
     asks,
     closes: true,
-    exits: { connection: 20 },
+    exits: { connection: 16 },
   },
   {
     name: "gunicorn's worker with threads",
@@ -106,16 +139,16 @@ export const servers: readonly Server[] = [
     args: () => ["gunicorn_worker.py"],
     env: { THREADS: "4" },
     asks,
-    exits: { kept: 16, connection: 18 },
+    exits: { kept: 16, connection: 20, idle: 5 },
   },
-  { name: "net/http", package: "golang-go", path: "./hello-go", args: () => [], asks, exits: { kept: 12, connection: 40 } },
+  { name: "net/http", package: "golang-go", path: "./hello-go", args: () => [], asks, exits: { kept: 11, connection: 38 } },
   {
     name: "Rust, a thread for each connection",
     package: "rustc",
     path: "./hello-rust",
     args: () => [],
     asks,
-    exits: { kept: 4, connection: 28 },
+    exits: { kept: 4, connection: 25 },
   },
   {
     name: "php -S",
@@ -124,7 +157,7 @@ export const servers: readonly Server[] = [
     args: (at) => ["-S", `127.0.0.1:${at}`, "hello.php"],
     asks,
     closes: true,
-    exits: { connection: 42 },
+    exits: { connection: 34, idle: 2 },
   },
   {
     name: "ruby -run httpd",
@@ -132,7 +165,7 @@ export const servers: readonly Server[] = [
     path: "/usr/bin/ruby3.1",
     args: (at, folder) => ["-run", "-e", "httpd", "--", join(folder, "files"), "--port", port(at), "--bind-address", "127.0.0.1"],
     asks: files,
-    exits: { kept: 28, connection: 42 },
+    exits: { kept: 31, connection: 47 },
   },
   {
     name: "nginx",
@@ -141,6 +174,6 @@ export const servers: readonly Server[] = [
     args: (_, folder) => ["-c", join(folder, "nginx.conf"), "-e", "stderr"],
     light: true,
     asks: [get("/hello"), get("/answer?x=1"), get("/large"), get("/missing"), { method: "HEAD", path: "/hello" }],
-    exits: { kept: 9, connection: 14 },
+    exits: { kept: 8, connection: 15 },
   },
 ];

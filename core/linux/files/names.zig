@@ -176,11 +176,25 @@ pub fn mkdirat(k: *Kernel, a: Args) i64 {
     lookup.argument(transfer.descriptorOf(a[0]), a[1], false, &target) catch return lookup.errno;
     if (target.node != null) return fail(.EXIST);
     if (target.private != .host) return private_names.makeDirectory(k, &target, a[2]);
-    const folder = lookup.parent(&target) catch return lookup.errno;
+    const folder = lookup.parent(&target) catch return if (isThere(k, &target)) fail(.EXIST) else lookup.errno;
     defer host.close(folder);
     var buffer: [name_room]u8 = undefined;
     k.hostCall();
     return @bitCast(linux.mkdirat(folder, nameZ(&target, &buffer), @intCast(a[2] & table.mode_mask & ~@as(u64, k.umask))));
+}
+
+/// Whether the host has what a path led to.
+fn isThere(k: *Kernel, target: *const Target) bool {
+    k.hostCall();
+    const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
+    if (fd < 0) return isWayToMount(k, target, fd);
+    host.close(@intCast(fd));
+    return true;
+}
+
+/// Whether what the host does not have leads to something that the guest has: it is a folder to it.
+pub fn isWayToMount(k: *const Kernel, target: *const Target, rc: i64) bool {
+    return rc == fail(.NOENT) and k.files.namespace().leadsToMount(target.place.path());
 }
 
 fn remove(k: *Kernel, folder_fd: u64, path: u64, directory: bool) i64 {
@@ -217,6 +231,8 @@ fn twoNames(k: *Kernel, a: Args, comptime act: Act, comptime private: PrivateAct
     var new: Target = .{};
     lookup.argument(transfer.descriptorOf(a[0]), a[1], follow_old, &old) catch return lookup.errno;
     if (follow_old) lookup.throughPrivateDescriptor(&old);
+    // A link is made of what is there, before it is asked where.
+    if (act == doLink and old.private == .absent) return fail(.NOENT);
     lookup.argument(transfer.descriptorOf(a[2]), a[3], false, &new) catch return lookup.errno;
     if ((old.private == .host) != (new.private == .host)) return fail(.XDEV);
     if (old.private != .host) return private(k, &old, &new, flags);
@@ -340,7 +356,7 @@ fn textOfLink(lookup: *Lookup, target: *const Target, buffer: *[paths.path_max]u
     }
     k.hostCall();
     const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
-    if (fd < 0) return lookup.failWith(fd);
+    if (fd < 0) return lookup.failWith(if (isWayToMount(k, target, fd)) fail(.INVAL) else fd);
     defer host.close(@intCast(fd));
     const mode = paths.modeOf(@intCast(fd)) orelse return lookup.failWith(fail(.IO));
     // Programs that make a path canonical ask this of every folder on it; the guest was found to know of this one.
@@ -454,6 +470,7 @@ pub fn chdir(k: *Kernel, a: Args) i64 {
     } else {
         k.hostCall();
         const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
+        if (isWayToMount(k, &target, fd)) return moveTo(k, target.place.path());
         if (fd < 0) return fd;
         defer host.close(@intCast(fd));
         const mode = paths.modeOf(@intCast(fd)) orelse return fail(.IO);

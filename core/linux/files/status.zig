@@ -197,6 +197,10 @@ pub fn find(k: *Kernel, folder: u64, path_address: u64, flags: u64, facts: *Fact
     }
     k.hostCall();
     const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
+    if (names.isWayToMount(k, &target, fd)) {
+        facts.* = madeUp(k, linux.S.IFDIR | 0o555, 0, inodeOf(target.place.path()), .{ 0, 0 });
+        return 0;
+    }
     if (fd < 0) return fd;
     defer if (!canaries.is(.host_descriptor_leaked)) host.close(@intCast(fd));
     const rc = ofPlace(k, @intCast(fd), target.place.path(), facts);
@@ -275,6 +279,7 @@ fn accessAt(k: *Kernel, folder: u64, path: u64, mode: u64, flags: u64) i64 {
     if (!is_shown and mode & W_OK != 0) lookup.demand(&target, .write) catch return lookup.errno;
     k.hostCall();
     const fd = target.at.open(paths.O_PATH | paths.O_NOFOLLOW, 0);
+    if (names.isWayToMount(k, &target, fd)) return 0;
     if (fd < 0) return fd;
     defer host.close(@intCast(fd));
     if (facts.mode & linux.S.IFMT == linux.S.IFLNK) return 0;

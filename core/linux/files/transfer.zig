@@ -407,20 +407,25 @@ const End = struct {
     }
 };
 
-/// Copies between two files through a buffer of the VMM; positions move by what was really written.
+/// Copies between two files through a buffer of the VMM; positions move by what was really written. What earlier tries
+/// have copied counts.
 fn copyBetween(k: *Kernel, from: *End, to: *End, length: u64) i64 {
+    const before = k.callProgress().*;
     for ([_]*End{ from, to }) |end| {
         const rc = end.load(k);
         if (rc < 0) return rc;
+        if (end.offset) |*offset| offset.* += before;
     }
     var done: u64 = 0;
-    const rc = copyAll(k, from, to, @min(length, limits.transfer_max_bytes), &done);
-    if (done == 0) return rc;
+    var rc = copyAll(k, from, to, @min(length, limits.transfer_max_bytes) -| before, &done);
+    if (rc == fail(.AGAIN) and to.description.kind == .socket) rc = sockets.waitForRoom(k, to.description);
+    k.callProgress().* += done;
+    if (rc == waiting.blocked or before + done == 0) return rc;
     for ([_]*End{ from, to }) |end| {
         const stored = end.store(k, done);
         if (stored < 0) return stored;
     }
-    return @intCast(done);
+    return @intCast(before + done);
 }
 
 /// Copies until `wanted` bytes are done or one side gives or takes no more; 0 or the negative errno that ended it.
@@ -464,9 +469,7 @@ pub fn sendfile(k: *Kernel, a: Args) i64 {
     if (to.status_flags & table.O_APPEND != 0) return fail(.INVAL);
     var source: End = .{ .description = from, .offset_address = a[2] };
     var target: End = .{ .description = to };
-    const rc = copyBetween(k, &source, &target, a[3]);
-    // Nothing has been copied: the file stands where it stood.
-    return if (rc == fail(.AGAIN) and to.kind == .socket) sockets.waitForRoom(k, to) else rc;
+    return copyBetween(k, &source, &target, a[3]);
 }
 
 fn isSameFile(one: *const Description, other: *const Description) bool {

@@ -432,6 +432,17 @@ const Swapper = struct {
 };
 
 test "links swapped in while the guest resolves never lead out" {
+    try race(.permitted);
+}
+
+test "links swapped in while a layer's files are copied never lead out" {
+    try race(.layer);
+}
+
+/// Whether the guest may write to the folder, or changes it in a layer.
+const Writing = enum { permitted, layer };
+
+fn race(writing: Writing) !void {
     const sandbox = try Sandbox.create();
     defer sandbox.remove();
     for ([_][]const u8{ "open", "open/swap", "open/swap/deeper", "closed", "closed/deeper" }) |name| try sandbox.directory(name);
@@ -445,7 +456,12 @@ test "links swapped in while the guest resolves never lead out" {
     defer arena.deinit();
     const a = arena.allocator();
     const open_folder = try std.fmt.allocPrint(a, "{s}/open", .{sandbox.base()});
-    machine.kernel.files.scope.permissions = .{ .read = .{ .paths = &.{open_folder} }, .write = .{ .paths = &.{open_folder} } };
+    const files = &machine.kernel.files;
+    files.scope.permissions = .{ .read = .{ .paths = &.{open_folder} }, .write = if (writing == .permitted) .{ .paths = &.{open_folder} } else .{} };
+    if (writing == .layer) try layers_setup.add(&machine.kernel, &.{open_folder});
+    const image = try files.private.freeze();
+    defer image.release();
+    const before = sandbox.fingerprint("closed");
     var swapper: Swapper = .{ .sandbox = &sandbox };
     const thread = try std.Thread.spawn(.{}, Swapper.run, .{&swapper});
     defer thread.join();
@@ -454,6 +470,9 @@ test "links swapped in while the guest resolves never lead out" {
     const rounds = setting("PRISTINE_FUZZ_ITERATIONS", 6_000);
     var inside: u64 = 0;
     for (0..rounds) |round| {
+        // Nothing is copied yet when it is opened.
+        files.private.release();
+        files.private = image.retain();
         const path = try std.fmt.allocPrint(a, "{s}/swap/{s}", .{ open_folder, if (round % 2 == 0) "file" else "deeper/file" });
         try machine.space.writeAnyRights(memory_base, path);
         try machine.space.writeAnyRights(memory_base + path.len, &.{0});
@@ -468,6 +487,7 @@ test "links swapped in while the guest resolves never lead out" {
         try testing.expectEqualStrings("inside", bytes[0..@intCast(got)]);
         inside += 1;
     }
+    try testing.expectEqual(before, sandbox.fingerprint("closed"));
     // The search is one only if both sides had their turn.
     try testing.expect(inside > 0 and swapper.swaps.load(.monotonic) > 10);
 }

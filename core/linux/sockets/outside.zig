@@ -103,7 +103,13 @@ pub fn send(k: *Kernel, socket: *Socket, bytes: []const u8) error{OutOfMemory}!?
         peer.changedIn();
         k.changed();
     }
+    socket.wants_room = done < bytes.len;
     return done;
+}
+
+fn hasRoom(k: *const Kernel, socket: *const Socket) bool {
+    const peer = socket.peer orelse return true;
+    return peer.shutdown.receive or peer.received.room(k.files.sockets.boundOf(peer, peer.options.receiveBuffer())) > 0;
 }
 
 /// Nothing more will be sent.
@@ -151,11 +157,13 @@ pub fn close(k: *Kernel, socket: *Socket) void {
     k.changed();
 }
 
-/// Whether the embedder has something to take: bytes, or the end of a connection that it has not been told.
+/// Whether the embedder has something to do: bytes to take, room for those it has left, or the end of a connection that it
+/// has not been told.
 pub fn anyNews(k: *const Kernel) bool {
     for (k.files.sockets.list.items) |socket| {
         if (!socket.outside) continue;
         if (!socket.received.isEmpty()) return true;
+        if (socket.wants_room and hasRoom(k, socket)) return true;
         if (!socket.told_end and (socket.shutdown.receive or socket.peer == null or socket.failure != .SUCCESS)) return true;
     }
     return false;

@@ -73,6 +73,8 @@ pub const Socket = struct {
     options: options_module.Values = .{},
     /// The embedder's end of a connection: no descriptor has it.
     outside: bool = false,
+    /// The embedder has bytes for which there was no room.
+    wants_room: bool = false,
     /// The embedder has been told that the connection is over.
     told_end: bool = false,
     /// Moved on by all that Linux wakes who polls for: something to receive, room to send, an end.

@@ -65,7 +65,7 @@ func spinning() {
 
 func timers() {
 	order := make(chan string, 3)
-	for name, span := range map[string]time.Duration{"a": 2, "b": 12, "c": 24} {
+	for name, span := range map[string]time.Duration{"a": 1, "b": 80, "c": 160} {
 		name := name
 		time.AfterFunc(span*time.Millisecond, func() { order <- name })
 	}

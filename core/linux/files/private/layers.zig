@@ -5,6 +5,7 @@
 //! a mount, links refused, and only what may be read. Which folders have a layer: `core/abi/layers_setup.zig`.
 const std = @import("std");
 const linux = std.os.linux;
+const canaries = @import("../../canaries.zig");
 const host = @import("../../../host.zig");
 const kernel_module = @import("../../kernel.zig");
 const mapped = @import("mapped.zig");
@@ -116,7 +117,7 @@ fn makeFolder(k: *Kernel, parent: u32, name: []const u8, path: []const u8) i64 {
     if (!isDirectory(&facts)) return fail(.NOTDIR);
     const index = make(k, .directory, &facts);
     if (index < 0) return index;
-    k.files.private.at(@intCast(index)).merged = true;
+    k.files.private.at(@intCast(index)).merged = !canaries.is(.folder_covered);
     return put(k, parent, name, @intCast(index));
 }
 

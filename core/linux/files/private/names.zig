@@ -4,6 +4,7 @@
 //! it is to change; where it is to go, a whiteout covers it.
 const std = @import("std");
 const linux = std.os.linux;
+const canaries = @import("../../canaries.zig");
 const host_names = @import("host_names.zig");
 const kernel_module = @import("../../kernel.zig");
 const layers = @import("layers.zig");
@@ -135,6 +136,7 @@ const Change = struct {
 
     /// What is left of a name that a node loses.
     fn left(self: *Change, target: *const Target, directory: u32) tree_module.Left {
+        if (canaries.is(.whiteout_forgotten)) return .nothing;
         const space = names.namespaceOf(self.k);
         const shows = self.k.files.private.at(directory).merged and mounts.hostHas(&space, target.place.path());
         return if (shows) .whiteout else .nothing;
@@ -171,66 +173,56 @@ const Change = struct {
         return 0;
     }
 
+    /// The order of what is refused is Linux's (rename(2) does not say it): what is there, what lies in what, kinds, file systems,
+    /// what is left in a folder.
     fn rename(self: *Change, old: *const Target, new: *const Target, flags: u64) Failed!i64 {
         const moved = try self.victimOf(old);
+        const replaced: ?Victim = if (new.private == .absent) null else try self.victimOf(new);
+        if (replaced != null and flags & RENAME_NOREPLACE != 0) return self.failWith(fail(.EXIST));
+        if (replaced == null and flags & RENAME_EXCHANGE != 0) return self.failWith(fail(.NOENT));
         const from = try self.directoryOf(old);
-        try self.demandRemovable(moved, from);
         const to = try self.directoryOf(new);
         if (!moved.is_directory and (old.place.must_be_directory or new.place.must_be_directory)) return self.failWith(fail(.NOTDIR));
-        const above = new.place.parent();
-        if (moved.is_directory and isBeneath(above.path(), old.place.path())) return self.failWith(fail(.INVAL));
-        if (flags & RENAME_EXCHANGE != 0) return self.exchange(moved, old, from, new, to);
-        if (new.private == .absent) {
-            const index = try self.movable(moved, old);
-            const remains = self.left(old, from);
-            const tree = try self.own();
-            tree.link(to, new.place.name(), index, now(self.k)) catch return self.failWith(fail(.NOMEM));
-            tree.moveAway(from, old.place.name(), remains, now(self.k));
-            return 0;
+        if (isWithin(new, old)) return self.failWith(fail(.INVAL));
+        if (isWithin(old, new)) return self.failWith(if (flags & RENAME_EXCHANGE != 0) fail(.INVAL) else fail(.NOTEMPTY));
+        if (replaced) |other| if (if (moved.node) |index| other.node == index else std.mem.eql(u8, old.place.path(), new.place.path())) return 0;
+        try self.demandRemovable(moved, from);
+        if (replaced) |other| try self.demandRemovable(other, to);
+        if (flags & RENAME_EXCHANGE != 0) return self.exchange(moved, replaced.?, old, from, new, to);
+        if (replaced) |other| {
+            if (moved.is_directory and !other.is_directory) return self.failWith(fail(.NOTDIR));
+            if (!moved.is_directory and other.is_directory) return self.failWith(fail(.ISDIR));
         }
-        if (flags & RENAME_NOREPLACE != 0) return self.failWith(fail(.EXIST));
-        return self.replace(moved, old, from, new, to);
-    }
-
-    fn replace(self: *Change, moved: Victim, old: *const Target, from: u32, new: *const Target, to: u32) Failed!i64 {
-        const replaced = try self.victimOf(new);
-        try self.demandRemovable(replaced, to);
-        const is_same = if (moved.node) |index| replaced.node == index else std.mem.eql(u8, old.place.path(), new.place.path());
-        if (is_same) return 0;
-        if (moved.is_directory and !replaced.is_directory) return self.failWith(fail(.NOTDIR));
-        if (!moved.is_directory and replaced.is_directory) return self.failWith(fail(.ISDIR));
-        if (replaced.is_directory) try self.demandEmpty(replaced, new);
+        if (moved.isMerged(self.k.files.private)) return self.failWith(fail(.XDEV));
+        if (replaced) |other| if (other.is_directory) try self.demandEmpty(other, new);
         const index = try self.movable(moved, old);
         const remains = self.left(old, from);
+        if (remains == .whiteout) try self.demandRoomForName();
         const tree = try self.own();
-        if (replaced.node) |gone| {
-            tree.replace(to, new.place.name(), index, now(self.k));
-            tree.moveAway(from, old.place.name(), remains, now(self.k));
-            self.k.files.dropIfUnused(gone);
-            return 0;
-        }
-        try self.demandRoomForName();
-        tree.link(to, new.place.name(), index, now(self.k)) catch return self.failWith(fail(.NOMEM));
+        const gone = if (replaced) |other| other.node else null;
+        if (gone != null) tree.replace(to, new.place.name(), index, now(self.k)) else tree.link(to, new.place.name(), index, now(self.k)) catch return self.failWith(fail(.NOMEM));
         tree.moveAway(from, old.place.name(), remains, now(self.k));
+        if (gone) |node_gone| self.k.files.dropIfUnused(node_gone);
         return 0;
     }
 
-    /// The node that is to have another name: a file of the host's is copied, a folder that shows the host's stays where
-    /// that is.
+    fn isWithin(inner: *const Target, outer: *const Target) bool {
+        const above = inner.place.parent();
+        return isBeneath(above.path(), outer.place.path());
+    }
+
+    /// The node that is to have another name; a file of the host's is copied. A folder that shows the host's stays where that
+    /// is.
     fn movable(self: *Change, moved: Victim, target: *const Target) Failed!u32 {
         if (moved.isMerged(self.k.files.private)) return self.failWith(fail(.XDEV));
         return moved.node orelse self.node(layers.take(self.k, target, layers.whole));
     }
 
-    fn exchange(self: *Change, moved: Victim, old: *const Target, from: u32, new: *const Target, to: u32) Failed!i64 {
-        const other = try self.victimOf(new);
-        try self.demandRemovable(other, to);
-        const above = old.place.parent();
-        if (other.is_directory and isBeneath(above.path(), new.place.path())) return self.failWith(fail(.INVAL));
-        const one_index = try self.movable(moved, old);
-        const other_index = try self.movable(other, new);
-        const tree = try self.own();
-        if (one_index != other_index) tree.exchange(.{ from, to }, old.place.name(), new.place.name(), now(self.k));
+    fn exchange(self: *Change, moved: Victim, other: Victim, old: *const Target, from: u32, new: *const Target, to: u32) Failed!i64 {
+        if (other.isMerged(self.k.files.private)) return self.failWith(fail(.XDEV));
+        _ = try self.movable(moved, old);
+        _ = try self.movable(other, new);
+        (try self.own()).exchange(.{ from, to }, old.place.name(), new.place.name(), now(self.k));
         return 0;
     }
 };

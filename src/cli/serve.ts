@@ -1,0 +1,164 @@
+/** `pristine serve`: an HTTP server of which every request gets a fork that is put back behind it. */
+import { PristineError } from "../errors.ts";
+import { isolate } from "../isolate.ts";
+import { fs } from "../lazy.ts";
+import { metricsHandler } from "../metrics-page.ts";
+import type { Pool } from "../pool.ts";
+import { signalByName } from "../signals.ts";
+import { split, UsageError } from "./grammar.ts";
+import { findProgram, workingDirectory } from "./program.ts";
+import { type Address, addressError, resolveAddress, urlOf, type Wanted } from "./serve/address.ts";
+import { type ServeSettings, serveOptions, serveSettingsOf } from "./serve/options.ts";
+import { Reporter } from "./serve/reporter.ts";
+import { say, status } from "./status.ts";
+
+/** The longest that Bun lets a connection be silent, in seconds. */
+const idleMaxSeconds = 255;
+/** What a client may take to send the rest of its request, in seconds. */
+const idleLeastSeconds = 30;
+const standardError = 2;
+const pollMs = 5;
+
+type Handler = (request: Request, server: Bun.Server<undefined>) => Response | Promise<Response>;
+
+function listen(address: Address, option: string, fetch: Handler, timeout = 0): Bun.Server<undefined> {
+  const seconds = Math.max(idleLeastSeconds, Math.ceil(timeout / 1000) + 5);
+  const isLong = seconds > idleMaxSeconds;
+  // An answer may be silent for as long as its time limit allows.
+  const handler: Handler = isLong
+    ? (request, server) => {
+        server.timeout(request, 0);
+        return fetch(request, server);
+      }
+    : fetch;
+  const common = { fetch: handler, development: false } as const;
+  try {
+    return "unix" in address
+      ? Bun.serve({ ...common, unix: address.unix })
+      : Bun.serve({ ...common, hostname: address.host, port: address.port, idleTimeout: isLong ? idleMaxSeconds : seconds });
+  } catch (error) {
+    throw addressError(error, address, option);
+  }
+}
+
+/** Tells that an address is taken before the program is booted rather than behind it. */
+function checkFree(wanted: Wanted): void {
+  if ("unix" in wanted || wanted.host === undefined || wanted.port === undefined) return;
+  listen({ host: wanted.host, port: wanted.port }, "allow-listen", () => new Response()).stop(true);
+}
+
+function boot(program: string, argv: readonly string[], settings: ServeSettings, reporter: Reporter): Promise<Pool> {
+  const { permissions } = settings;
+  return isolate({
+    program,
+    argv0: argv[0] as string,
+    args: argv.slice(1),
+    env: settings.env,
+    cwd: workingDirectory(settings),
+    volumes: settings.volumes,
+    memory: settings.memory,
+    // It listens inside its machine, which needs no permission.
+    permissions: permissions === "all" ? permissions : { ...permissions, listen: false },
+    verbose: settings.verbose,
+    // Standard output is for the lines of JSON then.
+    stdout: settings.json ? standardError : "inherit",
+    stderr: "inherit",
+    timeout: settings.requestTimeout,
+    cpuTimeout: settings.cpuTimeout,
+    reset: settings.reset,
+    resetLimit: settings.resetLimit,
+    forks: settings.forks,
+    warmup: settings.warmup,
+    onRequest: (report) => reporter.request(report),
+  });
+}
+
+/** Resolves at the first SIGINT or SIGTERM; a second ends the process at once. */
+function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let received = 0;
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      process.on(signal, () => {
+        received++;
+        if (received > 1) process.exit(128 + signalByName(signal));
+        resolve(signal);
+      });
+    }
+  });
+}
+
+/** Takes no more connections, and waits for the requests that it has. */
+async function drain(server: Bun.Server<undefined>, pool: Pool): Promise<void> {
+  server.stop();
+  while (server.pendingRequests > 0) await Bun.sleep(pollMs);
+  await pool.stop();
+  await server.stop(true);
+}
+
+/** The exit status of a program that never came to serve; `undefined` for any other error. */
+function statusOfEnded(error: unknown): number | undefined {
+  if (PristineError.is(error, "GUEST_EXIT")) return error.details.exitCode || status.failed;
+  if (PristineError.is(error, "GUEST_FAULT")) return 128 + signalByName(error.details.signal);
+  return undefined;
+}
+
+async function servePool(pool: Pool, settings: ServeSettings, reporter: Reporter, began: number): Promise<number> {
+  const stopped = stopSignal();
+  const address = resolveAddress(settings.address, pool.address);
+  const server = listen(address, "allow-listen", (request) => pool.fetch(request), settings.requestTimeout);
+  const actual = "unix" in address ? address : { ...address, port: server.port as number };
+  const page = settings.metrics && metricsServer(settings.metrics, pool);
+  const url = urlOf(actual);
+  const bootMs = Math.round(performance.now() - began);
+  reporter.event("serving", { url, milliseconds: bootMs, metrics: page?.url.href }, `serving on ${url}, a fork for each request`);
+  if (page) reporter.event("metrics", { url: page.url.href }, `metrics on ${page.url.href}`);
+  reporter.start(() => pool.metrics.state);
+  const signal = await stopped;
+  const { forks, free, queued } = pool.metrics.state;
+  reporter.event("draining", { signal, requests: forks - free + queued }, `${signal}: no more requests; ${signal} again ends at once`);
+  await drain(server, pool);
+  await page?.stop(true);
+  if ("unix" in actual) fs().rmSync(actual.unix, { force: true });
+  reporter.event("stopped", { requests: pool.metrics.latency.count });
+  return 0;
+}
+
+function metricsServer(wanted: Wanted, pool: Pool): Bun.Server<undefined> {
+  const address = resolveAddress({ host: "127.0.0.1", port: 0, ...wanted }, undefined);
+  return listen(address, "metrics", metricsHandler(pool.metrics));
+}
+
+export async function serve(words: readonly string[]): Promise<number> {
+  const { options, rest: argv } = split(words, serveOptions);
+  if (options.has("help")) return (await import("./help.ts")).help("serve");
+  const settings = serveSettingsOf(options);
+  const [name] = argv;
+  if (name === undefined) throw new UsageError("no program is given", "pristine serve [options] PROGRAM [ARGUMENT…]");
+  const program = findProgram(name);
+  if (program === undefined) {
+    say(`${name}: not found on PATH`, "give a path, such as ./program");
+    return status.notFound;
+  }
+  checkFree(settings.address);
+  using reporter = new Reporter(settings);
+  const began = performance.now();
+  // While it boots there is nothing to drain.
+  const leave = (signal: NodeJS.Signals) => process.exit(128 + signalByName(signal));
+  process.on("SIGINT", leave).on("SIGTERM", leave);
+  let pool: Pool;
+  try {
+    pool = await boot(program, argv, settings, reporter);
+  } catch (error) {
+    const ended = statusOfEnded(error);
+    if (ended === undefined) throw error;
+    say((error as PristineError).message, (error as PristineError).hint);
+    return ended;
+  } finally {
+    process.off("SIGINT", leave).off("SIGTERM", leave);
+  }
+  try {
+    return await servePool(pool, settings, reporter, began);
+  } finally {
+    pool.close();
+  }
+}

@@ -1,0 +1,220 @@
+/** `pristine serve` as its users meet it: on a real socket, with the exit statuses and messages of the contract. */
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { freePort } from "./servers/harness.ts";
+import { folder, node, python, Served, serveNode, servePython } from "./serving.ts";
+
+setDefaultTimeout(120_000);
+const noPython = python === undefined ? " (python3 is not there)" : "";
+const noNode = node === undefined ? " (node is not there)" : "";
+const withPython = test.skipIf(noPython !== "");
+const withNode = test.skipIf(noNode !== "");
+
+async function text(url: string, init?: RequestInit): Promise<string> {
+  const response = await fetch(url, init);
+  return `${response.status} ${await response.text()}`;
+}
+
+withPython(`answers on a real socket, each request from a state of its own${noPython}`, async () => {
+  await using served = servePython();
+  const url = await served.url();
+  const seen = new Set<string | null>();
+  for (let number = 0; number < 20; number++) {
+    const response = await fetch(`${url}/echo?${number}`, { method: "POST", body: `body ${number}` });
+    expect(await response.text()).toBe(`${number} body ${number}`);
+    seen.add(response.headers.get("x-calls"));
+  }
+  // The counter never leaves the value that it had in the image.
+  expect([...seen]).toHaveLength(1);
+  for (let number = 0; number < 3; number++) expect(await text(`${url}/write`)).toBe("200 1 ");
+});
+
+withPython(`what goes wrong has the statuses of the contract, and a line of its own${noPython}`, async () => {
+  await using served = servePython();
+  const url = await served.url();
+  expect(await text(`${url}/exit`)).toBe("500 ");
+  expect(await text(`${url}/abort`)).toBe("500 ");
+  expect(await text(`${url}/malformed`)).toBe("502 ");
+  const began = performance.now();
+  expect(await text(`${url}/hang`)).toBe("504 ");
+  expect(performance.now() - began).toBeLessThan(10_000);
+  expect(await text(url, { headers: { upgrade: "websocket", connection: "upgrade" } })).toStartWith("501");
+  expect(await text(`${url}/echo?after`)).toBe("200 after ");
+  for (const line of [
+    "GET /exit 500 (the server exited with status 3",
+    "GET /abort 500 (the server was ended by SIGABRT",
+    "GET /malformed 502 (the server's answer is malformed",
+    "GET /hang 504 (the server took longer than 2000 ms",
+  ]) {
+    expect(served.err).toContain(`pristine: ${line}`);
+  }
+});
+
+withNode(`answers of Node in pieces, one that breaks off, and an exit${noNode}`, async () => {
+  await using served = serveNode();
+  const url = await served.url();
+  const calls = new Set<string | null>();
+  for (let number = 0; number < 10; number++) {
+    const response = await fetch(`${url}/echo?${number}`, { method: "POST", body: "b" });
+    expect(await response.text()).toBe(`${number} b`);
+    calls.add(response.headers.get("x-calls"));
+  }
+  expect(calls.size).toBe(1);
+  expect((await text(`${url}/pieces`)).length).toBe("200 ".length + 5 * 10_001);
+  expect(await text(`${url}/exit`)).toBe("500 ");
+  expect(await text(`${url}/hang`)).toBe("504 ");
+  await expect(text(`${url}/broken`)).rejects.toThrow();
+  expect(await text(`${url}/echo?after`)).toBe("200 after ");
+});
+
+withPython(`SIGTERM lets a request under way end, and takes no more${noPython}`, async () => {
+  await using served = servePython();
+  const url = await served.url();
+  const slow = text(`${url}/slow?last`);
+  await Bun.sleep(100);
+  served.kill("SIGTERM");
+  await served.until(() => served.err.includes("no more requests"), "it does not drain");
+  await expect(fetch(`${url}/echo`)).rejects.toThrow();
+  expect(await slow).toBe("200 last ");
+  expect(await served.ended()).toBe(0);
+});
+
+withPython(`a second signal ends it at once${noPython}`, async () => {
+  await using served = servePython();
+  const url = await served.url();
+  const hanging = fetch(`${url}/hang`).catch(() => undefined);
+  await Bun.sleep(100);
+  served.kill("SIGINT");
+  await served.until(() => served.err.includes("no more requests"), "it does not drain");
+  served.kill("SIGINT");
+  expect(await served.ended()).toBe(130);
+  await hanging;
+});
+
+withPython(`--json writes a line for each request and event, and nothing else${noPython}`, async () => {
+  await using served = servePython(["--json"]);
+  await served.until(() => served.events.some(({ event }) => event === "serving"), "it does not serve");
+  const url = served.events.find(({ event }) => event === "serving")?.url as string;
+  await text(`${url}/echo?1`);
+  await text(`${url}/print`);
+  await text(`${url}/exit`);
+  served.kill("SIGTERM");
+  expect(await served.ended()).toBe(0);
+  const requests = served.events.filter(({ event }) => event === "request");
+  expect(requests).toMatchObject([
+    { method: "GET", path: "/echo?1", status: 200, reset: {} },
+    { path: "/print", status: 200, reset: {} },
+    { path: "/exit", status: 500, error: { code: "GUEST_EXIT" }, reset: { mode: "full" } },
+  ]);
+  for (const { time, milliseconds, reset } of requests) {
+    const { mode, pages } = reset as { mode: string; pages: number };
+    expect(mode).toMatch(/^(rewrite|full)$/);
+    expect(pages).toBeGreaterThan(0);
+    expect(new Date(time as string).getTime()).toBeGreaterThan(0);
+    expect(milliseconds).toBeGreaterThan(0);
+  }
+  expect(served.events.map(({ event }) => event)).toEqual(["serving", "request", "request", "request", "draining", "stopped"]);
+  expect(served.err).toBe("a line of the program's\n");
+});
+
+withPython(`no terminal, no status line; --quiet says nothing, --verbose has a line for each request${noPython}`, async () => {
+  await using quiet = servePython(["--quiet"]);
+  await using verbose = servePython(["--verbose"]);
+  const url = await verbose.url();
+  await text(`${url}/echo?1`);
+  // The status line is drawn twice a second.
+  await Bun.sleep(700);
+  verbose.kill("SIGTERM");
+  expect(await verbose.ended()).toBe(0);
+  expect(verbose.err).toMatch(/GET \/echo\?1 200 [\d.]+ ms, (rewrite|full) of \d+ pages in \d+ µs/);
+  expect(verbose.err).not.toContain("\r");
+  quiet.kill("SIGTERM");
+  await quiet.ended();
+  expect(quiet.out + quiet.err).toBe("");
+});
+
+const script = Bun.which("script");
+withPython.skipIf(!script)(`a terminal has a status line${noPython}${script ? "" : " (script is not there)"}`, async () => {
+  const port = await freePort();
+  const main = join(import.meta.dir, "../src/cli/main.ts");
+  const command = `${process.execPath} ${main} serve --allow-read --allow-listen=127.0.0.1:${port} --warmup=1 ${python} ${folder}/app.py`;
+  const child = Bun.spawn([script as string, "-qfec", command, "/dev/null"], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+  let shown = "";
+  for await (const chunk of child.stdout) {
+    shown += new TextDecoder().decode(chunk);
+    if (shown.includes("serving on")) fetch(`http://127.0.0.1:${port}/`).catch(() => {});
+    if (/p50 [\d.]+ ms/.test(shown)) break;
+  }
+  child.kill("SIGTERM");
+  await child.exited;
+  expect(shown.replaceAll("\x1b[K", "")).toMatch(/\r[\d.]+ requests\/s · [0-4] of 4 forks busy/);
+});
+
+withPython(`the metrics are Prometheus' text, and a page${noPython}`, async () => {
+  await using served = servePython(["--metrics=127.0.0.1:0"]);
+  const url = await served.url();
+  await served.until(() => /metrics on \S+/.test(served.err), "there are no metrics");
+  const metrics = /metrics on (\S+)/.exec(served.err)?.[1] as string;
+  await Promise.all(Array.from({ length: 8 }, (_, number) => text(`${url}/echo?${number}`)));
+  await text(`${url}/exit`);
+  const prometheus = await fetch(`${metrics}metrics`);
+  expect(prometheus.headers.get("content-type")).toStartWith("text/plain; version=0.0.4");
+  const lines = await prometheus.text();
+  expect(lines).toContain('pristine_requests_total{status="200"} 8\n');
+  expect(lines).toContain('pristine_failures_total{code="GUEST_EXIT"} 1\n');
+  const page = await fetch(metrics);
+  expect(page.headers.get("content-type")).toStartWith("text/html");
+  expect(await page.text()).not.toMatch(/(src|href)="(?!data:)|https?:\/\//);
+  expect(await (await fetch(`${metrics}metrics.json`)).json()).toMatchObject({ requests: { "200": 8, "500": 1 } });
+});
+
+withPython(`serves where the program listens, or on a Unix socket${noPython}`, async () => {
+  const port = await freePort();
+  const read = `--allow-read=/usr,/lib,/lib64,/etc,${folder}`;
+  {
+    await using served = new Served([read, "-e", `PORT=${port}`, "--warmup=1", python as string, join(folder, "app.py")]);
+    expect(await served.url()).toBe(`http://127.0.0.1:${port}`);
+    expect(await text(`http://127.0.0.1:${port}/echo?own`)).toBe("200 own ");
+  }
+  const directory = mkdtempSync(join(tmpdir(), "pristine-serve-"));
+  try {
+    const unix = join(directory, "socket");
+    await using served = new Served([read, `--allow-listen=unix:${unix}`, "--warmup=1", python as string, join(folder, "app.py")]);
+    expect(await served.url()).toBe(`unix:${unix}`);
+    expect(await text("http://localhost/echo?unix", { unix } as RequestInit)).toBe("200 unix ");
+    served.kill("SIGTERM");
+    expect(await served.ended()).toBe(0);
+    expect(existsSync(unix)).toBe(false);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test("misuse and failure have the exit statuses of the contract, and a hint", async () => {
+  using taken = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const guest = (name: string) => join(import.meta.dir, "../zig-out/guests", name);
+  const cases: [string[], number, string][] = [
+    [[], 125, "no program"],
+    [[`--allow-listen=127.0.0.1:${taken.port}`, guest("hello")], 125, "in use already (end what listens there"],
+    [["--allow-listen=127.0.0.1:1,127.0.0.1:2", guest("hello")], 125, "several addresses"],
+    [["--allow-listen=10.0.0.0/8", guest("hello")], 125, "not an address"],
+    [["--forks=0", guest("hello")], 125, "--forks"],
+    [["--reset=none", guest("hello")], 125, "--reset"],
+    [["--per=connection", guest("hello")], 125, "leave --per at request"],
+    [["--fork=1", guest("hello")], 125, "did you mean --forks?"],
+    [["--reset-limit=much", guest("hello")], 125, "not a size"],
+    [["no-such-program-on-path"], 127, "not found"],
+    [["/nowhere/program"], 127, "no such file"],
+    [["/etc/hostname"], 126, "cannot be run"],
+    [[guest("exit"), "37"], 37, "ended with status 37 before it listened"],
+    [[guest("hello")], 125, "ended with status 0 before it listened"],
+    [[guest("faults"), "write-null"], 139, "ended by SIGSEGV before it listened"],
+  ];
+  for (const [words, status, hint] of cases) {
+    await using served = new Served(words);
+    expect(`${words.join(" ")}: ${await served.ended()}`).toBe(`${words.join(" ")}: ${status}`);
+    expect(served.err).toContain(hint);
+  }
+});
