@@ -1,6 +1,7 @@
 /** Pristine: run unmodified Linux executables inside tiny KVM virtual machines. */
 export { type ErrorCode, type ErrorDetails, PristineError } from "./errors.ts";
-export { isolate, type ServerOptions } from "./isolate.ts";
+export type { RuntimeOption } from "./handler/runtime.ts";
+export { type HandlerOptions, isolate, type ServerOptions } from "./isolate.ts";
 export { Machine } from "./machine.ts";
 export type { Memory } from "./memory.ts";
 export { Metrics } from "./metrics.ts";

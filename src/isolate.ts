@@ -1,7 +1,10 @@
 /** `isolate()`: a server of which every request gets a fresh copy. */
+import { resolve } from "node:path";
 import type { Spawn } from "bun";
-import { PristineError } from "./errors.ts";
+import { badOption, PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
+import { bootHandler } from "./handler/boot.ts";
+import { type RuntimeOption, runtimeOf } from "./handler/runtime.ts";
 import { exchange } from "./http/exchange.ts";
 import { handleOf, Machine, restOf } from "./machine.ts";
 import { Pool } from "./pool.ts";
@@ -11,11 +14,14 @@ import type { BootOptions, PoolOptions, Stop } from "./types.ts";
 const bootTimeoutMs = 60_000;
 const warmupDefault = 20;
 
+type MachineOptions = Pick<
+  BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
+  "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr" | "verbose"
+>;
+
 export type ServerOptions = PoolOptions &
-  Pick<
-    BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
-    "permissions" | "argv0" | "env" | "cwd" | "volumes" | "stdout" | "stderr" | "verbose"
-  > & {
+  MachineOptions & {
+    argv0?: string | undefined;
     program: string;
     args?: readonly string[];
     /** The port at which it listens inside its machine; without it, the first at which it does. */
@@ -24,6 +30,23 @@ export type ServerOptions = PoolOptions &
     connection?: "kept" | "fresh";
   };
 
+export type HandlerOptions = PoolOptions &
+  MachineOptions & {
+    /** What the handler runs in: the Bun of this process by default, or an executable and its arguments before the program. */
+    runtime?: RuntimeOption;
+  };
+
+/**
+ * Bundles a module whose default export is `(request: Request) => Response | Promise<Response>`, or an object with such a function
+ * `fetch`, loads it in an unmodified JavaScript runtime, warms it with requests, and freezes it; every request to the pool's
+ * `fetch` gets a fork of it. It has the permissions that it is given, none by default.
+ *
+ * @example
+ * await using app = await isolate("./handler.ts", { runtime: "deno", timeout: 1_000 });
+ * Bun.serve({ fetch: app.fetch });
+ * @throws `BUNDLE_FAILED`, `NOT_FOUND`; `GUEST_EXIT` when the module cannot be loaded, with its error as the cause
+ */
+export function isolate(handler: string | URL, options?: HandlerOptions): Promise<Pool>;
 /**
  * Boots an HTTP server until it listens, warms it with requests, and freezes it; every request to the pool's `fetch` gets a fork
  * of it. The server listens inside its machine and needs no `listen` permission.
@@ -32,7 +55,34 @@ export type ServerOptions = PoolOptions &
  * await using web = await isolate({ program: "/usr/bin/python3", args: ["server.py"], permissions: { read: true } });
  * Bun.serve({ fetch: web.fetch });
  */
-export async function isolate(options: ServerOptions): Promise<Pool> {
+export function isolate(server: ServerOptions): Promise<Pool>;
+export function isolate(given: string | URL | ServerOptions, options: HandlerOptions = {}): Promise<Pool> {
+  if (typeof given === "string" || given instanceof URL) return isolateHandler(given, options);
+  return isolateServer(given);
+}
+
+async function isolateHandler(handler: string | URL, options: HandlerOptions): Promise<Pool> {
+  const file = handler instanceof URL ? Bun.fileURLToPath(handler) : resolve(handler);
+  const { permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose } = options;
+  const { machine, serving } = await bootHandler({
+    file,
+    runtime: runtimeOf(options.runtime),
+    warmup: warmupOf(options),
+    ...{ permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose },
+  });
+  try {
+    return new Pool(machine.freeze(), options, serving);
+  } finally {
+    machine.close();
+  }
+}
+
+function warmupOf({ warmup = warmupDefault }: PoolOptions): number {
+  if (Number.isInteger(warmup) && warmup >= 0) return warmup;
+  throw badOption("warmup", `\`warmup\` is ${warmup}`, "give `warmup` a whole number of at least 0");
+}
+
+async function isolateServer(options: ServerOptions): Promise<Pool> {
   const machine = await Machine.boot(options.program, {
     args: options.args,
     argv0: options.argv0,
@@ -56,7 +106,7 @@ export async function isolate(options: ServerOptions): Promise<Pool> {
         feature: "unix",
       });
     const port = options.port ?? ("port" in stop.address ? stop.address.port : 0);
-    await warmUp(machine, port, options.warmup ?? warmupDefault);
+    await warmUp(machine, port, warmupOf(options));
     const connection = options.connection === "fresh" ? 0 : await keptConnection(machine, port);
     const image = machine.freeze();
     return new Pool(image, options, { address: stop.address, port, connection });

@@ -117,9 +117,9 @@ export function parseArguments(args: readonly string[] | undefined): string[] {
   });
 }
 
-export function parseVolumes(volumes: readonly Volume[] | undefined): { host: string; guest: string; write: boolean }[] {
-  return (volumes ?? []).map(({ host, guest, write }) => {
-    if (host.startsWith("/") && guest.startsWith("/")) return { host, guest, write: write === true };
+export function parseVolumes(volumes: readonly Volume[] | undefined): { host: string; guest: string; write: boolean; fd: number }[] {
+  return (volumes ?? []).map(({ host, guest, write, fd = -1 }) => {
+    if (host.startsWith("/") && guest.startsWith("/")) return { host, guest, write: write === true, fd };
     throw badOption("volumes", `the volume ${host}:${guest} has a relative path`, "give absolute paths for host and guest");
   });
 }

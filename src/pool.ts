@@ -3,6 +3,7 @@ import { badOption, closedError, PristineError } from "./errors.ts";
 import { exchange } from "./http/exchange.ts";
 import { targetOf } from "./http/message.ts";
 import { MalformedReply } from "./http/reply.ts";
+import type { Wire } from "./http/wire.ts";
 import { Metrics } from "./metrics.ts";
 import { parseTimeout } from "./options.ts";
 import type { Fork, Snapshot } from "./snapshot.ts";
@@ -20,6 +21,8 @@ export interface Serving {
   readonly port: number;
   /** The kept connection on which it waits, or 0. */
   readonly connection: number;
+  /** How requests travel; without it, as HTTP. */
+  readonly wire?: (request: Request) => Wire;
 }
 
 interface Waiting {

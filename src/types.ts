@@ -96,6 +96,8 @@ export interface Volume {
   host: string;
   guest: string;
   write?: boolean;
+  /** @internal What is shown: a descriptor of this process, for a file that has no path; `host` is but its name. */
+  fd?: number;
 }
 
 export interface BootOptions<

@@ -4,7 +4,8 @@ const limits = @import("../limits.zig");
 
 pub const Grant = struct { all: bool = false, paths: []const []const u8 = &.{} };
 pub const Host = struct { name: []const u8, address: []const u8 };
-pub const Volume = struct { host: []const u8, guest: []const u8, write: bool = false };
+/// `fd` shows what a descriptor of this process is open on, of which `host` is but the name.
+pub const Volume = struct { host: []const u8, guest: []const u8, write: bool = false, fd: i32 = -1 };
 pub const Denied = struct { read: Grant = .{}, write: Grant = .{}, connect: Grant = .{}, listen: Grant = .{} };
 
 /// Descriptor values with a meaning of their own.

@@ -8,6 +8,9 @@ const Socket = @import("../linux/sockets/socket.zig").Socket;
 const ended = -1000;
 const reset = -1001;
 
+/// In place of a port: the stream of who has opened /dev/pristine.
+const channel_port = 0x1_0000;
+
 const Found = struct { kernel: *Kernel, socket: *Socket };
 
 fn find(handle: u32, connection: u32, status: *i32) ?Found {
@@ -20,12 +23,18 @@ fn find(handle: u32, connection: u32, status: *i32) ?Found {
 pub fn open(handle: u32, port: u32) i32 {
     var status: i32 = 0;
     const entry = registry.getIdle(handle, &status) orelse return status;
+    if (port == channel_port) return channel(&entry.machine.kernel);
     const number = outside.open(&entry.machine.kernel, @truncate(port)) catch |failure| return switch (failure) {
         error.NoListener => registry.last_error.set(.NOT_FOUND, "the machine has no server at this port", "run it until it listens, and give the port at which it does", .{ .path = "" }),
         error.Full => registry.last_error.set(.BUSY, "the server takes no more connections", "let the machine run, or close connections that are done", .{}),
         error.OutOfMemory => registry.last_error.set(.INTERNAL, "the host has no memory left", "free memory on the host", .{}),
     }.status();
     return @intCast(number);
+}
+
+fn channel(k: *Kernel) i32 {
+    if (outside.channel(k)) |socket| return @intCast(socket.number);
+    return registry.last_error.set(.NOT_FOUND, "the program has not opened /dev/pristine", "run it until it has", .{ .path = "/dev/pristine" }).status();
 }
 
 pub fn send(handle: u32, connection: u32, bytes: []const u8) i32 {

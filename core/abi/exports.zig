@@ -65,7 +65,8 @@ pub export fn pristine_machine_listener(handle: u32) i32 {
     return machines.listener(handle);
 }
 
-/// Connects to a server inside the machine: the number of the connection.
+/// Connects to a server inside the machine: the number of the connection. Port 0x10000 is the stream that the program made by
+/// opening /dev/pristine.
 pub export fn pristine_connection_open(handle: u32, port: u32) i32 {
     return connections.open(handle, port);
 }

@@ -88,9 +88,28 @@ fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record)
     for (config.volumes) |volume| {
         var buffer: [paths.path_max]u8 = undefined;
         const guest = permissions_module.normalize(volume.guest, &buffer) orelse return badVolume(volume, record);
+        if (volume.fd >= 0) {
+            try mountOpened(files, guest, volume, record);
+            continue;
+        }
         const host_path = try canonical(files, volume.host, record);
         files.addMount(guest, host_path, true, volume.write) catch return badVolume(volume, record);
     }
+}
+
+/// Shows a file that only has a descriptor, such as one in memory.
+fn mountOpened(files: *table.FileTable, guest: []const u8, volume: config_module.Volume, record: *errors.Record) error{Failed}!void {
+    var buffer: [32]u8 = undefined;
+    const link = std.fmt.bufPrintZ(&buffer, "/proc/self/fd/{d}", .{volume.fd}) catch unreachable;
+    const fd: i32 = @intCast(host.check(linux.open(link, .{ .PATH = true, .CLOEXEC = true }, 0)) catch return badVolume(volume, record));
+    const name = files.scope.arena.allocator().dupeZ(u8, volume.host) catch {
+        host.close(fd);
+        return streams.outOfMemory(record);
+    };
+    files.addOpenedMount(guest, name, fd, true, volume.write) catch {
+        host.close(fd);
+        return streams.outOfMemory(record);
+    };
 }
 
 fn networkRule(files: *table.FileTable, given: config_module.Grant, option: []const u8, record: *errors.Record) error{Failed}!patterns.Rule {

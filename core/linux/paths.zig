@@ -54,6 +54,9 @@ const RESOLVE_BENEATH = 8;
 
 const OpenHow = extern struct { flags: u64, mode: u64 = 0, resolve: u64 = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
 
+const O_CREAT = 0o100;
+const O_EXCL = 0o200;
+const O_DIRECTORY = 0o200000;
 pub const O_PATH = 0o10000000;
 pub const O_NOFOLLOW = 0o400000;
 pub const O_CLOEXEC = 0o2000000;
@@ -127,9 +130,19 @@ pub const HostPlace = struct {
     }
 
     pub fn open(self: *const HostPlace, flags: u64, mode: u64) i64 {
-        return openBeneath(self.mount.fd, self.relative(), flags, mode);
+        const rc = openBeneath(self.mount.fd, self.relative(), flags, mode);
+        const is_file = rc == -@as(i64, @intFromEnum(linux.E.NOTDIR)) and self.relative_length == 0 and flags & O_DIRECTORY == 0;
+        return if (is_file) reopen(self.mount.fd, flags) else rc;
     }
 };
+
+/// Opens anew what a descriptor is open on: a file that is a mount has nothing beneath it.
+fn reopen(fd: i32, flags: u64) i64 {
+    var buffer: [32]u8 = undefined;
+    const link = std.fmt.bufPrintZ(&buffer, "/proc/self/fd/{d}", .{fd}) catch unreachable;
+    const made = (flags & ~@as(u64, O_NOFOLLOW | O_CREAT | O_EXCL)) | O_CLOEXEC;
+    return @bitCast(linux.syscall3(.open, @intFromPtr(link.ptr), made, 0));
+}
 
 /// Told of every refusal, so that `--verbose` can name the flag.
 pub const DeniedHook = struct {

@@ -8,7 +8,8 @@ const private_tree = @import("files/private/tree.zig");
 const Kernel = @import("kernel.zig").Kernel;
 const Writer = std.Io.Writer;
 
-pub const Device = enum { null, zero, full, random, terminal };
+/// `channel` is a stream to the embedder (`sockets/outside.zig`).
+pub const Device = enum { null, zero, full, random, terminal, channel };
 
 pub const Content = union(enum) {
     directory,
@@ -46,6 +47,7 @@ pub const nodes = [_]Node{
     .{ .path = "/dev/fd", .content = .{ .link = descriptors_path } },
     .{ .path = "/dev/full", .content = .{ .device = .full } },
     .{ .path = "/dev/null", .content = .{ .device = .null } },
+    .{ .path = "/dev/pristine", .content = .{ .device = .channel } },
     .{ .path = "/dev/random", .content = .{ .device = .random } },
     .{ .path = "/dev/stderr", .content = .{ .stream = 2 } },
     .{ .path = "/dev/stdin", .content = .{ .stream = 0 } },

@@ -2,17 +2,18 @@
 import { PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
 import { handleOf, type Machine, type Step, stepOf } from "../machine.ts";
-import { encodeBody, encodeHead, type Framing, framingOf } from "./message.ts";
-import { forClient, MalformedReply, Reply } from "./reply.ts";
+import { forClient, MalformedReply } from "./reply.ts";
+import { HttpWire, type Wire } from "./wire.ts";
 
 /** Results of the core that are no status. */
 const ended = -1000;
 const reset = -1001;
 const interruptPause = 2;
 const endAll = 1;
+/** How long a small body is waited for before its head goes alone, in milliseconds. */
+const gatherMs = 50;
 const receiveBytes = 256 * 1024;
 const received = new Uint8Array(receiveBytes);
-const smallBodyMax = 128 * 1024;
 const bodyless = new Set([101, 204, 205, 304]);
 
 export interface ExchangeOptions {
@@ -23,6 +24,8 @@ export interface ExchangeOptions {
   readonly timeout: number;
   /** Ends it: the client has gone. */
   readonly signal?: AbortSignal;
+  /** How the request travels; without it, as HTTP. */
+  readonly wire?: (request: Request) => Wire;
 }
 
 export interface Exchanged {
@@ -80,13 +83,13 @@ class Exchange {
   readonly #options: ExchangeOptions;
   readonly #deadline: number;
   readonly #abort = new AbortController();
-  readonly #framing: Framing;
+  readonly #wire: Wire;
   readonly #reader: { read(): Promise<{ done: boolean; value?: Uint8Array }>; cancel(): Promise<void> } | undefined;
-  readonly #reply: Reply;
   readonly #connection: number;
   #outgoing: Uint8Array;
   /** A piece of the request's body that has not come yet. */
   #reading: Promise<void> | undefined;
+  #bodyEnded = false;
   #body: BodyStream | undefined;
 
   constructor(fork: Machine, request: Request, options: ExchangeOptions) {
@@ -94,10 +97,9 @@ class Exchange {
     this.#handle = handleOf(fork);
     this.#options = options;
     this.#deadline = performance.now() + options.timeout;
-    this.#framing = framingOf(request);
-    this.#reader = this.#framing.kind === "none" ? undefined : (request.body as ReadableStream<Uint8Array>).getReader();
-    this.#reply = new Reply(request.method);
-    this.#outgoing = encodeHead(request, this.#framing, options.connection !== 0);
+    this.#wire = options.wire?.(request) ?? new HttpWire(request, options.connection !== 0);
+    this.#reader = this.#wire.hasBody ? (request.body as ReadableStream<Uint8Array>).getReader() : undefined;
+    this.#outgoing = this.#wire.head;
     this.#connection = options.connection || check(core().pristine_connection_open(this.#handle, options.port));
   }
 
@@ -107,52 +109,39 @@ class Exchange {
     this.#options.signal?.addEventListener("abort", leave, { once: true });
     const over = () => {
       this.#options.signal?.removeEventListener("abort", leave);
-      this.#reply.close();
+      this.#wire.answer.close();
       this.#reader?.cancel().catch(() => {});
       // One that was made for this request alone.
       if (this.#options.connection === 0) core().pristine_connection_end(this.#handle, this.#connection, endAll);
     };
     try {
-      await this.#takeSmallBody();
-      while (!this.#reply.head || this.#reply.head.status < 200) await this.#step();
+      if (this.#wire.gathers) await this.#gather();
+      while (!this.#wire.answer.head || this.#wire.answer.head.status < 200) await this.#step();
     } catch (error) {
       over();
       throw error;
     }
-    const { status, statusText, headers } = this.#reply.head;
+    const { status, statusText, headers } = this.#wire.answer.head;
     const init = { status, statusText, headers: forClient(headers) };
-    if (this.#reply.complete) {
+    if (this.#wire.answer.complete) {
       over();
-      const pieces = this.#reply.takeBody();
+      const pieces = this.#wire.answer.takeBody();
       const body = bodyless.has(status) || pieces.length === 0 ? null : pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
       const response = new Response(body as Uint8Array<ArrayBuffer> | null, init);
       return { response, done: Promise.resolve() };
     }
     this.#body = new BodyStream(leave);
-    this.#body.push(this.#reply.takeBody());
+    this.#body.push(this.#wire.answer.takeBody());
     const response = new Response(this.#body.stream, init);
     return { response, done: this.#rest(this.#body).finally(over) };
   }
 
-  /** A body that is small and has most likely come already goes with the head. */
-  async #takeSmallBody(): Promise<void> {
-    if (!this.#reader || this.#framing.kind !== "length" || this.#framing.bytes > smallBodyMax) return;
-    const pieces = [this.#outgoing];
-    for (;;) {
-      const { done, value } = await this.#reader.read();
-      if (done) break;
-      if (value) pieces.push(value);
-    }
-    this.#outgoing = Buffer.concat(pieces);
-    this.#reading = new Promise(() => {});
-  }
-
   async #rest(body: BodyStream): Promise<void> {
     try {
-      while (!this.#reply.complete) {
+      while (!this.#wire.answer.complete) {
         await body.room();
         await this.#step();
-        body.push(this.#reply.takeBody());
+        body.push(this.#wire.answer.takeBody());
       }
       body.end();
     } catch (error) {
@@ -195,32 +184,51 @@ class Exchange {
 
   /** Asks for the next piece of the body if all that came before has been handed over. */
   #readOn(): void {
-    if (!this.#reader || this.#reading || this.#outgoing.length > 0) return;
+    if (this.#outgoing.length === 0) this.#readPiece();
+  }
+
+  #readPiece(): void {
+    if (!this.#reader || this.#reading) return;
     this.#reading = this.#reader.read().then(
       ({ done, value }) => {
-        if (done && this.#framing.kind === "length") {
-          // The rest of it never comes.
-          this.#reading = new Promise(() => {});
-          return;
-        }
-        this.#outgoing = encodeBody(value ?? new Uint8Array(), this.#framing);
+        const piece = done ? this.#wire.end() : this.#wire.piece(value as Uint8Array);
+        this.#outgoing = this.#outgoing.length === 0 ? piece : Buffer.concat([this.#outgoing, piece]);
+        // Behind the end nothing ever comes.
         this.#reading = done ? new Promise(() => {}) : undefined;
+        this.#bodyEnded = done;
       },
       (error) => this.#abort.abort(error),
     );
+  }
+
+  /** Waits for a small body, so that it goes with the head. One that is late follows by itself. */
+  async #gather(): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, gatherMs);
+    });
+    let isLate = false;
+    late.then(() => {
+      isLate = true;
+    });
+    while (!this.#bodyEnded && !isLate) {
+      this.#readPiece();
+      await Promise.race([this.#reading, late]);
+    }
+    clearTimeout(timer);
   }
 
   #receive(step: Step): void {
     for (;;) {
       const count = core().pristine_connection_receive(this.#handle, this.#connection, received, receiveBytes);
       if (count === ended || count === reset) {
-        if (count === reset && !this.#reply.head) throw new MalformedReply("the server closed the connection without an answer");
-        this.#reply.end();
+        if (count === reset && !this.#wire.answer.head) throw new MalformedReply("the server closed the connection without an answer");
+        this.#wire.answer.end();
         return;
       }
       if (check(count) === 0) break;
-      this.#reply.feed(received.subarray(0, count));
-      if (this.#reply.complete) return;
+      this.#wire.answer.feed(received.subarray(0, count));
+      if (this.#wire.answer.complete) return;
     }
     if (step.reason === "idle" || step.reason === "paused") return;
     throw endedEarly(step);

@@ -7,6 +7,7 @@ const descriptor_links = @import("descriptor_links.zig");
 const host = @import("../../host.zig");
 const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
+const outside = @import("../sockets/outside.zig");
 const paths = @import("../paths.zig");
 const private_open = @import("private/open.zig");
 const synthetic = @import("../synthetic.zig");
@@ -75,7 +76,7 @@ fn openTarget(k: *Kernel, lookup: *Lookup, target: *const Target, flags: u64, mo
     const is_private = target.private == .node or target.private == .absent or target.private == .shown and private_open.takesUp(k, target, flags);
     if (is_private) return private_open.open(k, lookup, target, flags, mode);
     const node = target.node orelse return if (flags & paths.O_PATH != 0) openPath(k, lookup, target, flags) else openHost(k, lookup, target, flags, mode);
-    if (node.content != .descriptor) return openSynthetic(k, node, target, flags);
+    if (node.content != .descriptor) return openSynthetic(k, lookup, node, target, flags);
     const number = k.files.namespace().descriptorAt(target.place.path()) orelse return lookup.failWith(fail(.NOENT));
     return descriptor_links.open(k, lookup, k.files.get(number).?, flags, mode);
 }
@@ -93,7 +94,7 @@ fn install(k: *Kernel, description: *table.Description, close_on_exec: bool) i64
 
 pub const OpenError = Failed || error{ OutOfMemory, IsDirectory, NoDevice, Exists, Denied, Loop, NotDirectory };
 
-fn openSynthetic(k: *Kernel, node: *const synthetic.Node, target: *const Target, flags: u64) OpenError!*table.Description {
+fn openSynthetic(k: *Kernel, lookup: *Lookup, node: *const synthetic.Node, target: *const Target, flags: u64) OpenError!*table.Description {
     const files = &k.files;
     const status_flags: u32 = @truncate(flags & ~@as(u64, O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC));
     const path = target.place.path();
@@ -107,6 +108,7 @@ fn openSynthetic(k: *Kernel, node: *const synthetic.Node, target: *const Target,
         },
         .device => |device| {
             if (device == .terminal) return error.NoDevice;
+            if (device == .channel and flags & paths.O_PATH == 0) return openChannel(k, lookup, status_flags);
             return files.create(.{ .device = device }, status_flags, path);
         },
         .stream => |number| {
@@ -126,6 +128,18 @@ fn openSynthetic(k: *Kernel, node: *const synthetic.Node, target: *const Target,
             return files.create(.{ .text = .{ .bytes = try textOf(k, node) } }, status_flags, path);
         },
     }
+}
+
+/// /dev/pristine: the descriptor is that of a connected socket.
+fn openChannel(k: *Kernel, lookup: *Lookup, status_flags: u32) OpenError!*table.Description {
+    const socket = outside.makeChannel(k) catch |failure| return switch (failure) {
+        error.NoEmbedder => error.NoDevice,
+        error.Taken => lookup.failWith(fail(.BUSY)),
+        error.TooMany => lookup.failWith(fail(.NFILE)),
+        error.OutOfMemory => error.OutOfMemory,
+    };
+    errdefer outside.dropChannel(k, socket);
+    return k.files.create(.{ .socket = socket }, status_flags, "");
 }
 
 fn textOf(k: *Kernel, node: *const synthetic.Node) error{OutOfMemory}![]u8 {

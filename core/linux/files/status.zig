@@ -110,9 +110,14 @@ fn ofDevice(k: *Kernel, device: synthetic.Device) Facts {
         .zero => 5,
         .full => 7,
         .random => 9,
-        .terminal => 0,
+        .terminal, .channel => 0,
     };
-    const major: u32 = if (device == .terminal) 5 else 1;
+    const major: u32 = switch (device) {
+        .null, .zero, .full, .random => 1,
+        .terminal => 5,
+        // For local use (Linux's devices.txt).
+        .channel => 240,
+    };
     return madeUp(k, linux.S.IFCHR | 0o666, 0, minor, .{ major, minor });
 }
 

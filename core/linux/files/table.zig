@@ -166,10 +166,15 @@ pub const FileTable = struct {
 
     /// Shows a host folder at a guest path. Both are canonical.
     pub fn addMount(self: *FileTable, guest: []const u8, host_path: []const u8, volume: bool, write: bool) error{ OutOfMemory, HostFailure }!void {
-        const arena = self.scope.arena.allocator();
-        const name = try arena.dupeZ(u8, host_path);
+        const name = try self.scope.arena.allocator().dupeZ(u8, host_path);
         const fd: i32 = @intCast(try host.check(linux.open(name, .{ .PATH = true, .CLOEXEC = true }, 0)));
         errdefer host.close(fd);
+        try self.addOpenedMount(guest, name, fd, volume, write);
+    }
+
+    /// Shows what a descriptor is open on, and takes the descriptor; `name` is what it is called.
+    pub fn addOpenedMount(self: *FileTable, guest: []const u8, name: [:0]const u8, fd: i32, volume: bool, write: bool) error{OutOfMemory}!void {
+        const arena = self.scope.arena.allocator();
         const old = self.scope.mounts;
         const mounts = try arena.alloc(paths.Mount, old.len + 1);
         @memcpy(mounts[0..old.len], old);

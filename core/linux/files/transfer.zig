@@ -73,7 +73,7 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
                 k.hostCall();
                 return negative(linux.getrandom(out.ptr, @min(out.len, limits.MiB), 0));
             },
-            .terminal => return fail(.NXIO),
+            .terminal, .channel => return fail(.NXIO),
         },
         .text => |*text| return readText(text.bytes, &text.at, out, position),
         .private_file => |*file| return private_open.read(k, file, out, position),
@@ -126,7 +126,7 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
         },
         .device => |device| return switch (device) {
             .full => fail(.NOSPC),
-            .terminal => fail(.NXIO),
+            .terminal, .channel => fail(.NXIO),
             else => @intCast(bytes.len),
         },
         .pipe_write => |pipe| {

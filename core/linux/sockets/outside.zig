@@ -1,11 +1,12 @@
 //! Connections of the embedder's to a machine: an end of each is a socket of the machine that no descriptor of the guest's
-//! has. They are in the machine's list like all others, so a snapshot has them, and a fork goes on with its own copy.
+//! has. The embedder makes them to servers of the guest's; one the guest makes itself by opening /dev/pristine. They are in the machine's list like all others, so a snapshot has them, and a fork goes on with its own copy.
 //!
 //! Used while the machine does not run. Nothing here asks the host.
 const std = @import("std");
 const linux = std.os.linux;
 const connecting = @import("connecting.zig");
 const kernel_module = @import("../kernel.zig");
+const names = @import("names.zig");
 const Ip = @import("address.zig").Ip;
 const Kernel = kernel_module.Kernel;
 const Socket = @import("socket.zig").Socket;
@@ -38,6 +39,36 @@ pub fn open(k: *Kernel, port: u16) OpenError!u64 {
     socket.remote = .{ .ip = target };
     socket.peer.?.local = socket.remote;
     return socket.number;
+}
+
+pub const ChannelError = error{ NoEmbedder, Taken, TooMany, OutOfMemory };
+
+/// A stream to the embedder for the guest that opens /dev/pristine, one for each machine; the guest's end.
+pub fn makeChannel(k: *Kernel) ChannelError!*Socket {
+    if (!k.files.scope.network.inside) return error.NoEmbedder;
+    if (channel(k) != null) return error.Taken;
+    const sockets = &k.files.sockets;
+    const inner = try sockets.add(.unix, .stream, 0);
+    errdefer k.files.closeSocket(inner);
+    const outer = try sockets.add(.unix, .stream, 0);
+    outer.outside = true;
+    inner.told_connected = true;
+    inner.peer_credentials = names.credentialsOf(k);
+    inner.join(outer);
+    return inner;
+}
+
+/// Undoes `makeChannel`.
+pub fn dropChannel(k: *Kernel, inner: *Socket) void {
+    const outer = inner.peer.?;
+    k.files.closeSocket(inner);
+    k.files.closeSocket(outer);
+}
+
+/// The embedder's end of the channel; null if the guest has none open.
+pub fn channel(k: *Kernel) ?*Socket {
+    for (k.files.sockets.list.items) |socket| if (socket.outside and socket.family == .unix) return socket;
+    return null;
 }
 
 fn find(k: *Kernel, port: u16) ?*Socket {

@@ -1,0 +1,177 @@
+/** Boots a runtime with a handler in it, warms it, and brings it to the point where it is frozen. */
+import type { Spawn } from "bun";
+import { PristineError } from "../errors.ts";
+import { check, core } from "../ffi/library.ts";
+import { exchange } from "../http/exchange.ts";
+import { fs } from "../lazy.ts";
+import { handleOf, Machine, type Step, stepOf } from "../machine.ts";
+import type { Serving } from "../pool.ts";
+import type { BootOptions, Volume } from "../types.ts";
+import { bundleHandler, bundleShim } from "./bundle.ts";
+import { type Told, toGuest } from "./kinds.ts";
+import { Positions } from "./positions.ts";
+import { opensslConfiguration, opensslPath, type Runtime, shown } from "./runtime.ts";
+import { emptyFrame, FrameWire, Readiness, type Tell } from "./wire.ts";
+
+const channelPath = "/dev/pristine";
+/** In place of a port: the stream of who has opened the channel. */
+const channelPort = 0x1_0000;
+/** Runtimes reserve much more than they use. */
+const memoryDefault = "2GiB";
+const bootTimeoutMs = 60_000;
+/** Of the requests of the warm-up, those behind the collection of garbage. */
+const lastRequests = 2;
+/** How long the runtime's own threads get to come to rest; those that wait for a date would wake in every fork. */
+const restMs = 250;
+const interruptPause = 2;
+const receiveBytes = 64 * 1024;
+
+/** What a machine with a handler is made from. */
+export interface HandlerBoot
+  extends Pick<
+    BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
+    "verbose" | "env" | "cwd" | "memory" | "permissions" | "volumes" | "stdout" | "stderr" | "signal"
+  > {
+  readonly file: string;
+  readonly runtime: Runtime;
+  readonly warmup: number;
+}
+
+/** The handler failed: its error is the cause, with positions in the user's files. */
+function teller(positions: Positions): Tell {
+  return ({ name, message, stack }: Told) => {
+    const cause = Object.assign(new Error(message), { name, stack: positions.inStack(stack) });
+    return new PristineError(
+      "GUEST_EXIT",
+      `the handler failed: ${name}: ${message}`,
+      "see `cause` for the guest's stack",
+      { exitCode: 1 },
+      { cause },
+    );
+  };
+}
+
+/** Files that are in memory alone, shown in the machine. */
+class ShownFiles implements Disposable {
+  readonly volumes: Volume[] = [];
+
+  add(guest: string, text: string): void {
+    const bytes = new TextEncoder().encode(text);
+    this.volumes.push({ host: guest, guest, fd: check(core().pristine_image(bytes, bytes.length)) });
+  }
+
+  [Symbol.dispose](): void {
+    for (const { fd } of this.volumes) fs().closeSync(fd as number);
+  }
+}
+
+export async function bootHandler(options: HandlerBoot): Promise<{ machine: Machine; serving: Serving }> {
+  const { file, runtime } = options;
+  const [bundle, shim] = await Promise.all([bundleHandler(file, runtime.name, runtime.handler), bundleShim(runtime.name)]);
+  const tell = teller(new Positions(bundle, runtime.handler));
+  using files = new ShownFiles();
+  files.add(shown.shim, shim);
+  files.add(shown.handler, bundle);
+  files.add(opensslPath, opensslConfiguration);
+  const machine = await Machine.boot(runtime.path, {
+    args: [...runtime.args, channelPath, runtime.handler, file],
+    env: { ...runtime.env, ...options.env },
+    cwd: options.cwd,
+    memory: options.memory ?? memoryDefault,
+    permissions: options.permissions,
+    volumes: [...(options.volumes ?? []), ...files.volumes],
+    stdin: "ignore",
+    stdout: options.stdout ?? "inherit",
+    stderr: options.stderr ?? "inherit",
+    timeout: bootTimeoutMs,
+    verbose: options.verbose,
+    inside: true,
+  });
+  try {
+    const connection = await untilReady(machine, tell, options.signal);
+    const last = Math.min(options.warmup, lastRequests);
+    await warmUp(machine, connection, tell, options.warmup - last, true);
+    await settle(machine, connection, tell);
+    // What the first requests behind a collection cost is not to be every fork's.
+    await warmUp(machine, connection, tell, last, false);
+    await rest(machine);
+    return {
+      machine,
+      serving: { address: { unix: channelPath }, port: channelPort, connection, wire: (request) => new FrameWire(request, tell, false) },
+    };
+  } catch (error) {
+    machine.close();
+    throw error;
+  }
+}
+
+function endedEarly(step: Step): PristineError {
+  if (step.reason === "signal")
+    return new PristineError("GUEST_FAULT", `the runtime was ended by ${step.signalCode}`, "run the handler without Pristine to see why", {
+      signal: step.signalCode,
+      address: 0,
+      rip: 0,
+    });
+  const exitCode = step.reason === "exit" ? step.exitCode : 1;
+  return new PristineError("GUEST_EXIT", `the runtime ended with status ${exitCode} before it served`, "see its standard error", {
+    exitCode,
+  });
+}
+
+/** Runs the machine until the shim says that it waits; the number of its connection. */
+async function untilReady(machine: Machine, tell: Tell, signal?: AbortSignal): Promise<number> {
+  const readiness = new Readiness(tell);
+  for (;;) {
+    const step = await stepOf(machine, bootTimeoutMs, signal);
+    const opened = core().pristine_connection_open(handleOf(machine), channelPort);
+    if (opened >= 0) take(machine, opened, readiness);
+    if (readiness.isReady) return opened;
+    if (step.reason !== "idle") throw endedEarly(step);
+  }
+}
+
+function take(machine: Machine, connection: number, readiness: Readiness): void {
+  const bytes = new Uint8Array(receiveBytes);
+  for (;;) {
+    const count = core().pristine_connection_receive(handleOf(machine), connection, bytes, receiveBytes);
+    if (count <= 0) return;
+    readiness.feed(bytes.subarray(0, count));
+  }
+}
+
+async function warmUp(machine: Machine, connection: number, tell: Tell, count: number, hasTurns: boolean): Promise<void> {
+  const wire = (request: Request) => new FrameWire(request, tell, hasTurns);
+  for (let done = 0; done < count; done++) {
+    try {
+      const request = new Request("http://localhost/");
+      const { response, done: over } = await exchange(machine, request, { connection, port: channelPort, timeout: bootTimeoutMs, wire });
+      await Promise.all([response.arrayBuffer(), over]);
+    } catch (error) {
+      // A handler may well refuse such a request; that warms it too.
+      if (!(error instanceof PristineError && error.cause instanceof Error) || machine.state !== "stopped") throw error;
+    }
+  }
+}
+
+/** Collects garbage, and leaves the machine where the next request is waited for. */
+async function settle(machine: Machine, connection: number, tell: Tell): Promise<void> {
+  const frame = emptyFrame(toGuest.settle);
+  check(core().pristine_connection_send(handleOf(machine), connection, frame, frame.length));
+  const readiness = new Readiness(tell);
+  while (!readiness.isReady) {
+    const step = await stepOf(machine, bootTimeoutMs);
+    take(machine, connection, readiness);
+    if (step.reason !== "idle" && !readiness.isReady) throw endedEarly(step);
+  }
+}
+
+/** Lets the runtime's own threads work until they have nothing to do. */
+async function rest(machine: Machine): Promise<void> {
+  const over = setTimeout(() => core().pristine_machine_interrupt(handleOf(machine), interruptPause), restMs);
+  try {
+    const step = await stepOf(machine, bootTimeoutMs);
+    if (step.reason !== "paused") throw endedEarly(step);
+  } finally {
+    clearTimeout(over);
+  }
+}

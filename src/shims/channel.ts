@@ -1,0 +1,131 @@
+/** The guest's side of the frames: one descriptor, read and written as a whole. */
+import { frameHead, frameLength, fromGuest, type Told, writeFrameHead } from "../handler/kinds.ts";
+
+/** What differs from runtime to runtime. */
+export interface Descriptor {
+  /** Waits, and the event loop with it. */
+  read(into: Uint8Array): number;
+  /** Waits beside the event loop. */
+  readLater(into: Uint8Array): Promise<number>;
+  write(bytes: Uint8Array): number;
+}
+
+export interface Frame {
+  readonly kind: number;
+  /** Valid until the next read. */
+  readonly bytes: Uint8Array;
+}
+
+const firstRoom = 64 * 1024;
+/** What is gathered before it is written. */
+const outgoingMax = 64 * 1024;
+const encoder = new TextEncoder();
+
+export class Channel {
+  readonly #descriptor: Descriptor;
+  #incoming = new Uint8Array(firstRoom);
+  #start = 0;
+  #end = 0;
+  #outgoing = new Uint8Array(outgoingMax);
+  #used = 0;
+
+  constructor(descriptor: Descriptor) {
+    this.#descriptor = descriptor;
+  }
+
+  /** The next frame that has come already. */
+  ready(): Frame | undefined {
+    if (this.#end - this.#start < frameHead) return undefined;
+    const length = frameLength(this.#incoming, this.#start);
+    const from = this.#start + frameHead;
+    if (this.#end - from < length) return undefined;
+    this.#start = from + length;
+    return { kind: this.#incoming[from - frameHead] as number, bytes: this.#incoming.subarray(from, this.#start) };
+  }
+
+  /** The next frame; nothing else runs meanwhile. */
+  next(): Frame {
+    for (;;) {
+      const frame = this.ready();
+      if (frame) return frame;
+      this.#took(this.#descriptor.read(this.#room()));
+    }
+  }
+
+  /** The next frame, beside the event loop. */
+  async later(): Promise<Frame> {
+    for (;;) {
+      const frame = this.ready();
+      if (frame) return frame;
+      this.#took(await this.#descriptor.readLater(this.#room()));
+    }
+  }
+
+  #took(count: number): void {
+    if (count <= 0) throw new Error("the embedder has gone");
+    this.#end += count;
+  }
+
+  #room(): Uint8Array {
+    if (this.#start > 0) {
+      this.#incoming.copyWithin(0, this.#start, this.#end);
+      this.#end -= this.#start;
+      this.#start = 0;
+    }
+    if (this.#end === this.#incoming.length) {
+      const larger = new Uint8Array(2 * this.#incoming.length);
+      larger.set(this.#incoming);
+      this.#incoming = larger;
+    }
+    return this.#incoming.subarray(this.#end);
+  }
+
+  /** Gathers a frame; `flush` sends what was gathered. */
+  put(kind: number, bytes: Uint8Array): void {
+    this.#reserve(frameHead + bytes.length);
+    writeFrameHead(this.#outgoing, this.#used, kind, bytes.length);
+    this.#outgoing.set(bytes, this.#used + frameHead);
+    this.#used += frameHead + bytes.length;
+  }
+
+  putText(kind: number, text: string): void {
+    // A UTF-16 unit is three bytes of UTF-8 at most.
+    this.#reserve(frameHead + 3 * text.length);
+    const { written } = encoder.encodeInto(text, this.#outgoing.subarray(this.#used + frameHead));
+    writeFrameHead(this.#outgoing, this.#used, kind, written);
+    this.#used += frameHead + written;
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#used + bytes <= this.#outgoing.length) return;
+    if (this.#used > 0) this.flush();
+    if (bytes > this.#outgoing.length) this.#outgoing = new Uint8Array(bytes);
+  }
+
+  flush(): void {
+    let at = 0;
+    while (at < this.#used) at += this.#descriptor.write(this.#outgoing.subarray(at, this.#used));
+    this.#used = 0;
+  }
+
+  /** Throws away what was gathered, and tells of an error in its place. */
+  fail(error: unknown): void {
+    this.#used = 0;
+    this.putText(fromGuest.error, JSON.stringify(told(error)));
+    this.flush();
+  }
+}
+
+function told(error: unknown): Told {
+  if (error instanceof Error) {
+    const { name, message, stack } = error;
+    return { name: String(name), message: String(message), stack: String(stack ?? "") };
+  }
+  let message: string;
+  try {
+    message = String(error);
+  } catch {
+    message = "a value that is no text";
+  }
+  return { name: "Error", message: `what was thrown is no Error: ${message}`, stack: "" };
+}
