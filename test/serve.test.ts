@@ -207,6 +207,7 @@ test("misuse and failure have the exit statuses of the contract, and a hint", as
   const cases: [string[], number, string][] = [
     [[], 125, "no program"],
     [[`--allow-listen=127.0.0.1:${taken.port}`, guest("hello")], 125, "in use already (end what listens there"],
+    [[`--allow-listen=unix:${import.meta.path}`, guest("hello")], 125, "is there already (end what serves there and remove the file"],
     [["--allow-listen=127.0.0.1:1,127.0.0.1:2", guest("hello")], 125, "several addresses"],
     [["--allow-listen=10.0.0.0/8", guest("hello")], 125, "not an address"],
     [["--forks=0", guest("hello")], 125, "--forks"],

@@ -43,7 +43,11 @@ function listen(address: Address, option: string, fetch: Handler, timeout = 0): 
 
 /** Tells that an address is taken before the program is booted rather than behind it. */
 function checkFree(wanted: Wanted): void {
-  if ("unix" in wanted || wanted.host === undefined || wanted.port === undefined) return;
+  if ("unix" in wanted) {
+    if (fs().existsSync(wanted.unix)) throw addressError({ code: "EADDRINUSE" }, wanted, "allow-listen");
+    return;
+  }
+  if (wanted.host === undefined || wanted.port === undefined) return;
   listen({ host: wanted.host, port: wanted.port }, "allow-listen", () => new Response()).stop(true);
 }
 
