@@ -81,6 +81,28 @@ withPython(`SIGTERM lets a request under way end, and takes no more${noPython}`,
   expect(await served.ended()).toBe(0);
 });
 
+withPython(`clients that keep their connections and ask on do not keep it from ending${noPython}`, async () => {
+  await using served = servePython();
+  const url = await served.url();
+  const came = new Map<string, number>();
+  let over = false;
+  const client = async () => {
+    while (!over) {
+      const told = await text(`${url}/echo?1`).catch(() => "refused");
+      came.set(told, (came.get(told) ?? 0) + 1);
+      if (told === "refused") await Bun.sleep(5);
+    }
+  };
+  const clients = Array.from({ length: 8 }, client);
+  await Bun.sleep(300);
+  served.kill("SIGTERM");
+  expect(await served.ended()).toBe(0);
+  over = true;
+  await Promise.all(clients);
+  for (const told of came.keys()) expect(["200 1 ", "503 ", "refused"]).toContain(told);
+  expect(came.get("200 1 ")).toBeGreaterThan(0);
+});
+
 withPython(`a second signal ends it at once${noPython}`, async () => {
   await using served = servePython();
   const url = await served.url();
