@@ -116,7 +116,7 @@ async function isolateServer(options: ServerOptions): Promise<Pool> {
 }
 
 function endedTooEarly(stop: Stop, report: string): PristineError {
-  const hint = "run it by itself to see why";
+  const hint = "run it by itself; `verbose` (--verbose) tells what was refused to it";
   if (stop.reason === "signal")
     return new PristineError("GUEST_FAULT", `the server was ended by ${stop.signalCode} before it listened`, hint, {
       signal: stop.signalCode,
