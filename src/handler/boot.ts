@@ -13,6 +13,8 @@ import { Positions } from "./positions.ts";
 import { opensslConfiguration, opensslPath, type Runtime, shown } from "./runtime.ts";
 import { emptyFrame, FrameWire, Readiness, type Tell } from "./wire.ts";
 
+export { runtimeOf } from "./runtime.ts";
+
 const channelPath = "/dev/pristine";
 /** In place of a port: the stream of who has opened the channel. */
 const channelPort = 0x1_0000;
