@@ -52,7 +52,7 @@ pub const Image = struct {
         };
         machine.current().segments = machine.currentSegments();
         self.machine.clock.freeze();
-        self.machine.kernel = try machine.kernel.freeze();
+        self.machine.kernel = try machine.kernel.freeze(&self.machine.clock);
         errdefer self.machine.kernel.deinit();
         try self.freezeVectors(machine);
         // The image must be able to outlive the machine, so it has a tracer of its own for forks to copy.

@@ -76,7 +76,7 @@ describe("threads in the middle of everything", () => {
         expect(difference(fork, pristine)).toEqual([]);
       }
       // Ended by force, at another place each time.
-      const error = await fork.run({ timeout: 20 + 60 * one }).catch((failure: unknown) => failure);
+      const error = await fork.run({ timeout: 10 + 10 * one }).catch((failure: unknown) => failure);
       expect((error as PristineError).code).toBe("TIMEOUT");
       fork.reset();
       expect(difference(fork, pristine)).toEqual([]);

@@ -168,18 +168,20 @@ pub const Kernel = struct {
         self.letGo(self.threads.caller);
     }
 
-    /// An image's kernel: all but open files is copied, and what belongs to the machine alone is not to be used.
-    pub fn freeze(self: *const Kernel) frozen.Error!Kernel {
+    /// An image's kernel: all but open files is copied, and what belongs to the machine alone is not to be used. Spans have
+    /// left what they have at the instant at which `clock`, the image's, stands.
+    pub fn freeze(self: *const Kernel, clock: *Clock) frozen.Error!Kernel {
         var image = self.*;
+        image.clock = clock;
         image.answers = .{};
         image.threads = try self.threads.copy();
         errdefer image.threads.deinit();
         image.files = try frozen.copy(&self.files, .{ null, null });
         if (!image.timers.asleep) {
-            waiting.putToSleep(self, image.threads.list.items);
-            timerfd.shift(&image.files, self, .to_rest);
+            waiting.putToSleep(&image, image.threads.list.items);
+            timerfd.shift(&image.files, &image, .to_rest);
         }
-        image.timers.putToSleep(self);
+        image.timers.putToSleep(&image);
         return image;
     }
 

@@ -48,7 +48,10 @@ static void *in_sleep(void *argument)
 	long long start = now_ns();
 	rest(300);
 	(void)argument;
-	return (void *)(uintptr_t)(now_ns() - start >= 299000000);
+	long long took = now_ns() - start;
+	if (took < 299000000)
+		printf("asleep for %lld ns only\n", took);
+	return (void *)(uintptr_t)(took >= 299000000);
 }
 
 static void *in_read(void *argument)
