@@ -76,6 +76,8 @@ pub fn turn(machine: *Machine, stops: Stops) Turn {
     k.gives_way = false;
     retryWaiting(machine);
     k.threads.account(k.cpuCyclesNow());
+    // What other threads would do, such as compiling, is not worth an answer's wait.
+    if (stops == .at_news and outside.isAnswered(k)) return .news;
     const thread = k.threads.next() orelse return sleep(machine, stops);
     load(machine, thread) catch return .failed;
     k.threads.slice_began_ns = host.monotonicNs();

@@ -15,17 +15,22 @@ interface Counts {
 }
 
 const root = join(import.meta.dir, "..");
+/** What depends on how the processor translates addresses, traps and switches. */
+const processorFiles = [
+  "test/lane.test.ts",
+  "test/mapping.test.ts",
+  "test/exec.test.ts",
+  "test/fork.test.ts",
+  "test/reset/property.test.ts",
+  "test/reset/planted.test.ts",
+  "test/threads.test.ts",
+  "test/bad-threads.test.ts",
+];
 const laneFiles: Record<string, string[]> = {
+  "amdv-shadow": processorFiles,
   amdv: [
-    "test/lane.test.ts",
-    "test/mapping.test.ts",
-    "test/exec.test.ts",
-    "test/fork.test.ts",
-    "test/reset/property.test.ts",
-    "test/reset/planted.test.ts",
+    ...processorFiles,
     "test/compatibility/compatibility.test.ts",
-    "test/threads.test.ts",
-    "test/bad-threads.test.ts",
     "test/events.test.ts",
     "test/sockets.test.ts",
     "test/runtimes/runtimes.test.ts",
@@ -49,8 +54,16 @@ const laneFaults = [
   "image_range_not_mapped_again",
   "window_kept",
 ];
+const emulated = {
+  RESET_RUNS: "200",
+  RESET_TIMEOUT: "1500",
+  TEST_SCALE: "0.1",
+  RESET_FAULTS: laneFaults.join(","),
+  RESET_FAULT_RUNS: "150",
+};
 const laneEnvironment: Record<string, Record<string, string>> = {
-  amdv: { RESET_RUNS: "200", RESET_TIMEOUT: "1500", TEST_SCALE: "0.1", RESET_FAULTS: laneFaults.join(","), RESET_FAULT_RUNS: "150" },
+  amdv: emulated,
+  "amdv-shadow": emulated,
 };
 
 const words = process.argv.slice(2);

@@ -1,11 +1,10 @@
 /** `isolate()`: a server of which every request gets a fresh copy. */
-import { resolve } from "node:path";
 import type { Spawn } from "bun";
 import { badOption, PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
-import { bootHandler } from "./handler/boot.ts";
-import { type RuntimeOption, runtimeOf } from "./handler/runtime.ts";
+import type { RuntimeOption } from "./handler/runtime.ts";
 import { exchange } from "./http/exchange.ts";
+import { path } from "./lazy.ts";
 import { handleOf, Machine, restOf } from "./machine.ts";
 import { Pool } from "./pool.ts";
 import "./snapshot.ts";
@@ -62,7 +61,9 @@ export function isolate(given: string | URL | ServerOptions, options: HandlerOpt
 }
 
 async function isolateHandler(handler: string | URL, options: HandlerOptions): Promise<Pool> {
-  const file = handler instanceof URL ? Bun.fileURLToPath(handler) : resolve(handler);
+  // Servers need none of it.
+  const { bootHandler, runtimeOf } = await import("./handler/boot.ts");
+  const file = handler instanceof URL ? Bun.fileURLToPath(handler) : path().resolve(handler);
   const { permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose } = options;
   const { machine, serving } = await bootHandler({
     file,
@@ -116,7 +117,7 @@ async function isolateServer(options: ServerOptions): Promise<Pool> {
 }
 
 function endedTooEarly(stop: Stop, report: string): PristineError {
-  const hint = "run it by itself to see why";
+  const hint = "run it by itself; `verbose` (--verbose) tells what was refused to it";
   if (stop.reason === "signal")
     return new PristineError("GUEST_FAULT", `the server was ended by ${stop.signalCode} before it listened`, hint, {
       signal: stop.signalCode,

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { isolate, type Pool, PristineError } from "../src/index.ts";
+import { isolate, Machine, type Pool, PristineError } from "../src/index.ts";
 import { paths } from "./runtimes/cases.ts";
 
 const emulated = process.env.PRISTINE_LANE !== undefined;
@@ -144,6 +144,10 @@ for (const { name, path } of installed) {
       expect(await (await granted.fetch(new Request(`http://x/read?path=${secret}`))).text()).toBe("of the host");
     });
 
+    test("has the channel for itself", async () => {
+      expect(await text("/channel")).toBe("EBUSY");
+    });
+
     test("is told that it lies where its file does", async () => {
       expect(await json("/where")).toEqual({
         url: Bun.pathToFileURL(handler("features.ts")).href,
@@ -276,6 +280,14 @@ test("options that are none are refused", async () => {
   expect(isolate(file, { runtime: "perl" as "bun" })).rejects.toMatchObject({ code: "BAD_OPTION", details: { option: "runtime" } });
   expect(isolate(file, { runtime: { path: "/nowhere/node" } })).rejects.toMatchObject({ code: "NOT_FOUND" });
   expect(isolate(file, { warmup: -1 })).rejects.toMatchObject({ code: "BAD_OPTION", details: { option: "warmup" } });
+});
+
+test("a machine without a handler has no channel", async () => {
+  const open = 'require("node:fs").openSync("/dev/pristine")';
+  await using machine = await Machine.boot(process.execPath, { args: ["-e", open], memory: "2GiB", stderr: "pipe" });
+  const [stop, told] = await Promise.all([machine.run(), new Response(machine.stderr).text()]);
+  expect(stop).toMatchObject({ reason: "exit", exitCode: 1 });
+  expect(told).toContain("ENXIO");
 });
 
 test("nothing is left on the host", async () => {

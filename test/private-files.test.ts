@@ -182,6 +182,13 @@ test("what may be written on the host is the host's, and so is a volume", async 
     expect(readFileSync(file, "utf8")).toBe("by the guest, twice");
     const readOnly = [{ host: granted, guest: "/tmp/volume" }];
     expect(await output(["write", "/tmp/volume/file", "x"], { volumes: readOnly }, "files")).toContain("denied");
+    const single = [{ host: file, guest: "/shown/elsewhere", write: true }];
+    expect(await output(["append", "/shown/elsewhere", "!"], { volumes: single }, "files")).toBe("/shown/elsewhere: wrote 1 bytes\n");
+    expect(readFileSync(file, "utf8")).toBe("by the guest, twice!");
+    expect(await output(["write", "/shown/elsewhere/in", "x"], { volumes: single }, "files")).toContain("Not a directory");
+    const singleReadOnly = [{ host: file, guest: "/shown/elsewhere" }];
+    expect(await output(["append", "/shown/elsewhere", "x"], { volumes: singleReadOnly }, "files")).toContain("denied");
+    expect(await output(["read", "/shown/elsewhere"], { volumes: singleReadOnly }, "files")).toContain("20 bytes");
     const everything = { permissions: { read: true, write: true } };
     expect(await output(["write", file, "by all means"], everything, "files")).toBe(`${file}: wrote 12 bytes\n`);
     expect(readFileSync(file, "utf8")).toBe("by all means");

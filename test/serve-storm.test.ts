@@ -5,12 +5,11 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
-import { python, type Served, servePython } from "./serving.ts";
+import { node, python, type Served, serveNode, servePython } from "./serving.ts";
 
 const requests = Number(process.env.STORM_REQUESTS ?? 3000);
 const connections = 16;
 const forks = 4;
-const limitMs = 50;
 /** Of a loaded host even a good handler is late sometimes. */
 const lateShareMax = 0.05;
 const memoryGrowthMax = 48 * 2 ** 20;
@@ -77,41 +76,52 @@ function footprint({ pid }: Served): { descriptors: number; memory: number; thre
   return { descriptors: readdirSync(`/proc/${pid}/fd`).length, memory: field("VmRSS") * 1024, threads: field("Threads") };
 }
 
-const noPython = python === undefined ? " (python3 is not there)" : "";
-test.skipIf(noPython !== "")(`${requests} requests, of which some fault, hang or are left: none is lost or mixed${noPython}`, async () => {
-  const seed = Number(process.env.STORM_SEED ?? Date.now() % 2 ** 31);
-  console.log(`STORM_SEED=${seed}`);
-  await using served = servePython([`--timeout=${limitMs}ms`, `--forks=${forks}`, "--metrics=127.0.0.1:0", "--quiet", "--json"]);
-  const served_at = () => served.events.find(({ event }) => event === "serving");
-  await served.until(() => served_at() !== undefined, "it does not serve");
-  const { url, metrics } = served_at() as unknown as { url: string; metrics: string };
-  const order = plan(seed);
-  const early = Math.ceil(requests / 3);
-  const first = await storm(url, order.slice(0, early));
-  const before = footprint(served);
-  const second = await storm(url, order.slice(early));
-  const outcomes = new Map(first);
-  for (const [told, count] of second) outcomes.set(told, (outcomes.get(told) ?? 0) + count);
-  const late = outcomes.get("late") ?? 0;
-  outcomes.delete("late");
-  expect(Object.fromEntries(outcomes)).toEqual({ expected: requests - late });
-  expect(late).toBeLessThanOrEqual(requests * lateShareMax);
+/** One closes each connection behind its answer, the other keeps the one that was frozen with it. */
+const programs = [
+  { name: "python3", path: python, serve: servePython, limitMs: 50 },
+  { name: "node", path: node, serve: serveNode, limitMs: 100 },
+];
+for (const { name, path, serve, limitMs } of programs) {
+  const missing = path === undefined ? " (it is not there)" : "";
+  test.skipIf(missing !== "")(
+    `${requests} requests to ${name}, of which some fault, hang or are left: none is lost or mixed${missing}`,
+    async () => {
+      const seed = Number(process.env.STORM_SEED ?? Date.now() % 2 ** 31);
+      console.log(`STORM_SEED=${seed}`);
+      await using served = serve([`--timeout=${limitMs}ms`, `--forks=${forks}`, "--metrics=127.0.0.1:0", "--json"]);
+      const start = () => served.events.find(({ event }) => event === "serving");
+      await served.until(() => start() !== undefined, "it does not serve");
+      const { url, metrics } = start() as unknown as { url: string; metrics: string };
+      const order = plan(seed);
+      const early = Math.ceil(requests / 3);
+      const outcomes = await storm(url, order.slice(0, early));
+      const before = footprint(served);
+      for (const [told, count] of await storm(url, order.slice(early))) outcomes.set(told, (outcomes.get(told) ?? 0) + count);
+      const late = outcomes.get("late") ?? 0;
+      outcomes.delete("late");
+      expect(Object.fromEntries(outcomes)).toEqual({ expected: requests - late });
+      expect(late).toBeLessThanOrEqual(requests * lateShareMax);
+      expect(await settled(metrics)).toEqual({ forks, free: forks, queued: 0, limit: forks });
+      const after = footprint(served);
+      console.log(JSON.stringify({ late, before, after }));
+      expect(after.descriptors).toBeLessThanOrEqual(before.descriptors + connections);
+      expect(after.threads).toBeLessThanOrEqual(before.threads + forks);
+      expect(after.memory - before.memory).toBeLessThanOrEqual(memoryGrowthMax);
+      served.kill("SIGTERM");
+      expect(await served.ended()).toBe(0);
+      // Each request that came is told of once, and those of clients that left early need not have come.
+      const logged = served.events.filter(({ event }) => event === "request").length;
+      expect(logged).toBeLessThanOrEqual(requests);
+      expect(logged).toBeGreaterThanOrEqual(order.filter((kind) => kind !== "leave").length);
+    },
+  );
+}
 
-  // What clients have left ends within its time limit; then all is as it was.
-  const state = async () => (await (await fetch(`${metrics}metrics.json`)).json()) as { forks: Record<string, number> };
-  for (let tries = 0; tries < 100; tries++) {
-    const now = (await state()).forks;
-    if (now.forks === now.free && now.queued === 0) break;
+/** The forks once all is over: what clients have left ends within its time limit. */
+async function settled(metrics: string): Promise<Record<string, number>> {
+  for (let tries = 0; ; tries++) {
+    const { forks: now } = (await (await fetch(`${metrics}metrics.json`)).json()) as { forks: Record<string, number> };
+    if ((now.forks === now.free && now.queued === 0) || tries === 100) return now;
     await Bun.sleep(20);
   }
-  expect((await state()).forks).toEqual({ forks, free: forks, queued: 0, limit: forks });
-  const after = footprint(served);
-  expect(after.descriptors).toBeLessThanOrEqual(before.descriptors + connections);
-  expect(after.threads).toBeLessThanOrEqual(before.threads + forks);
-  expect(after.memory - before.memory).toBeLessThanOrEqual(memoryGrowthMax);
-  const logged = served.events.filter(({ event }) => event === "request");
-  expect(logged.length).toBeLessThanOrEqual(requests);
-  served.kill("SIGTERM");
-  expect(await served.ended()).toBe(0);
-  console.log(JSON.stringify({ late, before, after, logged: logged.length }));
-});
+}

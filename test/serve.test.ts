@@ -81,6 +81,28 @@ withPython(`SIGTERM lets a request under way end, and takes no more${noPython}`,
   expect(await served.ended()).toBe(0);
 });
 
+withPython(`clients that keep their connections and ask on do not keep it from ending${noPython}`, async () => {
+  await using served = servePython();
+  const url = await served.url();
+  const came = new Map<string, number>();
+  let over = false;
+  const client = async () => {
+    while (!over) {
+      const told = await text(`${url}/echo?1`).catch(() => "refused");
+      came.set(told, (came.get(told) ?? 0) + 1);
+      if (told === "refused") await Bun.sleep(5);
+    }
+  };
+  const clients = Array.from({ length: 8 }, client);
+  await Bun.sleep(300);
+  served.kill("SIGTERM");
+  expect(await served.ended()).toBe(0);
+  over = true;
+  await Promise.all(clients);
+  for (const told of came.keys()) expect(["200 1 ", "503 ", "refused"]).toContain(told);
+  expect(came.get("200 1 ")).toBeGreaterThan(0);
+});
+
 withPython(`a second signal ends it at once${noPython}`, async () => {
   await using served = servePython();
   const url = await served.url();
@@ -207,6 +229,7 @@ test("misuse and failure have the exit statuses of the contract, and a hint", as
   const cases: [string[], number, string][] = [
     [[], 125, "no program"],
     [[`--allow-listen=127.0.0.1:${taken.port}`, guest("hello")], 125, "in use already (end what listens there"],
+    [[`--allow-listen=unix:${import.meta.path}`, guest("hello")], 125, "is there already (end what serves there and remove the file"],
     [["--allow-listen=127.0.0.1:1,127.0.0.1:2", guest("hello")], 125, "several addresses"],
     [["--allow-listen=10.0.0.0/8", guest("hello")], 125, "not an address"],
     [["--forks=0", guest("hello")], 125, "--forks"],

@@ -105,6 +105,7 @@ export function servePython(options: readonly string[] = []): Served {
 }
 
 export function serveNode(options: readonly string[] = []): Served {
-  const words = [`--allow-read=${systemFolders},${folder}`, "--allow-listen=127.0.0.1:0", "--timeout=2s", "--warmup=3", "--memory=2GiB"];
-  return new Served([...words, ...options, node as string, join(folder, "app.mjs")]);
+  const words = [`--allow-read=${systemFolders},${folder}`, "--allow-listen=127.0.0.1:0", "--warmup=3", "--memory=2GiB", ...options];
+  if (!options.some((option) => option.startsWith("--timeout"))) words.push("--timeout=2s");
+  return new Served([...words, node as string, join(folder, "app.mjs")]);
 }

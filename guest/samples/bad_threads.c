@@ -171,7 +171,7 @@ static void *read_into_page(void *argument)
 
 static void *wait_on_page(void *argument)
 {
-	struct timespec until = { 0, 100000000 };
+	struct timespec until = { 0, 600000000 };
 	(void)argument;
 	answered = futex((int *)page, FUTEX_WAIT, 0, (long)&until, 0, 0);
 	if (answered == -1)
@@ -185,21 +185,21 @@ static void unmap_meanwhile(void)
 	pipe(silent);
 	page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	pthread_t thread = begin(read_into_page, 0);
-	rest(20);
+	rest(200);
 	munmap(page, 4096);
 	write(silent[1], "bytes", 5);
 	joined(thread);
 	printf("a read whose memory is gone: %s\n", answered == -EFAULT ? "ok" : "WRONG");
 	page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	thread = begin(wait_on_page, 0);
-	rest(20);
+	rest(200);
 	munmap(page, 4096);
 	joined(thread);
 	printf("a wait on a word that is gone: %s\n", answered == -ETIMEDOUT ? "ok" : "WRONG");
 	page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	pipe(silent);
 	thread = begin(read_into_page, 0);
-	rest(20);
+	rest(200);
 	close(silent[0]);
 	write(silent[1], "bytes", 5);
 	joined(thread);

@@ -41,7 +41,7 @@ const { values } = parseArgs({
     npt: { type: "string", default: "1" },
     command: { type: "string" },
     memory: { type: "string", default: "3072" },
-    minutes: { type: "string", default: "20" },
+    minutes: { type: "string", default: "40" },
   },
 });
 
@@ -124,7 +124,7 @@ const kernel = kernelFolder();
 const work = mkdtempSync(join(tmpdir(), "pristine-amdv-"));
 try {
   const path = process.env.PATH ?? "";
-  const command = values.command ?? `${process.execPath} scripts/run-tests.ts --lane=amdv`;
+  const command = values.command ?? `${process.execPath} scripts/run-tests.ts --lane=${values.npt === "0" ? "amdv-shadow" : "amdv"}`;
   const job = `export PATH='${join(root, "node_modules/.bin")}:${path}' HOME=/tmp PRISTINE_LANE=amdv PRISTINE_NPT=${values.npt}\ncd '${root}' && ${command}\n`;
   const text = await boot(kernel, buildInitramfs(kernel, work, job));
   const status = /amdv-status: (\d+)/.exec(text)?.[1];

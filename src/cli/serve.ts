@@ -43,7 +43,11 @@ function listen(address: Address, option: string, fetch: Handler, timeout = 0): 
 
 /** Tells that an address is taken before the program is booted rather than behind it. */
 function checkFree(wanted: Wanted): void {
-  if ("unix" in wanted || wanted.host === undefined || wanted.port === undefined) return;
+  if ("unix" in wanted) {
+    if (fs().existsSync(wanted.unix)) throw addressError({ code: "EADDRINUSE" }, wanted, "allow-listen");
+    return;
+  }
+  if (wanted.host === undefined || wanted.port === undefined) return;
   listen({ host: wanted.host, port: wanted.port }, "allow-listen", () => new Response()).stop(true);
 }
 
@@ -87,11 +91,12 @@ function stopSignal(): Promise<NodeJS.Signals> {
   });
 }
 
-/** Takes no more connections, and waits for the requests that it has. */
+/** Takes no more requests, on connections that are there neither, and waits for those that it has. */
 async function drain(server: Bun.Server<undefined>, pool: Pool): Promise<void> {
   server.stop();
-  while (server.pendingRequests > 0) await Bun.sleep(pollMs);
   await pool.stop();
+  // What their clients have not taken yet.
+  while (server.pendingRequests > 0) await Bun.sleep(pollMs);
   await server.stop(true);
 }
 
@@ -105,7 +110,12 @@ function statusOfEnded(error: unknown): number | undefined {
 async function servePool(pool: Pool, settings: ServeSettings, reporter: Reporter, began: number): Promise<number> {
   const stopped = stopSignal();
   const address = resolveAddress(settings.address, pool.address);
-  const server = listen(address, "allow-listen", (request) => pool.fetch(request), settings.requestTimeout);
+  let draining = false;
+  const handler: Handler = (request) => {
+    if (!draining) return pool.fetch(request);
+    return new Response(null, { status: 503, headers: { connection: "close" } });
+  };
+  const server = listen(address, "allow-listen", handler, settings.requestTimeout);
   const actual = "unix" in address ? address : { ...address, port: server.port as number };
   const page = settings.metrics && metricsServer(settings.metrics, pool);
   const url = urlOf(actual);
@@ -114,6 +124,7 @@ async function servePool(pool: Pool, settings: ServeSettings, reporter: Reporter
   if (page) reporter.event("metrics", { url: page.url.href }, `metrics on ${page.url.href}`);
   reporter.start(() => pool.metrics.state);
   const signal = await stopped;
+  draining = true;
   const { forks, free, queued } = pool.metrics.state;
   reporter.event("draining", { signal, requests: forks - free + queued }, `${signal}: no more requests; ${signal} again ends at once`);
   await drain(server, pool);

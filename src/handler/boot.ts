@@ -4,7 +4,7 @@ import { PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
 import { exchange } from "../http/exchange.ts";
 import { fs } from "../lazy.ts";
-import { handleOf, Machine, type Step, stepOf } from "../machine.ts";
+import { handleOf, Machine, restOf, type Step, stepOf } from "../machine.ts";
 import type { Serving } from "../pool.ts";
 import type { BootOptions, Volume } from "../types.ts";
 import { bundleHandler, bundleShim } from "./bundle.ts";
@@ -12,6 +12,8 @@ import { type Told, toGuest } from "./kinds.ts";
 import { Positions } from "./positions.ts";
 import { opensslConfiguration, opensslPath, type Runtime, shown } from "./runtime.ts";
 import { emptyFrame, FrameWire, Readiness, type Tell } from "./wire.ts";
+
+export { runtimeOf } from "./runtime.ts";
 
 const channelPath = "/dev/pristine";
 /** In place of a port: the stream of who has opened the channel. */
@@ -146,6 +148,8 @@ async function warmUp(machine: Machine, connection: number, tell: Tell, count: n
       const request = new Request("http://localhost/");
       const { response, done: over } = await exchange(machine, request, { connection, port: channelPort, timeout: bootTimeoutMs, wire });
       await Promise.all([response.arrayBuffer(), over]);
+      // What it gave the runtime's other threads to do.
+      await restOf(machine, bootTimeoutMs);
     } catch (error) {
       // A handler may well refuse such a request; that warms it too.
       if (!(error instanceof PristineError && error.cause instanceof Error) || machine.state !== "stopped") throw error;

@@ -1,5 +1,6 @@
 /** A handler that uses what handlers use: types, JSON, npm packages, top-level await, and everything that is waited for. */
 import { createHash } from "node:crypto";
+import { openSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 // @ts-expect-error React has no types here
 import { createElement } from "react";
@@ -87,6 +88,13 @@ const routes: Record<string, (request: Request, url: URL) => Response | Promise<
     return new Response(String(answer));
   },
   "/env": (_, url) => new Response(process.env[url.searchParams.get("name") ?? ""] ?? "(none)"),
+  "/channel": () => {
+    try {
+      return new Response(String(openSync("/dev/pristine", "r+")));
+    } catch (error) {
+      return new Response((error as { code: string }).code);
+    }
+  },
   "/where": () => Response.json({ url: import.meta.url, folder: __dirname }),
   "/throws": () => {
     throw new RangeError("thrown with a secret");

@@ -6,7 +6,9 @@ createServer(async (request, response) => {
   calls++;
   const { pathname, search } = new URL(request.url, "http://localhost");
   if (pathname === "/exit") process.exit(3);
+  if (pathname === "/abort") process.abort();
   if (pathname === "/hang") return;
+  if (pathname === "/nap") await new Promise((resolve) => setTimeout(resolve, 20));
   response.setHeader("x-calls", calls);
   if (pathname === "/pieces") {
     for (let piece = 0; piece < 5; piece++) {

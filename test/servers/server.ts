@@ -35,7 +35,7 @@ export interface Ask {
 }
 
 /** What has the servers and clients of `clients.test.ts`. */
-export const clientPackages = ["curl", "redis-server", "redis-tools"];
+export const clientPackages = ["curl", "redis-server", "redis-tools", "wrk"];
 
 const get = (path: string): Ask => ({ method: "GET", path });
 const asks: readonly Ask[] = [

@@ -7,6 +7,7 @@ const linux = std.os.linux;
 const connecting = @import("connecting.zig");
 const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
+const transfer = @import("../files/transfer.zig");
 const Ip = @import("address.zig").Ip;
 const Kernel = kernel_module.Kernel;
 const Socket = @import("socket.zig").Socket;
@@ -66,9 +67,23 @@ pub fn dropChannel(k: *Kernel, inner: *Socket) void {
 }
 
 /// The embedder's end of the channel; null if the guest has none open.
-pub fn channel(k: *Kernel) ?*Socket {
+pub fn channel(k: *const Kernel) ?*Socket {
     for (k.files.sockets.list.items) |socket| if (socket.outside and socket.family == .unix) return socket;
     return null;
+}
+
+/// Whether the guest has written to the channel and reads from it now, with nothing there: the embedder's turn, whatever other
+/// threads of the guest's have to do.
+pub fn isAnswered(k: *const Kernel) bool {
+    const outer = channel(k) orelse return false;
+    const inner = outer.peer orelse return false;
+    if (outer.received.isEmpty() or !inner.received.isEmpty()) return false;
+    for (k.threads.list.items) |thread| {
+        if (thread.state != .waiting or thread.call.number != @intFromEnum(linux.SYS.read)) continue;
+        const description = k.files.get(transfer.descriptorOf(thread.call.args[0])) orelse continue;
+        if (description.kind == .socket and description.kind.socket == inner) return true;
+    }
+    return false;
 }
 
 fn find(k: *Kernel, port: u16) ?*Socket {

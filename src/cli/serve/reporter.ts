@@ -10,6 +10,8 @@ const refreshMs = 500;
 const latenciesMax = 1024;
 /** Messages about failed requests in one second, lest they are all there is. */
 const failuresMax = 10;
+/** How long to wait for the reader of a pipe that is full. */
+const fullPipeMs = 1;
 const clearLine = "\r\x1b[K";
 
 export interface ReporterOptions {
@@ -70,36 +72,38 @@ export class Reporter implements Disposable {
   }
 
   #json(line: object): void {
-    try {
-      fs().writeSync(1, `${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`);
-    } catch {
-      // Nobody reads it any more; the server goes on.
-    }
+    write(1, `${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`);
   }
 
   #message(what: string, hint: string): void {
-    if (this.#line !== "") write(clearLine);
+    if (this.#line !== "") write(2, clearLine);
     say(what, hint);
-    if (this.#line !== "") write(this.#line);
+    if (this.#line !== "") write(2, this.#line);
   }
 
   #draw(line: string): void {
     this.#line = line.slice(0, Math.max(20, (process.stderr.columns || 80) - 1));
-    write(clearLine + this.#line);
+    write(2, clearLine + this.#line);
   }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
-    if (this.#line !== "") write(clearLine);
+    if (this.#line !== "") write(2, clearLine);
     this.#line = "";
   }
 }
 
-function write(text: string): void {
-  try {
-    fs().writeSync(2, text);
-  } catch {
-    // Standard error is gone.
+/** Writes all of a text; a reader that is slow is waited for, so that no line is lost and none is kept in memory. */
+function write(descriptor: 1 | 2, text: string): void {
+  let left = Buffer.from(text);
+  while (left.length > 0) {
+    try {
+      left = left.subarray(fs().writeSync(descriptor, left));
+    } catch (error) {
+      // Else nobody reads it any more; the server goes on.
+      if ((error as { code?: string }).code !== "EAGAIN") return;
+      Bun.sleepSync(fullPipeMs);
+    }
   }
 }
 
