@@ -120,7 +120,7 @@ export const servers: readonly Server[] = [
     path: python,
     args: (at) => ["-m", "waitress", "--listen", `127.0.0.1:${at}`, "--threads", "2", "app:app"],
     asks,
-    exits: { kept: 12, connection: 20 },
+    exits: { kept: 12, connection: 20, idle: 2 },
   },
   {
     name: "gunicorn's worker",

@@ -64,12 +64,17 @@ func spinning() {
 }
 
 func timers() {
-	order := make(chan string, 3)
-	for name, span := range map[string]time.Duration{"a": 1, "b": 80, "c": 160} {
-		name := name
-		time.AfterFunc(span*time.Millisecond, func() { order <- name })
+	early, fired, start := int32(0), make(chan bool, 3), time.Now()
+	for _, span := range []time.Duration{2, 12, 24} {
+		span := span * time.Millisecond
+		time.AfterFunc(span, func() {
+			if time.Since(start) < span {
+				atomic.AddInt32(&early, 1)
+			}
+			fired <- true
+		})
 	}
-	fmt.Println(<-order, <-order, <-order)
+	fmt.Println(<-fired, <-fired, <-fired, early)
 	ticker, ticks := time.NewTicker(time.Millisecond), 0
 	for range ticker.C {
 		if ticks++; ticks == 10 {
