@@ -71,6 +71,7 @@ export function bundleHandler(file: string, runtime: RuntimeName, path: string):
     entryPoints: [file],
     outfile: path,
     sourcemap: "inline",
+    sourcesContent: false,
     conditions: conditions[runtime],
     external,
     plugins: [wrappedCrypto],
