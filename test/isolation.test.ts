@@ -42,7 +42,7 @@ function poolOf(name: Name, path: string, warmup: number): Promise<Pool> {
 
 /** What each attempt finds if the machine has never run one. */
 const clean: Record<string, unknown> = {
-  ...{ "a module's variable": 0, "a module's list": 1, "a module's map": [0], "a private static field": 0, "a global": "none" },
+  ...{ "a module's variable": 0, "a module's list": 1, "a module's map": [0], "a private field": 0, "a global": "none" },
   ...{ "a global that was deleted": "function", "a prototype": "none", "a replaced builtin": "map", "JSON.stringify": "stringify" },
   ...{ "the handler's own name for Math.random": false, "the modules' cache": [0, 0], "a property of a builtin module": "none" },
   ...{

@@ -96,7 +96,16 @@ function find(name: RuntimeName): string {
   });
 }
 
+/** The processor's own generator, which Node needs in place of OpenSSL's. */
+function hasProcessorRandom(): boolean {
+  return /^flags\s*:.*\brdrand\b/m.test(fs().readFileSync("/proc/cpuinfo", "latin1"));
+}
+
 function made(name: RuntimeName, path: string, args: readonly string[]): Runtime {
+  if (name === "node" && !hasProcessorRandom())
+    throw new PristineError("UNSUPPORTED", "this processor has no RDRAND, without which Node's random numbers repeat", "use bun or deno", {
+      feature: "node",
+    });
   const { program, handler, env } = known[name];
   return { name, path, args: [...args, ...program], env: { ...commonEnv, ...env }, handler };
 }

@@ -34,7 +34,7 @@ class FrameReader {
     for (;;) {
       if (this.#left > 0) {
         const piece = bytes.subarray(0, this.#left);
-        if (piece.length > 0) this.#onBody(piece.slice());
+        if (piece.length > 0) this.#onBody(new Uint8Array(piece));
         this.#left -= piece.length;
         bytes = bytes.subarray(piece.length);
         if (this.#left > 0) return;
@@ -53,7 +53,7 @@ class FrameReader {
       bytes = bytes.subarray(frameHead + length);
     }
     // What the bytes came in is used again.
-    this.#held = bytes.slice();
+    this.#held = new Uint8Array(bytes);
   }
 }
 
@@ -95,17 +95,17 @@ class FrameAnswer implements Answer {
   complete = false;
   #body: Uint8Array[] = [];
   readonly #reader: FrameReader;
-  readonly #keepsLength: boolean;
+  readonly #isHead: boolean;
   readonly #tell: Tell;
 
   constructor(method: string, tell: Tell) {
-    this.#keepsLength = method === "HEAD";
+    this.#isHead = method === "HEAD";
     this.#tell = tell;
     this.#reader = new FrameReader(
       (kind, bytes) => this.#onFrame(kind, bytes),
       (piece) => {
         if (!this.head) throw new MalformedReply("a body without a head");
-        if (!this.complete) this.#body.push(piece);
+        if (!this.complete && !this.#isHead) this.#body.push(piece);
       },
     );
   }
@@ -119,13 +119,15 @@ class FrameAnswer implements Answer {
   }
 
   #headIn(bytes: Uint8Array): Head {
-    const [status, statusText, fields] = parsed(bytes) as [unknown, unknown, unknown];
+    const told = parsed(bytes);
+    if (!Array.isArray(told)) throw new MalformedReply("a head that is none");
+    const [status, statusText, fields] = told as unknown[];
     if (!Number.isInteger(status) || (status as number) < 200 || (status as number) > 599)
       throw new MalformedReply("a status that is none");
     try {
       const headers = new Headers(fields as [string, string][]);
       // The body tells its length itself.
-      if (!this.#keepsLength) headers.delete("content-length");
+      if (!this.#isHead) headers.delete("content-length");
       return { status: status as number, statusText: String(statusText), headers };
     } catch (cause) {
       throw new MalformedReply("headers that are none", { cause });

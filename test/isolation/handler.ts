@@ -14,11 +14,12 @@ const list: number[] = [];
 const cache = new Map<string, string>();
 // biome-ignore lint/complexity/noStaticOnlyClass: a private static field is one of the places that are tried
 class Counter {
-  static #hidden = 0;
-  static next(): number {
-    return Counter.#hidden++;
+  #hidden = 0;
+  next(): number {
+    return this.#hidden++;
   }
 }
+const counter = new Counter();
 const buffer = new SharedArrayBuffer(8);
 const port = 8123;
 
@@ -55,7 +56,7 @@ const attempts: Record<string, Attempt> = {
   "a module's variable": () => variable++,
   "a module's list": () => list.push(1),
   "a module's map": () => [cache.size, cache.set("key", "value")].slice(0, 1),
-  "a private static field": () => Counter.next(),
+  "a private field": () => counter.next(),
   "a global": () => leave(world),
   "a global that was deleted": () => [typeof world.structuredClone, delete world.structuredClone][0],
   "a prototype": () => {
