@@ -197,11 +197,19 @@ pub fn isWayToMount(k: *const Kernel, target: *const Target, rc: i64) bool {
     return rc == fail(.NOENT) and k.files.namespace().leadsToMount(target.place.path());
 }
 
+/// Whether a name that may be read but not written leads to nothing: the look-up comes before the right, as on Linux.
+fn isMissing(k: *Kernel, target: *const Target) bool {
+    const space = k.files.namespace();
+    if (target.node != null or space.allows(.write, &target.at) or !space.allows(.read, &target.at)) return false;
+    return !isThere(k, target);
+}
+
 fn remove(k: *Kernel, folder_fd: u64, path: u64, directory: bool) i64 {
     var lookup: Lookup = .{ .k = k, .changes_name = true };
     var target: Target = .{};
     lookup.argument(transfer.descriptorOf(folder_fd), path, false, &target) catch return lookup.errno;
     if (target.private != .host) return private_names.remove(k, &target, directory);
+    if (isMissing(k, &target)) return fail(.NOENT);
     const folder = lookup.parent(&target) catch return lookup.errno;
     defer host.close(folder);
     // The host looks at the slash behind a name, and says what it is of.
@@ -236,6 +244,7 @@ fn twoNames(k: *Kernel, a: Args, comptime act: Act, comptime private: PrivateAct
     lookup.argument(transfer.descriptorOf(a[2]), a[3], false, &new) catch return lookup.errno;
     if ((old.private == .host) != (new.private == .host)) return fail(.XDEV);
     if (old.private != .host) return private(k, &old, &new, flags);
+    if (isMissing(k, &old)) return fail(.NOENT);
     const old_folder = lookup.parent(&old) catch return lookup.errno;
     defer host.close(old_folder);
     const new_folder = lookup.parent(&new) catch return lookup.errno;
