@@ -62,7 +62,7 @@ export const servers: readonly Server[] = [
     exits: { kept: 4, connection: 13 },
   },
   { name: "Bun.serve", package: "bun", path: paths.bun, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 13, idle: 13 } },
-  { name: "node:http", package: "nodejs", path: paths.node, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 16 } },
+  { name: "node:http", package: "nodejs", path: paths.node, args: () => ["hello.mjs"], asks, exits: { kept: 4, connection: 16, idle: 2 } },
   {
     name: "React on Deno",
     package: "deno",
@@ -130,7 +130,7 @@ export const servers: readonly Server[] = [
     env: { THREADS: "1" },
     asks,
     closes: true,
-    exits: { connection: 16 },
+    exits: { connection: 16, idle: 3 },
   },
   {
     name: "gunicorn's worker with threads",
