@@ -1,7 +1,6 @@
 /** Pristine: run unmodified Linux executables inside tiny KVM virtual machines. */
 export { type ErrorCode, type ErrorDetails, PristineError } from "./errors.ts";
-export type { RuntimeOption } from "./handler/runtime.ts";
-export { type HandlerOptions, isolate, type ServerOptions } from "./isolate.ts";
+export { isolate, type ServerOptions } from "./isolate.ts";
 export { Machine } from "./machine.ts";
 export type { Memory } from "./memory.ts";
 export { Metrics } from "./metrics.ts";
@@ -17,6 +16,7 @@ export type {
   ExitStop,
   ForkOptions,
   GuestFunction,
+  HandlerOptions,
   Lease,
   Permissions,
   PoolOptions,
@@ -25,6 +25,7 @@ export type {
   ResetReport,
   Result,
   ReturnType,
+  RuntimeOption,
   Signature,
   Size,
   Stop,

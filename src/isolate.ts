@@ -1,22 +1,15 @@
 /** `isolate()`: a server of which every request gets a fresh copy. */
-import type { Spawn } from "bun";
 import { badOption, PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
-import type { RuntimeOption } from "./handler/runtime.ts";
 import { exchange } from "./http/exchange.ts";
 import { path } from "./lazy.ts";
 import { handleOf, Machine, restOf } from "./machine.ts";
 import { Pool } from "./pool.ts";
 import "./snapshot.ts";
-import type { BootOptions, PoolOptions, Stop } from "./types.ts";
+import type { HandlerOptions, MachineOptions, PoolOptions, Stop } from "./types.ts";
 
 const bootTimeoutMs = 60_000;
 const warmupDefault = 20;
-
-type MachineOptions = Pick<
-  BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
-  "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr" | "verbose"
->;
 
 export type ServerOptions = PoolOptions &
   MachineOptions & {
@@ -27,12 +20,6 @@ export type ServerOptions = PoolOptions &
     port?: number;
     /** A connection that is there already (default), or a new one for each request. */
     connection?: "kept" | "fresh";
-  };
-
-export type HandlerOptions = PoolOptions &
-  MachineOptions & {
-    /** What the handler runs in: the Bun of this process by default, or an executable and its arguments before the program. */
-    runtime?: RuntimeOption;
   };
 
 /**

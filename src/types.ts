@@ -181,6 +181,23 @@ export interface PoolOptions extends ForkOptions {
   onRequest?: (report: RequestReport) => void;
 }
 
+/** What a pool's machine is booted with. */
+export type MachineOptions = Pick<
+  BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
+  "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr" | "verbose"
+>;
+
+export type RuntimeName = "bun" | "deno" | "node";
+
+/** A JavaScript runtime by its name, or an executable of one and the arguments before the program. */
+export type RuntimeOption = RuntimeName | { path: string; args?: readonly string[] };
+
+export type HandlerOptions = PoolOptions &
+  MachineOptions & {
+    /** What the handler runs in; the Bun of this process by default. */
+    runtime?: RuntimeOption;
+  };
+
 /** What a machine has done so far. */
 export interface Counters {
   /** Exits of the virtual CPU to the host: what operations cost on any machine. */

@@ -135,6 +135,10 @@ for (const { name, path } of installed) {
       expect(await text(`/fetch?at=http://127.0.0.1:${host.port}/`)).toBe("from the host");
     });
 
+    test("answers though another thread never rests", async () => {
+      for (let i = 0; i < 3; i++) expect(await text("/busy")).toBe("busy");
+    });
+
     test("has the environment and the permissions that it is given", async () => {
       expect(await text("/env?name=GIVEN")).toBe("given");
       expect(await text("/env?name=SHELL")).toBe("(none)");

@@ -1,6 +1,6 @@
 /** Types of the public API, checked by `tsc`: nothing here runs. */
 import type { Counters, ExitStop, GuestFunction, Machine, PristineError, Stop } from "../src/index.ts";
-import { Machine as MachineClass } from "../src/index.ts";
+import { isolate, Machine as MachineClass } from "../src/index.ts";
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 function assertType<T extends true>(): T | undefined {
@@ -61,4 +61,13 @@ export function errors(error: unknown, is: typeof PristineError.is, counters: Co
   // @ts-expect-error counters are read-only
   counters.exits = 1;
   return undefined;
+}
+
+export async function handlers() {
+  await using app = await isolate("./handler.ts", { runtime: "deno", forks: 4, warmup: 0, permissions: { read: ["/data"] } });
+  await using own = await isolate(new URL("file:///handler.ts"), { runtime: { path: "/opt/node", args: ["--jitless"] } });
+  const handler: (request: Request) => Promise<Response> = app.fetch;
+  // @ts-expect-error there is no such runtime
+  isolate("./handler.ts", { runtime: "perl" });
+  return [handler, own.fetch];
 }

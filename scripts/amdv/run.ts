@@ -11,7 +11,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
@@ -100,7 +100,7 @@ async function boot(kernel: string, initramfs: string): Promise<string> {
       ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "1", "-cpu", "max", "-m", values.memory],
       ["-nographic", "-no-reboot", "-kernel", join(kernel, "boot", name), "-initrd", initramfs],
       ["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"],
-      ["-append", `console=ttyS0 quiet panic=-1 mitigations=off lane_npt=${values.npt}`],
+      ["-append", `console=ttyS0 quiet panic=-1 mitigations=off hostname=${hostname()} lane_npt=${values.npt}`],
     ].flat(),
     { stdin: "ignore", stdout: "pipe", stderr: "inherit" },
   );

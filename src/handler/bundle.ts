@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { BuildFailure, BuildOptions, Message, Plugin } from "esbuild";
 import { PristineError } from "../errors.ts";
-import type { RuntimeName } from "./runtime.ts";
+import type { RuntimeName } from "../types.ts";
 
 /** From this file, or from the command's bundle, to the package: both are two folders down. */
 const shimFolder = join(import.meta.dir, "../../src/shims");
@@ -71,6 +71,7 @@ export function bundleHandler(file: string, runtime: RuntimeName, path: string):
     entryPoints: [file],
     outfile: path,
     sourcemap: "inline",
+    sourcesContent: false,
     conditions: conditions[runtime],
     external,
     plugins: [wrappedCrypto],

@@ -2,11 +2,7 @@
 import { basename } from "node:path";
 import { badOption, PristineError } from "../errors.ts";
 import { fs } from "../lazy.ts";
-
-export type RuntimeName = "bun" | "deno" | "node";
-
-/** A runtime by its name, or an executable of one with arguments before the program. */
-export type RuntimeOption = RuntimeName | { path: string; args?: readonly string[] };
+import type { RuntimeName, RuntimeOption } from "../types.ts";
 
 export interface Runtime {
   readonly name: RuntimeName;

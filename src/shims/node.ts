@@ -1,5 +1,7 @@
 /** The shim of handlers in Node. OpenSSL's generator, which knows no forks, is replaced by the processor's (`handler/runtime.ts`). */
 import crypto from "node:crypto";
+import { findSourceMap } from "node:module";
+import { pathToFileURL } from "node:url";
 import { Store } from "./crypto.ts";
 import { onUncaught, openDescriptor } from "./descriptor.ts";
 import { serve } from "./serve.ts";
@@ -23,4 +25,7 @@ integers.guard(crypto, ["randomInt"]);
 
 const [channel, handler, file] = process.argv.slice(2) as [string, string, string];
 const collect = (globalThis as { gc?: () => void }).gc ?? (() => {});
-await serve({ ...openDescriptor(channel), collect, onUncaught, stores: [ids, integers] }, handler, file);
+/** Node reads a source map at the first error; that shall not be in a fork, each time anew. */
+const loaded = (bundle: string) => void findSourceMap(pathToFileURL(bundle).href)?.findEntry(0, 0);
+
+await serve({ ...openDescriptor(channel), collect, onUncaught, loaded, stores: [ids, integers] }, handler, file);

@@ -13,6 +13,8 @@ export interface Runtime extends Descriptor {
   collect(): void;
   /** Errors that nobody catches go there, in place of ending the program. */
   onUncaught(report: (error: unknown) => void): void;
+  /** The handler's bundle has been loaded. */
+  loaded?(bundle: string): void;
   /** Random numbers from before the fork. */
   readonly stores: readonly Store[];
 }
@@ -152,6 +154,7 @@ export async function serve(runtime: Runtime, bundle: string, file: string): Pro
   let handler: Handler;
   try {
     handler = handlerOf(await import(bundle));
+    runtime.loaded?.(bundle);
   } catch (error) {
     channel.fail(error);
     return;

@@ -87,6 +87,12 @@ const routes: Record<string, (request: Request, url: URL) => Response | Promise<
     });
     return new Response(String(answer));
   },
+  "/busy": async () => {
+    const { Worker: NodeWorker } = await import("node:worker_threads");
+    const source = "require('node:worker_threads').parentPort.postMessage('busy'); for (;;);";
+    const worker = new NodeWorker(source, { eval: true });
+    return new Response(await new Promise((resolve) => worker.on("message", resolve)));
+  },
   "/env": (_, url) => new Response(process.env[url.searchParams.get("name") ?? ""] ?? "(none)"),
   "/channel": () => {
     try {

@@ -12,7 +12,6 @@ const require = createRequire("/tmp/handler.js");
 let variable = 0;
 const list: number[] = [];
 const cache = new Map<string, string>();
-// biome-ignore lint/complexity/noStaticOnlyClass: a private static field is one of the places that are tried
 class Counter {
   #hidden = 0;
   next(): number {
