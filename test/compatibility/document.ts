@@ -59,7 +59,9 @@ function pythonSection(results: readonly ModuleResult[]): string {
   return `## Python's own tests
 
 \`libpython3.11-testsuite\`, without resources (\`-u none\`): of ${sum((result) => result.native)} tests in ${results.length} modules that pass natively
-${sum((result) => result.here)} pass in a machine. In ${results.length - differing.length} modules all of them do; the others:
+${sum((result) => result.here)} pass in a machine. In ${results.length - differing.length} modules all of them do. Modules that take a minute natively are left out, and so
+are those of which nothing passes. "Processes" are what a machine does not have; a module or class that needs them at its start did
+not run, or waits for them until its time is over. The others:
 
 | module | natively | here | why |
 |---|---|---|---|
