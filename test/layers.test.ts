@@ -448,7 +448,7 @@ test("sqlite3 writes to a database of the host's in a layer", async () => {
   expect(factsOf(folder)).toEqual(before);
 });
 
-const deno = Bun.which("deno") ?? [join(import.meta.dir, "../node_modules/deno/deno")].find(existsSync) ?? null;
+const deno = [join(import.meta.dir, "../node_modules/@deno/linux-x64-glibc/deno")].find(existsSync) ?? null;
 test.skipIf(deno === null)(`deno keeps its caches in the machine${deno ? "" : " (deno is not there)"}`, async () => {
   const home = join(root, "deno-home");
   mkdirSync(home);
