@@ -44,7 +44,7 @@ function parse(xml: string): Pick<Run, "results" | "failures"> {
 }
 
 function command(module: string, folder: string): string[] {
-  return ["-m", "test", "-u", "none", "--junit-xml", join(folder, "results.xml"), module];
+  return ["-m", "test", "-v", "-u", "none", "--junit-xml", join(folder, "results.xml"), module];
 }
 
 const environment = (temporary: string) => ({
