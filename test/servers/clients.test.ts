@@ -6,7 +6,7 @@ import { beside, booted, Folder, freePort, native, pump } from "./harness.ts";
 import { type Server, servers } from "./server.ts";
 
 setDefaultTimeout(300_000);
-const rounds = Math.max(5, Math.round(100 * Number(process.env.TEST_SCALE ?? 1)));
+const rounds = Math.max(5, Math.round(200 * Number(process.env.TEST_SCALE ?? 1)));
 const folder = new Folder();
 afterAll(() => folder[Symbol.dispose]());
 
@@ -103,7 +103,7 @@ test.skipIf(!existsSync(redis.path))("a fork of a warm redis answers from the sa
   for (const command of commands.slice(0, 11)) await pump(machine, cli(...command));
   using image = machine.freeze();
   using fork = image.fork();
-  for (let round = 0; round < rounds / 5; round++) {
+  for (let round = 0; round < rounds; round++) {
     expect((await pump(fork, cli("INCR", "count"))).out).toBe("1\n");
     expect((await pump(fork, cli("GET", "key"))).out).toBe("value-more\n");
     expect((await pump(fork, cli("APPEND", "key", "!"))).out).toBe("11\n");
