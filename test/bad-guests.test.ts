@@ -66,6 +66,12 @@ test("files and pipes end at the limit of descriptors, and a reset closes them",
   expect([ENFILE, EMFILE]).toContain(errno);
 });
 
+test("100,000 timers: those beyond the limits are refused as Linux refuses them, and the rest end with a reset", () => {
+  const descriptors = 1024 - 3;
+  const timers = 32;
+  expect(misbehave("timers")).toEqual([descriptors + timers, 0]);
+}, 60_000);
+
 test("forks without end are refused by a clear errno", () => {
   const [, errno] = misbehave("forks");
   expect([ENOSYS, EAGAIN]).toContain(errno);

@@ -15,7 +15,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -57,6 +59,34 @@ long bad_forks(const char *path)
 			pause();
 	}
 	return -1;
+}
+
+/* 50,000 timers of each kind, those that exist running every millisecond: counts those made. */
+long bad_timers(const char *path)
+{
+	struct itimerspec often = { .it_interval = { 0, 1000000 }, .it_value = { 0, 1000000 } };
+	struct sigevent silent = { .sigev_notify = SIGEV_NONE };
+	long made = 0;
+	(void)path;
+	for (long i = 0; i < 50000; i++) {
+		timer_t timer;
+		int descriptor = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+		if (descriptor >= 0) {
+			if (timerfd_settime(descriptor, 0, &often, 0) != 0)
+				return answer(made, 1);
+			made++;
+		} else if (errno != EMFILE) {
+			return answer(made, 1);
+		}
+		if (timer_create(CLOCK_MONOTONIC, &silent, &timer) == 0) {
+			if (timer_settime(timer, 0, &often, 0) != 0)
+				return answer(made, 1);
+			made++;
+		} else if (errno != EAGAIN) {
+			return answer(made, 1);
+		}
+	}
+	return answer(made, 0);
 }
 
 /* More mappings than Linux allows that do not join. */
@@ -264,7 +294,7 @@ static const struct {
 	const char *name;
 	long (*function)(const char *);
 } all[] = {
-	{ "descriptors", bad_descriptors }, { "pipes", bad_pipes },   { "forks", bad_forks },     { "maps", bad_maps },
+	{ "descriptors", bad_descriptors }, { "pipes", bad_pipes },   { "forks", bad_forks },     { "maps", bad_maps },     { "timers", bad_timers },
 	{ "protections", bad_protections }, { "discards", bad_discards }, { "vectors", bad_vectors }, { "changing", bad_changing }, { "disk", bad_disk },
 	{ "fifo", bad_fifo },               { "listing", bad_listing }, { "recursion", bad_recursion }, { "frame", bad_frame },
 };
