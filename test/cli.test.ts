@@ -245,6 +245,7 @@ test.if(process.getuid?.() === 0 && setpriv !== null)("without KVM every entry p
 
 test("help has examples, the version is the package's", () => {
   expect(pristine(["--help"]).out).toContain("Examples");
-  expect(pristine(["run", "--help"]).out).toContain("--allow-read");
+  for (const flag of ["--allow-read", "--allow-connect", "--allow-listen", "--allow-net"])
+    expect(pristine(["run", "--help"]).out).toContain(flag);
   expect(pristine(["--version"]).out.trim()).toBe(JSON.parse(readFileSync(join(import.meta.dir, "../package.json"), "utf8")).version);
 });

@@ -24,6 +24,9 @@ Permissions
   --allow-read[=PATH,…]     read files (everything, or those paths and beneath)
   --allow-write[=PATH,…]    write, make and remove files
   --allow-env[=NAME,GLOB…]  pass variables of this environment on
+  --allow-connect[=HOST:PORT,…] connect to those addresses (HOST alone: every port)
+  --allow-listen[=HOST:PORT,…]  serve on those addresses of the host
+  --allow-net[=HOST:PORT,…]     both
   -A, --allow-all           all of these; the program sees the host's files with your rights
   --deny-read[=…] and so on win over what is allowed
   -v, --volume HOST:GUEST[:ro|rw]   show a host path at another place (ro unless it says rw)
@@ -47,6 +50,7 @@ Examples
   pristine run ./server --port 80           --port is the program's
   pristine run --allow-read=/usr,/etc -- /bin/busybox ls /etc
   pristine run --memory 64MiB --timeout 5s ./untrusted < input
+  pristine run --allow-read --allow-listen=127.0.0.1:8000 deno serve --host 127.0.0.1 main.ts
 `;
 
 const serve = `pristine serve [options] [--] PROGRAM [ARGUMENT…]

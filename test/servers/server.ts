@@ -148,7 +148,7 @@ export const servers: readonly Server[] = [
     path: "./hello-rust",
     args: () => [],
     asks,
-    exits: { kept: 4, connection: 25 },
+    exits: { kept: 4, connection: 24 },
   },
   {
     name: "php -S",
@@ -157,7 +157,7 @@ export const servers: readonly Server[] = [
     args: (at) => ["-S", `127.0.0.1:${at}`, "hello.php"],
     asks,
     closes: true,
-    exits: { connection: 34, idle: 2 },
+    exits: { connection: 33, idle: 2 },
   },
   {
     name: "ruby -run httpd",
