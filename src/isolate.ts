@@ -1,14 +1,13 @@
 /** `isolate()`: a server of which every request gets a fresh copy. */
 import { badOption, PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
-import { exchange } from "./http/exchange.ts";
+import { bootTimeoutMs, warmUp } from "./http/warmup.ts";
 import { path } from "./lazy.ts";
 import { handleOf, Machine, restOf } from "./machine.ts";
 import { Pool } from "./pool.ts";
 import "./snapshot.ts";
 import type { HandlerOptions, MachineOptions, PoolOptions, Stop } from "./types.ts";
 
-const bootTimeoutMs = 60_000;
 const warmupDefault = 20;
 
 export type ServerOptions = PoolOptions &
@@ -94,7 +93,7 @@ async function isolateServer(options: ServerOptions): Promise<Pool> {
         feature: "unix",
       });
     const port = options.port ?? ("port" in stop.address ? stop.address.port : 0);
-    await warmUp(machine, port, warmupOf(options));
+    for (let left = warmupOf(options); left > 0; left--) await warmUp(machine, { connection: 0, port });
     const connection = options.connection === "fresh" ? 0 : await keptConnection(machine, port);
     const image = machine.freeze();
     return new Pool(image, options, { address: stop.address, port, connection });
@@ -116,29 +115,12 @@ function endedTooEarly(stop: Stop, report: string): PristineError {
   return new PristineError("GUEST_EXIT", `the server ended with status ${exitCode} before it listened`, hint, { exitCode });
 }
 
-async function warmUp(machine: Machine, port: number, count: number): Promise<void> {
-  for (let done = 0; done < count; done++) {
-    const { response, done: over } = await exchange(machine, new Request("http://localhost/"), {
-      connection: 0,
-      port,
-      timeout: bootTimeoutMs,
-    });
-    await response.arrayBuffer();
-    await over;
-    await restOf(machine, bootTimeoutMs);
-  }
-}
-
 /** A connection that the server has accepted, has answered on once, and on which it waits; 0 if it does not keep any. */
 async function keptConnection(machine: Machine, port: number): Promise<number> {
   const handle = handleOf(machine);
   const connection = check(core().pristine_connection_open(handle, port));
-  const request = new Request("http://localhost/");
   try {
-    const { response, done } = await exchange(machine, request, { connection, port, timeout: bootTimeoutMs });
-    await response.arrayBuffer();
-    await done;
-    await restOf(machine, bootTimeoutMs);
+    await warmUp(machine, { connection, port });
   } catch {
     core().pristine_connection_end(handle, connection, 1);
     return 0;

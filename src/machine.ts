@@ -40,6 +40,8 @@ import type {
 const defaultTimeoutMs = 5_000;
 const abortedStatus = -(errorCodes.indexOf("ABORTED") + 1);
 const interruptAbort = 1;
+/** @internal Ends a step between two instructions; the machine can go on. */
+export const interruptPause = 2;
 const untilCodes = { exit: 0, listen: 1, ready: 2 } as const;
 const untilIdle = 3;
 const untilRest = 4;

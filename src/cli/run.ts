@@ -34,18 +34,12 @@ export async function run(words: readonly string[]): Promise<number> {
   const { options, rest } = split(words, runOptions);
   if (options.has("help")) return (await import("./help.ts")).help("run");
   const settings = settingsOf(options);
-  const [name, ...args] = rest;
-  if (name === undefined) throw new UsageError("no program is given", "pristine run [options] PROGRAM [ARGUMENT…]");
-  const program = findProgram(name);
-  if (program === undefined) {
-    say(`${name}: not found on PATH`, "give a path, such as ./program");
-    return status.notFound;
-  }
+  const program = findProgram("run", rest);
   const trace = settings.trace === undefined ? -1 : settings.trace === true ? 2 : fs().openSync(settings.trace, "w");
   try {
     await using machine = await Machine.boot(program, {
-      args,
-      argv0: name,
+      args: rest.slice(1),
+      argv0: rest[0] as string,
       env: settings.env,
       cwd: workingDirectory(settings),
       memory: settings.memory,

@@ -5,7 +5,7 @@ import { fs } from "../lazy.ts";
 import { metricsHandler } from "../metrics-page.ts";
 import type { Pool } from "../pool.ts";
 import { signalByName } from "../signals.ts";
-import { split, UsageError } from "./grammar.ts";
+import { split } from "./grammar.ts";
 import { findProgram, workingDirectory } from "./program.ts";
 import { type Address, addressError, resolveAddress, urlOf, type Wanted } from "./serve/address.ts";
 import { type ServeSettings, serveOptions, serveSettingsOf } from "./serve/options.ts";
@@ -143,13 +143,7 @@ export async function serve(words: readonly string[]): Promise<number> {
   const { options, rest: argv } = split(words, serveOptions);
   if (options.has("help")) return (await import("./help.ts")).help("serve");
   const settings = serveSettingsOf(options);
-  const [name] = argv;
-  if (name === undefined) throw new UsageError("no program is given", "pristine serve [options] PROGRAM [ARGUMENT…]");
-  const program = findProgram(name);
-  if (program === undefined) {
-    say(`${name}: not found on PATH`, "give a path, such as ./program");
-    return status.notFound;
-  }
+  const program = findProgram("serve", argv);
   checkFree(settings.address);
   using reporter = new Reporter(settings);
   const began = performance.now();

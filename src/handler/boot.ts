@@ -2,9 +2,9 @@
 import type { Spawn } from "bun";
 import { PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
-import { exchange } from "../http/exchange.ts";
+import { bootTimeoutMs, warmUp } from "../http/warmup.ts";
 import { fs } from "../lazy.ts";
-import { handleOf, Machine, restOf, type Step, stepOf } from "../machine.ts";
+import { handleOf, interruptPause, Machine, type Step, stepOf } from "../machine.ts";
 import type { Serving } from "../pool.ts";
 import type { BootOptions, Volume } from "../types.ts";
 import { bundleHandler, bundleShim } from "./bundle.ts";
@@ -20,12 +20,10 @@ const channelPath = "/dev/pristine";
 const channelPort = 0x1_0000;
 /** Runtimes reserve much more than they use. */
 const memoryDefault = "2GiB";
-const bootTimeoutMs = 60_000;
 /** Of the requests of the warm-up, those behind the collection of garbage. */
 const lastRequests = 2;
 /** How long the runtime's own threads get to come to rest; those that wait for a date would wake in every fork. */
 const restMs = 250;
-const interruptPause = 2;
 const receiveBytes = 64 * 1024;
 
 /** What a machine with a handler is made from. */
@@ -92,10 +90,10 @@ export async function bootHandler(options: HandlerBoot): Promise<{ machine: Mach
   try {
     const connection = await untilReady(machine, tell, options.signal);
     const last = Math.min(options.warmup, lastRequests);
-    await warmUp(machine, connection, tell, options.warmup - last, true);
+    await warmUpTimes(machine, connection, tell, options.warmup - last, true);
     await settle(machine, connection, tell);
     // What the first requests behind a collection cost is not to be every fork's.
-    await warmUp(machine, connection, tell, last, false);
+    await warmUpTimes(machine, connection, tell, last, false);
     await rest(machine);
     return {
       machine,
@@ -141,15 +139,11 @@ function take(machine: Machine, connection: number, readiness: Readiness): void 
   }
 }
 
-async function warmUp(machine: Machine, connection: number, tell: Tell, count: number, hasTurns: boolean): Promise<void> {
+async function warmUpTimes(machine: Machine, connection: number, tell: Tell, count: number, hasTurns: boolean): Promise<void> {
   const wire = (request: Request) => new FrameWire(request, tell, hasTurns);
   for (let done = 0; done < count; done++) {
     try {
-      const request = new Request("http://localhost/");
-      const { response, done: over } = await exchange(machine, request, { connection, port: channelPort, timeout: bootTimeoutMs, wire });
-      await Promise.all([response.arrayBuffer(), over]);
-      // What it gave the runtime's other threads to do.
-      await restOf(machine, bootTimeoutMs);
+      await warmUp(machine, { connection, port: channelPort, wire });
     } catch (error) {
       // A handler may well refuse such a request; that warms it too.
       if (!(error instanceof PristineError && error.cause instanceof Error) || machine.state !== "stopped") throw error;

@@ -1,14 +1,13 @@
 /** One request to a server inside a fork, and its answer. */
 import { PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
-import { handleOf, type Machine, type Step, stepOf } from "../machine.ts";
+import { handleOf, interruptPause, type Machine, type Step, stepOf } from "../machine.ts";
 import { forClient, MalformedReply } from "./reply.ts";
 import { HttpWire, type Wire } from "./wire.ts";
 
 /** Results of the core that are no status. */
 const ended = -1000;
 const reset = -1001;
-const interruptPause = 2;
 const endAll = 1;
 /** How long a small body is waited for before its head goes alone, in milliseconds. */
 const gatherMs = 50;

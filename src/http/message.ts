@@ -64,14 +64,8 @@ export function encodeHead(request: Request, framing: Framing, keepAlive: boolea
   if (framing.kind === "length") lines.push(`content-length: ${framing.bytes}`);
   if (framing.kind === "chunked") lines.push("transfer-encoding: chunked");
   if (!keepAlive) lines.push("connection: close");
-  return latin1(`${lines.join("\r\n")}\r\n\r\n`);
-}
-
-/** Header values may have bytes above 0x7f, each a character of its own. */
-function latin1(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length);
-  for (let index = 0; index < text.length; index++) bytes[index] = text.charCodeAt(index);
-  return bytes;
+  // Header values may have bytes above 0x7f, each a character of its own.
+  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
 }
 
 /** One piece of a body as it travels; an empty one ends a chunked body. */
