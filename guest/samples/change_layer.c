@@ -78,44 +78,14 @@ long change_layer(uint64_t what, uint64_t value)
 	}
 }
 
-static uint64_t mix(uint64_t hash, const void *bytes, size_t length)
-{
-	for (size_t i = 0; i < length; i++)
-		hash = (hash ^ ((const unsigned char *)bytes)[i]) * 1099511628211ul;
-	return hash;
-}
-
-static uint64_t mix_folder(uint64_t hash, const char *path)
-{
-	char inner[600], bytes[512];
-	DIR *directory = opendir(path);
-	for (struct dirent *entry; directory && (entry = readdir(directory));) {
-		struct stat facts;
-		snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
-		hash = mix(hash, entry->d_name, strlen(entry->d_name));
-		if (entry->d_name[0] == '.' || lstat(inner, &facts))
-			continue;
-		/* The host notes by itself when it was read. */
-		memset(&facts.st_atim, 0, sizeof facts.st_atim);
-		hash = mix(hash, &facts, sizeof facts);
-		int fd = open(inner, O_RDONLY | O_NOFOLLOW);
-		for (ssize_t count; (count = read(fd, bytes, sizeof bytes)) > 0;)
-			hash = mix(hash, bytes, (size_t)count);
-		close(fd);
-	}
-	if (directory)
-		closedir(directory);
-	return hash;
-}
-
 /* All that can be seen of the layer and of what is open in it; it changes where that stands. */
 EXPORT long layer_sum(void)
 {
 	char bytes[512];
-	uint64_t hash = 14695981039346656037ul;
+	uint64_t hash = HASH_START;
 	if (!getenv("XDG_CACHE_HOME"))
 		return 0;
-	hash = mix_folder(mix_folder(hash, getenv("XDG_CACHE_HOME")), folder_name());
+	hash = mix_folder(mix_folder(hash, getenv("XDG_CACHE_HOME"), true), folder_name(), true);
 	long count = read(FILE_FD, bytes, 2);
 	hash = mix(mix(hash, &count, sizeof count), bytes, count > 0 ? (size_t)count : 0);
 	count = syscall(SYS_getdents64, FOLDER_FD, bytes, sizeof bytes);

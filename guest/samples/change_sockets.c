@@ -61,7 +61,7 @@ long change_sockets(uint64_t what, uint64_t value)
 /* What can be seen of them; it changes them. */
 EXPORT long socket_sum(void)
 {
-	uint64_t hash = 14695981039346656037ul;
+	uint64_t hash = HASH_START;
 	for (int fd = FIRST_FD; fd < END_FD; fd++) {
 		struct { int waiting, on; long got; struct sockaddr_in peer; char bytes[64]; } seen = {0};
 		socklen_t length = sizeof seen.peer;
@@ -70,8 +70,7 @@ EXPORT long socket_sum(void)
 		length = sizeof seen.on;
 		getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &seen.on, &length);
 		seen.got = recv(fd, seen.bytes, sizeof seen.bytes, MSG_DONTWAIT);
-		for (size_t i = 0; i < sizeof seen; i++)
-			hash = (hash ^ ((unsigned char *)&seen)[i]) * 1099511628211ul;
+		hash = mix(hash, &seen, sizeof seen);
 	}
 	return (long)hash;
 }

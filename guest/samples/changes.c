@@ -161,23 +161,25 @@ static long private_files(uint64_t what, uint64_t value)
 	}
 }
 
-static uint64_t mix(uint64_t hash, const void *bytes, size_t length)
+uint64_t mix(uint64_t hash, const void *bytes, size_t length)
 {
 	for (size_t i = 0; i < length; i++)
 		hash = (hash ^ ((const unsigned char *)bytes)[i]) * 1099511628211ul;
 	return hash;
 }
 
-static uint64_t mix_folder(uint64_t hash, const char *path)
+uint64_t mix_folder(uint64_t hash, const char *path, bool on_host)
 {
-	char inner[300], bytes[512];
+	char inner[600], bytes[512];
 	DIR *directory = opendir(path);
 	for (struct dirent *entry; directory && (entry = readdir(directory));) {
 		struct stat facts;
-		snprintf(inner, sizeof inner, "%s%s", path, entry->d_name);
+		snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
 		hash = mix(hash, entry->d_name, strlen(entry->d_name));
 		if (entry->d_name[0] == '.' || lstat(inner, &facts))
 			continue;
+		if (on_host)
+			memset(&facts.st_atim, 0, sizeof facts.st_atim);
 		hash = mix(hash, &facts, sizeof facts);
 		int fd = open(inner, O_RDONLY | O_NOFOLLOW);
 		for (ssize_t count; (count = read(fd, bytes, sizeof bytes)) > 0;)
@@ -193,7 +195,7 @@ static uint64_t mix_folder(uint64_t hash, const char *path)
 EXPORT long private_sum(void)
 {
 	char bytes[512];
-	uint64_t hash = mix_folder(mix_folder(14695981039346656037ul, ROOM), ROOM "inner/");
+	uint64_t hash = mix_folder(mix_folder(HASH_START, ROOM, false), ROOM "inner", false);
 	for (int fd = PRIVATE_FD; fd <= NAMELESS_FD; fd++) {
 		/* Something else, without an end, may have its number. */
 		for (long at = 0, count; at < 65536 && (count = pread(fd, bytes, sizeof bytes, at)) > 0; at += count)
@@ -264,7 +266,7 @@ static long events(uint64_t what, uint64_t value)
 /* What can be seen of the set and of what it watches; it changes them. */
 EXPORT long event_sum(void)
 {
-	uint64_t hash = 14695981039346656037ul, count = 0;
+	uint64_t hash = HASH_START, count = 0;
 	struct itimerspec spec = { { 0, 0 }, { 0, 0 } };
 	for (int round = 0; round < 3; round++) {
 		struct epoll_event told[8];

@@ -20,10 +20,9 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "shown.h"
 
 #define TMPFS_MAGIC 0x01021994
-
-#define HELPER static __attribute__((unused))
 
 /* The folder that the program was given. */
 extern const char *base;
@@ -37,39 +36,6 @@ void open_files(void);
 void facts(void);
 void listing(void);
 void transfers(void);
-
-HELPER const char *name_of(int error)
-{
-#define NAMED(error) case error: return #error;
-	switch (error) {
-	NAMED(EPERM) NAMED(ENOENT) NAMED(EBADF) NAMED(EACCES) NAMED(EFAULT) NAMED(EBUSY) NAMED(EEXIST)
-	NAMED(EXDEV) NAMED(ENOTDIR) NAMED(EISDIR) NAMED(EINVAL) NAMED(EMFILE) NAMED(ENOTTY) NAMED(EFBIG)
-	NAMED(ENOSPC) NAMED(ESPIPE) NAMED(EROFS) NAMED(EMLINK) NAMED(ENAMETOOLONG) NAMED(ENOSYS) NAMED(ENOTEMPTY)
-	NAMED(ELOOP) NAMED(EOPNOTSUPP) NAMED(ENXIO) NAMED(ENOMEM) NAMED(ENFILE) NAMED(ENODEV)
-	default: return strerror(error);
-	}
-}
-
-/* Prints a call's result, or the error's name. */
-HELPER long show(const char *what, long result)
-{
-	if (result < 0)
-		printf("%s: %s\n", what, name_of(errno));
-	else
-		printf("%s: %ld\n", what, result);
-	return result;
-}
-#define SHOW(call) show(#call, (long)(call))
-/* For descriptors, whose numbers are the caller's own affair. */
-HELPER int opened(const char *what, int fd)
-{
-	if (fd < 0)
-		printf("%s: %s\n", what, name_of(errno));
-	else
-		printf("%s: open\n", what);
-	return fd;
-}
-#define OPENED(call) opened(#call, call)
 
 HELPER void put(const char *path, const char *text)
 {

@@ -20,8 +20,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#define HELPER static __attribute__((unused))
+#include "shown.h"
 
 /* With the network of the host (sockets_host.c). */
 int on_host(int count, char **args);
@@ -29,43 +28,6 @@ int on_host(int count, char **args);
 void names(const char *folder);
 void messages(void);
 void rights(void);
-
-HELPER const char *name_of(int error)
-{
-#define NAMED(error) case error: return #error;
-	switch (error) {
-	NAMED(EPERM) NAMED(ENOENT) NAMED(EINTR) NAMED(EBADF) NAMED(EAGAIN) NAMED(ENOMEM) NAMED(EACCES) NAMED(EFAULT)
-	NAMED(EEXIST) NAMED(ENOTDIR) NAMED(EINVAL) NAMED(ENFILE) NAMED(EMFILE) NAMED(ENOTTY) NAMED(ESPIPE) NAMED(EPIPE)
-	NAMED(ENAMETOOLONG) NAMED(ENOSYS) NAMED(ENXIO) NAMED(EDOM) NAMED(ETOOMANYREFS)
-	NAMED(ENOTSOCK) NAMED(EDESTADDRREQ) NAMED(EMSGSIZE) NAMED(EPROTOTYPE) NAMED(ENOPROTOOPT) NAMED(EPROTONOSUPPORT)
-	NAMED(ESOCKTNOSUPPORT) NAMED(EOPNOTSUPP) NAMED(EAFNOSUPPORT) NAMED(EADDRINUSE) NAMED(EADDRNOTAVAIL)
-	NAMED(ENETUNREACH) NAMED(ECONNABORTED) NAMED(ECONNRESET) NAMED(ENOBUFS) NAMED(EISCONN) NAMED(ENOTCONN)
-	NAMED(ETIMEDOUT) NAMED(ECONNREFUSED) NAMED(EALREADY) NAMED(EINPROGRESS)
-	default: return strerror(error);
-	}
-}
-
-/* Prints a call's result, or the error's name. */
-HELPER long show(const char *what, long result)
-{
-	if (result < 0)
-		printf("%s: %s\n", what, name_of(errno));
-	else
-		printf("%s: %ld\n", what, result);
-	return result;
-}
-#define SHOW(call) show(#call, (long)(call))
-
-/* For descriptors, whose numbers are the caller's own affair. */
-HELPER int opened(const char *what, int fd)
-{
-	if (fd < 0)
-		printf("%s: %s\n", what, name_of(errno));
-	else
-		printf("%s: open\n", what);
-	return fd;
-}
-#define OPENED(call) opened(#call, call)
 
 /* What a poll without a wait says. */
 HELPER void ready(const char *what, int fd)
