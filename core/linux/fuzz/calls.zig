@@ -15,6 +15,7 @@ const layers_setup = @import("../../abi/layers_setup.zig");
 const limits = @import("../../limits.zig");
 const machine_test = @import("../../machine_test.zig");
 const sandbox_module = @import("sandbox.zig");
+const settings = @import("settings.zig");
 const table = @import("../table.zig");
 const thread_calls = @import("../thread_calls.zig");
 const trace = @import("../trace.zig");
@@ -39,11 +40,6 @@ const Mode = enum { arguments, sequences };
 /// What a sequence is made of: calls that act on the same few things.
 const sequence_calls = [_]u32{ 0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 9, 10, 10, 11, 11, 12, 16, 17, 18, 19, 20, 21, 22, 23, 25, 25, 28, 28, 32, 33, 40, 72, 76, 77, 80, 81, 82, 82, 83, 84, 85, 86, 87, 88, 89, 90, 213, 217, 232, 232, 233, 233, 233, 257, 257, 262, 263, 264, 265, 266, 267, 280, 281, 283, 285, 286, 287, 289, 290, 291, 292, 293, 295, 316, 332, 436, 439 } ++ socket_calls;
 const socket_calls = [_]u32{ 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 288, 299, 307 };
-
-fn setting(name: [*:0]const u8, default: u64) u64 {
-    const text = std.c.getenv(name) orelse return default;
-    return std.fmt.parseInt(u64, std.mem.span(text), 0) catch default;
-}
 
 const protected = [_][]const u8{ "closed", "look", "open/denied", "open/deep/frozen" };
 
@@ -350,8 +346,8 @@ fn limitFiles() linux.rlimit {
 }
 
 fn fuzz(mode: Mode) !void {
-    const first_seed = setting("PRISTINE_FUZZ_SEED", 1);
-    const machines = @max(1, setting("PRISTINE_FUZZ_ITERATIONS", iterations_default) / calls_per_machine);
+    const first_seed = settings.seed();
+    const machines = settings.rounds(iterations_default / calls_per_machine, calls_per_machine);
     for (0..machines) |index| runOne(mode, first_seed + index, calls_per_machine, false) catch |failure| {
         if (failure != error.SkipZigTest) std.debug.print("failed with PRISTINE_FUZZ_SEED={d} PRISTINE_FUZZ_ITERATIONS=1\n", .{first_seed + index});
         return failure;
@@ -384,6 +380,6 @@ test "a planted mistake is found, whichever it is" {
             std.debug.print("not found: {t}\n", .{canary});
             return error.CanaryMissed;
         }
-        if (setting("PRISTINE_FUZZ_VERBOSE", 0) != 0) std.debug.print("{t} found on machine {d}\n", .{ canary, found.? });
+        if (settings.number("PRISTINE_FUZZ_VERBOSE", 0) != 0) std.debug.print("{t} found on machine {d}\n", .{ canary, found.? });
     }
 }

@@ -11,6 +11,7 @@ const model_module = @import("layer_model.zig");
 const invariants = @import("invariants.zig");
 const permissions_module = @import("../permissions.zig");
 const sandbox_module = @import("sandbox.zig");
+const settings = @import("settings.zig");
 const table = @import("../table.zig");
 const tree_module = @import("../files/private/tree.zig");
 const Machine = @import("../../machine.zig").Machine;
@@ -30,11 +31,6 @@ const buffer_bytes = 8 * limits.page_size;
 const words = [_][]const u8{ "a", "ab", "b", "c" };
 
 const Violation = error{Violation};
-
-fn setting(name: [*:0]const u8, default: u64) u64 {
-    const text = std.c.getenv(name) orelse return default;
-    return std.fmt.parseInt(u64, std.mem.span(text), 0) catch default;
-}
 
 const Fuzzer = struct {
     arena: std.mem.Allocator,
@@ -359,8 +355,8 @@ fn runTree(seed: u64, quiet: bool) !usize {
 }
 
 test "a layer is what a model says after any changes, and the host's folder stays as it is" {
-    const first = setting("PRISTINE_FUZZ_SEED", 1);
-    const trees = if (std.c.getenv("PRISTINE_FUZZ_ITERATIONS") == null) trees_default else @max(1, setting("PRISTINE_FUZZ_ITERATIONS", 1) / calls_per_tree);
+    const first = settings.seed();
+    const trees = settings.rounds(trees_default, calls_per_tree);
     for (0..trees) |index| _ = runTree(first + index, false) catch |failure| {
         std.debug.print("failed with PRISTINE_FUZZ_SEED={d} PRISTINE_FUZZ_ITERATIONS=1\n", .{first + index});
         return failure;

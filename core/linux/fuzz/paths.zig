@@ -12,6 +12,7 @@ const layers_setup = @import("../../abi/layers_setup.zig");
 const limits = @import("../../limits.zig");
 const machine_test = @import("../../machine_test.zig");
 const sandbox_module = @import("sandbox.zig");
+const settings = @import("settings.zig");
 const table = @import("../table.zig");
 const Machine = @import("../../machine.zig").Machine;
 const Sandbox = sandbox_module.Sandbox;
@@ -26,11 +27,6 @@ const memory_base = 0x1000_0000;
 
 /// Short, and some the beginning of others.
 const words = [_][]const u8{ "a", "ab", "b", "c", "abc" };
-
-fn setting(name: [*:0]const u8, default: u64) u64 {
-    const text = std.c.getenv(name) orelse return default;
-    return std.fmt.parseInt(u64, std.mem.span(text), 0) catch default;
-}
 
 const Kind = union(enum) { folder, file, link: []const u8 };
 
@@ -392,8 +388,8 @@ fn tell(world: *World, path: []const u8, expected: Answer, seed: u64) !void {
 }
 
 test "paths lead where a model says, and nowhere else" {
-    const first = setting("PRISTINE_FUZZ_SEED", 1);
-    const trees = if (std.c.getenv("PRISTINE_FUZZ_ITERATIONS") == null) trees_default else @max(1, setting("PRISTINE_FUZZ_ITERATIONS", 1) / paths_per_tree);
+    const first = settings.seed();
+    const trees = settings.rounds(trees_default, paths_per_tree);
     var reached: usize = 0;
     for (0..trees) |index| reached += try runTree(first + index, false);
     // A search that reaches nothing searches nothing.
@@ -467,7 +463,7 @@ fn race(writing: Writing) !void {
     defer thread.join();
     defer swapper.stop.store(true, .monotonic);
     var guest: Guest = .{ .machine = machine };
-    const rounds = setting("PRISTINE_FUZZ_ITERATIONS", 6_000);
+    const rounds = settings.number("PRISTINE_FUZZ_ITERATIONS", 6_000);
     var inside: u64 = 0;
     for (0..rounds) |round| {
         // Nothing is copied yet when it is opened.

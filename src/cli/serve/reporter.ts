@@ -8,7 +8,7 @@ import { say } from "../status.ts";
 const refreshMs = 500;
 /** The latencies that the median is of. */
 const latenciesMax = 1024;
-/** Messages about failed requests in one second, lest they are all there is. */
+/** Messages about failed requests between two refreshes, lest they are all there is. */
 const failuresMax = 10;
 /** How long to wait for the reader of a pipe that is full. */
 const fullPipeMs = 1;
