@@ -135,7 +135,6 @@ pub const ThreadTimers = struct {
         errdefer _ = linux.syscall1(.timer_delete, @intCast(self.wall.id));
         try self.cpu.create();
         errdefer _ = linux.syscall1(.timer_delete, @intCast(self.cpu.id));
-        errdefer _ = linux.syscall1(.timer_delete, @intCast(self.cpu.id));
         try self.guest.create();
         errdefer _ = linux.syscall1(.timer_delete, @intCast(self.guest.id));
         try self.slice.create();
