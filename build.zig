@@ -1,4 +1,4 @@
-//! Builds the core (a shared library for Bun), the sample guests, the unit tests and the table of the C boundary.
+//! Builds the core (a shared library for Bun, and an executable for workers), the sample guests, the unit tests and the table of the C boundary.
 const std = @import("std");
 const guests = @import("build/guests.zig");
 
@@ -14,7 +14,14 @@ pub fn build(b: *std.Build) void {
         .use_llvm = true,
     });
     b.installArtifact(library);
-    b.step("library", "Build the core's library alone").dependOn(&b.addInstallArtifact(library, .{}).step);
+
+    // Static, so that it needs nothing of the host but KVM.
+    const worker_target = b.resolveTargetQuery(.{ .cpu_arch = .x86_64, .os_tag = .linux, .abi = .musl });
+    const worker = b.addExecutable(.{ .name = "pristine-worker", .root_module = coreModule(b, "core/worker_main.zig", worker_target, optimize, vdso, false), .linkage = .static, .use_llvm = true });
+    b.installArtifact(worker);
+    const library_step = b.step("library", "Build the core's library and the worker executable alone");
+    library_step.dependOn(&b.addInstallArtifact(library, .{}).step);
+    library_step.dependOn(&b.addInstallArtifact(worker, .{}).step);
 
     // The same with faults that tests of resets switch on one by one; no package has it.
     const planted = b.addLibrary(.{

@@ -60,6 +60,13 @@ pub const Record = struct {
         return code;
     }
 
+    /// Takes over the text of another process's record, with its status.
+    pub fn adopt(self: *Record, json: []const u8, status: i32) void {
+        self.code = std.enums.fromInt(Code, -(@as(i64, status) + 1)) orelse .INTERNAL;
+        self.length = @min(json.len, text_max);
+        @memcpy(self.json[0..self.length], json[0..self.length]);
+    }
+
     pub fn format(self: *Record, code: Code, comptime message: []const u8, arguments: anytype, hint: []const u8, details: anytype) Code {
         var buffer: [text_max / 4]u8 = undefined;
         const formatted = std.fmt.bufPrint(&buffer, message, arguments) catch &buffer;

@@ -2,6 +2,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const host = @import("host.zig");
+const worker = @import("worker/self.zig");
 
 pub const Kind = enum(u32) { run_done = 1, call_done = 2, output_ready = 3 };
 
@@ -23,6 +24,7 @@ pub fn descriptor() host.Error!i32 {
 /// Queues an event. The queue is as long as there are runs under way and outputs not yet announced, so it needs no bound
 /// of its own; without memory the process could not go on in any case.
 pub fn push(event: Event) void {
+    if (worker.forward(event)) return;
     lock.lock();
     const was_empty = queue.items.len == taken;
     queue.append(std.heap.c_allocator, event) catch @panic("out of memory for an event");

@@ -198,6 +198,11 @@ pub fn disarmThread() void {
     if (thread_timers) |timers| timers.disarm();
 }
 
+/// In a double of the process: the kernel has not doubled the timers.
+pub fn startAnew() void {
+    thread_timers = null;
+}
+
 pub fn releaseThread(allocator: std.mem.Allocator) void {
     const timers = thread_timers orelse return;
     timers.deinit();

@@ -25,6 +25,19 @@ pub const slot_first_bytes = 64 * MiB;
 
 /// VMs kept for the next machine; each costs about 0.3 MiB of kernel memory and a little at every change of mappings.
 pub const spare_vms_max = 2;
+/// Worker processes of one embedder: what a handle, which is never negative, has room for above the bits of the machine.
+pub const workers_max = 127;
+pub const worker_handle_bits = 24;
+/// Machines of one worker process; each has a page that it shares with the embedder.
+pub const worker_machines_max = 256;
+/// What passes between an embedder and a worker in one call.
+pub const worker_payload_bytes = 2 * MiB;
+/// Descriptors that pass in one call (Linux's SCM_MAX_FD).
+pub const worker_descriptors_max = 253;
+/// How often a side that waits looks whether the other one is still there.
+pub const worker_look_ns = 100 * std.time.ns_per_ms;
+/// How long an answer is awaited without sleeping: most come at once.
+pub const worker_spin_ns = 20 * std.time.ns_per_us;
 /// Machines of one process that have a VM at the same time, unless more run at once: each adds 0.2 to 0.3 µs to every
 /// change of mappings in the process, JavaScript's garbage collection included.
 pub const vms_max = 16;

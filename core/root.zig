@@ -8,6 +8,8 @@ test {
     _ = @import("abi/self_test.zig");
     _ = @import("elf_fuzz.zig");
     _ = @import("errors.zig");
+    _ = @import("jail/calls.zig");
+    _ = @import("jail/seccomp.zig");
     _ = @import("linux/files/pipe.zig");
     _ = @import("linux/files/private/tree.zig");
     _ = @import("linux/fuzz/calls.zig");

@@ -70,6 +70,23 @@ fn takeJob() ?*Job {
     return job;
 }
 
+/// Before the process is doubled: no thread is in the middle of anything here.
+pub fn hold() void {
+    lock.lock();
+}
+
+/// In the double, which has none of the threads.
+pub fn startAnew() void {
+    first = null;
+    last = null;
+    idle = 0;
+    queued = 0;
+}
+
+pub fn letGo() void {
+    lock.unlock();
+}
+
 fn work() void {
     defer interrupt_module.releaseThread(std.heap.c_allocator);
     while (true) {

@@ -56,6 +56,12 @@ pub fn drain() void {
     }
 }
 
+/// In a double of the process, with the lock held: its VMs are the other's, and can be used no more.
+pub fn startAnew() void {
+    spare_count = 0;
+    holders.clearRetainingCapacity();
+}
+
 /// Gives the machine a VM if it has none, and keeps it from losing it until `unpin`.
 pub fn pin(machine: *Machine) host.Error!void {
     lock.lock();

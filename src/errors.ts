@@ -71,11 +71,10 @@ export function closedError(): PristineError<"CLOSED"> {
 
 /** The error that the core describes as JSON. */
 export function fromCore(json: string): PristineError {
-  let record: { code: ErrorCode; message: string; hint: string; details: ErrorDetails[ErrorCode] };
   try {
-    record = JSON.parse(json);
+    const record = JSON.parse(json) as { code: ErrorCode; message: string; hint: string; details: ErrorDetails[ErrorCode] };
+    return new PristineError(record.code, String(record.message), String(record.hint), record.details ?? {});
   } catch (cause) {
     return new PristineError("INTERNAL", "the core's error could not be read", "report this", {}, { cause });
   }
-  return new PristineError(record.code, record.message, record.hint, record.details);
 }

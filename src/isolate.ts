@@ -4,7 +4,9 @@ import { check, core } from "./ffi/library.ts";
 import { bootTimeoutMs, warmUp } from "./http/warmup.ts";
 import { path } from "./lazy.ts";
 import { handleOf, Machine, restOf } from "./machine.ts";
-import { Pool } from "./pool.ts";
+import { forksDefault, type Origin, Pool, positive, type Serving } from "./pool.ts";
+import { doubled, workersFor } from "./processes.ts";
+import type { Snapshot } from "./snapshot.ts";
 import "./snapshot.ts";
 import type { HandlerOptions, MachineOptions, PoolOptions, Stop } from "./types.ts";
 
@@ -50,15 +52,28 @@ async function isolateHandler(handler: string | URL, options: HandlerOptions): P
   // Servers need none of it.
   const { bootHandler, runtimeOf } = await import("./handler/boot.ts");
   const file = handler instanceof URL ? Bun.fileURLToPath(handler) : path().resolve(handler);
-  const { permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose } = options;
-  const { machine, serving } = await bootHandler({
-    file,
-    runtime: runtimeOf(options.runtime),
-    warmup: warmupOf(options),
-    ...{ permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose },
+  const { permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose, jail } = options;
+  const runtime = runtimeOf(options.runtime);
+  const warmup = warmupOf(options);
+  return poolOf(options, async (workers) => {
+    const { machine, serving } = await bootHandler({
+      ...{ file, runtime, warmup, permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose, jail },
+      worker: workers > 0,
+    });
+    return frozen(machine, workers, serving);
   });
+}
+
+/** A pool of what `make` boots, in so many worker processes; it boots it again when they have ended. */
+async function poolOf(options: PoolOptions & MachineOptions, make: (workers: number) => Promise<Origin>): Promise<Pool> {
+  const workers = workersFor({ forks: positive(options.forks, forksDefault, "forks"), jail: Boolean(options.jail) });
+  const origin = await make(workers);
+  return new Pool(origin.images[0] as Snapshot, options, origin, workers > 0 ? () => make(workers) : undefined);
+}
+
+function frozen(machine: Machine, workers: number, serving: Serving): Origin {
   try {
-    return new Pool(machine.freeze(), options, serving);
+    return { images: doubled(machine, workers), serving };
   } finally {
     machine.close();
   }
@@ -69,7 +84,11 @@ function warmupOf({ warmup = warmupDefault }: PoolOptions): number {
   throw badOption("warmup", `\`warmup\` is ${warmup}`, "give `warmup` a whole number of at least 0");
 }
 
-async function isolateServer(options: ServerOptions): Promise<Pool> {
+function isolateServer(options: ServerOptions): Promise<Pool> {
+  return poolOf(options, (workers) => bootServer(options, workers));
+}
+
+async function bootServer(options: ServerOptions, workers: number): Promise<Origin> {
   const machine = await Machine.boot(options.program, {
     args: options.args,
     argv0: options.argv0,
@@ -84,6 +103,8 @@ async function isolateServer(options: ServerOptions): Promise<Pool> {
     stderr: options.stderr ?? "inherit",
     timeout: bootTimeoutMs,
     inside: true,
+    jail: options.jail,
+    worker: workers > 0,
   });
   try {
     const stop = await machine.run({ until: "listen", signal: options.signal });
@@ -95,8 +116,7 @@ async function isolateServer(options: ServerOptions): Promise<Pool> {
     const port = options.port ?? ("port" in stop.address ? stop.address.port : 0);
     for (let left = warmupOf(options); left > 0; left--) await warmUp(machine, { connection: 0, port });
     const connection = options.connection === "fresh" ? 0 : await keptConnection(machine, port);
-    const image = machine.freeze();
-    return new Pool(image, options, { address: stop.address, port, connection });
+    return frozen(machine, workers, { address: stop.address, port, connection });
   } finally {
     machine.close();
   }

@@ -3,7 +3,19 @@
 import type { Spawn } from "bun";
 import { badOption, closedError, PristineError } from "./errors.ts";
 import { completion } from "./events.ts";
-import { check, core, createMachine, encode, lastError, machineBlock, machineError, machineReport, resultText } from "./ffi/library.ts";
+import {
+  check,
+  core,
+  createMachine,
+  encode,
+  lastError,
+  machineBlock,
+  machineError,
+  machineReport,
+  resultText,
+  sealWorker,
+  startWorker,
+} from "./ffi/library.ts";
 import {
   addresses,
   CallFrame,
@@ -18,7 +30,15 @@ import { type CallTarget, type Compiled, compile, inferType, narrow } from "./fu
 import { cacheFolders } from "./layers.ts";
 import { Memory } from "./memory.ts";
 import { addressOf, resolveNetwork } from "./network.ts";
-import { guestEnvironment, parseArguments, parseMemory, parsePermissions, parseTimeout, parseVolumes } from "./options.ts";
+import {
+  type CorePermissions,
+  guestEnvironment,
+  parseArguments,
+  parseMemory,
+  parsePermissions,
+  parseTimeout,
+  parseVolumes,
+} from "./options.ts";
 import { signalByName, signalByNumber } from "./signals.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { closeStreams, openStreams, type PipedOutput, pipedOutput } from "./stdio.ts";
@@ -29,6 +49,8 @@ import type {
   Counters,
   ExitStop,
   GuestFunction,
+  JailOption,
+  JailPart,
   ReadTo,
   Result,
   Signature,
@@ -87,17 +109,31 @@ export interface Inner {
   readonly sink: WriteTo<"pipe"> | undefined;
   readonly timeouts: Timeouts;
   readonly piped: { readonly stdout: boolean; readonly stderr: boolean };
+  readonly jail: readonly JailPart[];
 }
 
 /** @internal How machines and snapshots make each other, filled in by `snapshot.ts`, which builds on this file. */
 export const snapshots: {
-  create?: (handle: number, timeouts: Timeouts) => Snapshot;
+  create?: (handle: number, timeouts: Timeouts, jail: readonly JailPart[]) => Snapshot;
   handleOf: (snapshot: Snapshot) => number;
-  inner: (handle: number, timeouts: Timeouts, piped: Inner["piped"]) => Inner;
+  inner: (handle: number, timeouts: Timeouts, piped: Inner["piped"], jail: readonly JailPart[]) => Inner;
 } = {
   handleOf: () => -1,
-  inner: (handle, timeouts, piped) => ({ handle, block: machineBlock(handle), sink: undefined, timeouts, piped }),
+  inner: (handle, timeouts, piped, jail) => ({ handle, block: machineBlock(handle), sink: undefined, timeouts, piped, jail }),
 };
+
+function workerOptions(
+  { jail, worker }: { jail?: JailOption | undefined; worker?: boolean },
+  network: Pick<CorePermissions, "connect" | "listen">,
+) {
+  const isGranted = ({ all, paths }: { all: boolean; paths: readonly string[] }) => all || paths.length > 0;
+  return {
+    jail: Boolean(jail),
+    strict: jail === "strict",
+    network: isGranted(network.connect) || isGranted(network.listen),
+    split: worker ?? false,
+  };
+}
 
 /** A program's bytes in an anonymous file, since the core reads programs from descriptors or paths. */
 function imageDescriptor(image: Uint8Array): number {
@@ -121,6 +157,8 @@ export class Machine<
   readonly stdin: WriteTo<In>;
   /** The guest's memory. */
   readonly memory: Memory;
+  /** What the wall around its process is made of; empty without `jail`. */
+  readonly jail: readonly JailPart[];
 
   readonly #target: CallTarget;
   readonly #timeouts: Timeouts;
@@ -132,7 +170,8 @@ export class Machine<
   #generation = 0;
 
   /** @internal */
-  protected constructor({ handle, block, sink, timeouts, piped }: Inner) {
+  protected constructor({ handle, block, sink, timeouts, piped, jail }: Inner) {
+    this.jail = jail;
     this.#timeouts = timeouts;
     this.#target = {
       handle,
@@ -205,13 +244,16 @@ export class Machine<
     };
     const streams = openStreams(options.stdin, options.stdout, options.stderr);
     try {
+      const worker = options.jail || options.worker ? startWorker(workerOptions(options, configuration)) : 0;
       const programFd = program instanceof Uint8Array ? imageDescriptor(program) : -1;
       if (programFd >= 0) streams.opened.push(programFd);
       const { stdin, stdout, stderr } = streams;
-      const handle = createMachine({ ...configuration, programFd, stdin, stdout, stderr });
+      const handle = createMachine({ ...configuration, worker, programFd, stdin, stdout, stderr });
       const isPipe = (value: Spawn.Readable | undefined, byDefault: boolean) => value === "pipe" || (value === undefined && byDefault);
       const piped = { stdout: isPipe(options.stdout, true), stderr: isPipe(options.stderr, false) };
-      return new Machine<Out, Err, In>({ handle, block: machineBlock(handle), sink: streams.sink, timeouts, piped });
+      // One that will be doubled is sealed when that is done.
+      const jail = options.jail && !options.worker ? (JSON.parse(sealWorker(handle)) as JailPart[]) : [];
+      return new Machine<Out, Err, In>({ handle, block: machineBlock(handle), sink: streams.sink, timeouts, piped, jail });
     } catch (error) {
       await Promise.resolve(streams.sink?.end()).catch(() => {});
       throw error;
@@ -453,7 +495,7 @@ export class Machine<
     this.#checkIdle();
     const create = snapshots.create;
     if (!create) throw new PristineError("INTERNAL", "snapshots were not loaded", 'import from "pristine-vm"', {});
-    return create(check(core().pristine_freeze(this.#target.handle)), this.#timeouts);
+    return create(check(core().pristine_freeze(this.#target.handle)), this.#timeouts, this.jail);
   }
 
   /** @internal Before a reset: nothing may run, and no view stays. An output that ended begins anew. */

@@ -6,10 +6,12 @@ import { MalformedReply } from "./http/reply.ts";
 import type { Wire } from "./http/wire.ts";
 import { Metrics } from "./metrics.ts";
 import { parseTimeout } from "./options.ts";
+import { Processes } from "./processes.ts";
 import type { Fork, Snapshot } from "./snapshot.ts";
-import type { Args, PoolOptions, RequestReport, ResetReport, Result, Signature, Stop, WaitOptions } from "./types.ts";
+import type { Args, JailPart, PoolOptions, RequestReport, ResetReport, Result, Signature, Stop, WaitOptions } from "./types.ts";
 
-const forksDefault = 4;
+/** @internal */
+export const forksDefault = 4;
 const queueDefault = 1024;
 const timeoutDefault = 5_000;
 
@@ -25,12 +27,19 @@ export interface Serving {
   readonly wire?: (request: Request) => Wire;
 }
 
+/** @internal What a pool's forks are made of: images of one machine, each in its process, and how it waits for requests. */
+export interface Origin {
+  readonly images: readonly Snapshot[];
+  readonly serving: Serving;
+}
+
 interface Waiting {
   readonly give: (fork: Fork) => void;
   readonly refuse: (error: unknown) => void;
 }
 
-function positive(value: number | undefined, fallback: number, option: string): number {
+/** @internal */
+export function positive(value: number | undefined, fallback: number, option: string): number {
   if (value === undefined) return fallback;
   if (Number.isInteger(value) && value >= 1) return value;
   throw badOption(option, `\`${option}\` is ${value}`, `give \`${option}\` a whole number of at least 1`);
@@ -47,9 +56,11 @@ export class Pool implements AsyncDisposable {
   /** A handler for `Bun.serve`: sends the request to the server in a fork. Never rejects but through `onError`. */
   readonly fetch: (request: Request, server?: unknown) => Promise<Response>;
   readonly metrics = new Metrics();
-  readonly #image: Snapshot;
+  readonly #processes: Processes;
   readonly #options: PoolOptions;
-  readonly #serving: Serving | undefined;
+  #serving: Serving | undefined;
+  readonly #remake: (() => Promise<Origin>) | undefined;
+  #remaking: Promise<void> | undefined;
   readonly #timeout: number;
   readonly #queueMax: number;
   readonly #forksMax: number;
@@ -60,10 +71,16 @@ export class Pool implements AsyncDisposable {
   #closed = false;
   #drained: (() => void)[] = [];
 
-  constructor(image: Snapshot, options: PoolOptions = {}, serving?: Serving) {
-    this.#image = image;
+  /** @internal */
+  constructor(image: Snapshot, options?: PoolOptions, origin?: Origin, remake?: () => Promise<Origin>);
+  constructor(image: Snapshot, options?: PoolOptions);
+  constructor(image: Snapshot, options: PoolOptions = {}, origin?: Origin, remake?: () => Promise<Origin>) {
+    if (options.jail && image.jail.length === 0)
+      throw badOption("jail", "the snapshot's machine was not booted in a jail", "give `jail` to Machine.boot() or isolate()");
+    this.#processes = new Processes(origin?.images ?? [image]);
     this.#options = options;
-    this.#serving = serving;
+    this.#serving = origin?.serving;
+    this.#remake = remake;
     this.#timeout = parseTimeout(options.timeout, "timeout", timeoutDefault);
     this.#forksMax = positive(options.forks, forksDefault, "forks");
     this.#queueMax = positive(options.queue, queueDefault, "queue");
@@ -76,17 +93,44 @@ export class Pool implements AsyncDisposable {
     return this.#serving?.address;
   }
 
+  /** What the wall around its processes is made of; empty without `jail`. */
+  get jail(): readonly JailPart[] {
+    return this.#processes.jail;
+  }
+
   /** A fork, as soon as one is free. */
   async #take(signal?: AbortSignal): Promise<Fork> {
-    if (this.#closed || this.#stopping) throw closedError();
-    signal?.throwIfAborted();
-    const free = this.#free.pop();
-    if (free) return free;
-    if (this.#all.size < this.#forksMax) {
-      const fork = this.#image.fork({ ...this.#options, timeout: this.#timeout });
-      this.#all.add(fork);
-      return fork;
+    for (;;) {
+      if (this.#closed || this.#stopping) throw closedError();
+      signal?.throwIfAborted();
+      const free = this.#free.pop();
+      if (free) return free;
+      if (this.#all.size >= this.#forksMax) return this.#wait(signal);
+      const fork = this.#processes.fork({ ...this.#options, timeout: this.#timeout });
+      if (fork) {
+        this.#all.add(fork);
+        return fork;
+      }
+      await this.#renew();
     }
+  }
+
+  /** All processes have ended: boots the machine again, once for all who wait. */
+  #renew(): Promise<void> {
+    if (!this.#remake) throw new PristineError("INTERNAL", "the worker process has ended", "make the snapshot and the pool again", {});
+    this.#remaking ??= this.#remake()
+      .then((origin) => {
+        this.#serving = origin.serving;
+        this.#processes.replace(origin.images);
+        if (this.#closed) this.#processes.close();
+      })
+      .finally(() => {
+        this.#remaking = undefined;
+      });
+    return this.#remaking;
+  }
+
+  #wait(signal?: AbortSignal): Promise<Fork> {
     if (this.#waiting.length >= this.#queueMax)
       throw new PristineError("BUSY", `${this.#waiting.length} requests wait already`, "raise `queue` or `forks`, or send less", {});
     return new Promise((resolve, reject) => {
@@ -125,6 +169,7 @@ export class Pool implements AsyncDisposable {
     }
     if (!usable) {
       this.#all.delete(fork);
+      this.#processes.forget(fork);
       this.metrics.forget(fork);
       fork.close();
     }
@@ -233,8 +278,8 @@ export class Pool implements AsyncDisposable {
       this.metrics.forget(fork);
       fork.close();
     }
-    // The image of a server is nobody else's.
-    if (this.#serving) this.#image.close();
+    // The images of a server are nobody else's.
+    if (this.#serving) this.#processes.close();
     this.#all.clear();
     this.#free.length = 0;
   }

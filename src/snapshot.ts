@@ -1,11 +1,11 @@
 /** `Snapshot`: an immutable image of a machine, and `Fork`: a machine made from one, which can be put back to it. */
 import type { Spawn } from "bun";
 import { badOption, PristineError } from "./errors.ts";
-import { check, core, lastError } from "./ffi/library.ts";
+import { check, core, lastError, sealWorker } from "./ffi/library.ts";
 import { MachineBlock, ResetMode as ResetModes } from "./ffi/table.ts";
 import { type Inner, Machine, snapshots } from "./machine.ts";
 import { parseForkMemory, parseSize, parseTimeout } from "./options.ts";
-import type { ForkOptions, ResetMode, ResetReport } from "./types.ts";
+import type { ForkOptions, JailPart, ResetMode, ResetReport } from "./types.ts";
 
 const defaultResetLimit = 64 * 2 ** 20;
 /** In place of an image's handle: the fork's own. */
@@ -86,12 +86,31 @@ export class Fork extends Machine<Spawn.Readable, Spawn.Readable, "ignore"> {
 export class Snapshot implements Disposable {
   readonly #handle: number;
   readonly #timeouts: Inner["timeouts"];
+  #jail: Inner["jail"];
   #closed = false;
 
   /** @internal */
-  constructor(handle: number, timeouts: Inner["timeouts"]) {
+  constructor(handle: number, timeouts: Inner["timeouts"], jail: Inner["jail"]) {
     this.#handle = handle;
     this.#timeouts = timeouts;
+    this.#jail = jail;
+  }
+
+  /** What the wall around its process is made of; empty without `jail`. */
+  get jail(): readonly JailPart[] {
+    return this.#jail;
+  }
+
+  /** @internal The same in another process, which it shares its memory with; for one in a process of its own. */
+  double(): Snapshot {
+    this.#checkOpen();
+    return new Snapshot(check(core().pristine_worker_split(this.#handle)), this.#timeouts, this.#jail);
+  }
+
+  /** @internal Its process is not doubled any more. */
+  seal(): void {
+    this.#checkOpen();
+    this.#jail = JSON.parse(sealWorker(this.#handle)) as JailPart[];
   }
 
   #checkOpen(): void {
@@ -113,7 +132,7 @@ export class Snapshot implements Disposable {
     };
     const handle = check(core().pristine_fork(this.#handle, memory));
     const piped = core().pristine_image_piped(this.#handle);
-    return new Fork(snapshots.inner(handle, timeouts, { stdout: (piped & 1) !== 0, stderr: (piped & 2) !== 0 }), options);
+    return new Fork(snapshots.inner(handle, timeouts, { stdout: (piped & 1) !== 0, stderr: (piped & 2) !== 0 }, this.#jail), options);
   }
 
   /** Frees the snapshot as soon as no fork needs it. */
@@ -128,7 +147,7 @@ export class Snapshot implements Disposable {
   }
 
   static {
-    snapshots.create = (handle, timeouts) => new Snapshot(handle, timeouts);
+    snapshots.create = (handle, timeouts, jail) => new Snapshot(handle, timeouts, jail);
     snapshots.handleOf = (snapshot) => {
       snapshot.#checkOpen();
       return snapshot.#handle;

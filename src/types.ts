@@ -126,8 +126,25 @@ export interface BootOptions<
   trace?: number;
   /** Names each refused access and the flag that would allow it, on standard error. */
   verbose?: boolean | undefined;
+  /**
+   * Runs the machine, its snapshots and their forks in a process of its own, behind a second wall (docs/jail.md): as much of
+   * it as the host permits, or with `"strict"` all of it.
+   */
+  jail?: JailOption | undefined;
+  /** @internal In a process of its own, which may be doubled. */
+  worker?: boolean;
   /** @internal TCP servers listen inside the machine, where the embedder connects to them. */
   inside?: boolean;
+}
+
+export type JailOption = boolean | "strict";
+
+/** One part of a jail, and whether the host permitted it. */
+export interface JailPart {
+  readonly part: "no_new_privs" | "limits" | "namespaces" | "landlock" | "seccomp";
+  readonly done: boolean;
+  /** What it consists of, or why it is not there. */
+  readonly detail: string;
 }
 
 export type ResetMode = "auto" | "rewrite" | "full";
@@ -173,6 +190,8 @@ export interface PoolOptions extends ForkOptions {
   forks?: number;
   /** Requests that may wait for a fork; beyond them 503. Default 1024. */
   queue?: number;
+  /** Runs the forks behind a second wall (docs/jail.md); the snapshot's machine must have been booted so. */
+  jail?: JailOption | undefined;
   /** Requests that warm the server before it is frozen; default 20. */
   warmup?: number;
   /** Answers in the pool's place when something went wrong. */
@@ -184,7 +203,7 @@ export interface PoolOptions extends ForkOptions {
 /** What a pool's machine is booted with. */
 export type MachineOptions = Pick<
   BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
-  "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr" | "verbose"
+  "permissions" | "env" | "cwd" | "volumes" | "stdout" | "stderr" | "verbose" | "jail"
 >;
 
 export type RuntimeName = "bun" | "deno" | "node";

@@ -26,6 +26,8 @@ pub const Config = struct {
     trace: i32 = -1,
     verbose: bool = false,
     remote: bool = false,
+    /// The worker process in which it is made; 0 is this one.
+    worker: u32 = 0,
     read: Grant = .{},
     write: Grant = .{},
     /// Patterns of addresses (`core/linux/sockets/patterns.zig`).
@@ -40,6 +42,56 @@ pub const Config = struct {
     /// Folders in which programs keep caches, as the guest's environment names them: where the guest may not write there it
     /// has a layer of its own.
     layers: []const []const u8 = &.{},
+
+    /// The descriptors that it names, in a fixed order; null if there are more than fit.
+    pub fn descriptors(self: *const Config, out: []i32) ?usize {
+        var count: usize = 0;
+        for ([_]i32{ self.programFd, self.stdin, self.stdout, self.stderr, self.trace }) |fd| {
+            if (fd < 0) continue;
+            out[count] = fd;
+            count += 1;
+        }
+        for (self.volumes) |volume| {
+            if (volume.fd < 0) continue;
+            if (count == out.len) return null;
+            out[count] = volume.fd;
+            count += 1;
+        }
+        return count;
+    }
+
+    /// Puts the numbers that the same descriptors have in another process in their places.
+    pub fn adopt(self: *Config, arena: std.mem.Allocator, received: []const i32) error{ OutOfMemory, Missing }!void {
+        var at: usize = 0;
+        for ([_]*i32{ &self.programFd, &self.stdin, &self.stdout, &self.stderr, &self.trace }) |fd| {
+            if (fd.* < 0) continue;
+            if (at == received.len) return error.Missing;
+            fd.* = received[at];
+            at += 1;
+        }
+        const volumes = try arena.dupe(Volume, self.volumes);
+        for (volumes) |*volume| {
+            if (volume.fd < 0) continue;
+            if (at == received.len) return error.Missing;
+            volume.fd = received[at];
+            at += 1;
+        }
+        self.volumes = volumes;
+    }
+};
+
+/// What JavaScript says when it starts a worker process.
+pub const WorkerConfig = struct {
+    /// The worker executable.
+    path: []const u8,
+    /// Behind the second wall (`core/jail/jail.zig`).
+    jail: bool = false,
+    /// All of it or nothing.
+    strict: bool = false,
+    /// Its machines may use the host's network.
+    network: bool = false,
+    /// It will be doubled.
+    split: bool = false,
 };
 
 pub fn parse(allocator: std.mem.Allocator, text: []const u8) !std.json.Parsed(Config) {

@@ -5,6 +5,7 @@
 //! into the table of machines. `generate.zig` writes the TypeScript side from this file's declarations.
 const connections = @import("connections.zig");
 const diagnosis = @import("diagnosis.zig");
+const doubling = @import("../worker/doubling.zig");
 const errors = @import("../errors.zig");
 const events = @import("../events.zig");
 const images = @import("images.zig");
@@ -13,6 +14,7 @@ const machines = @import("machines.zig");
 const registry = @import("registry.zig");
 const running = @import("running.zig");
 const types = @import("types.zig");
+const workers = @import("../worker/client.zig");
 const abi_version = @import("version.zig").abi_version;
 
 pub export fn pristine_abi_version() u32 {
@@ -39,101 +41,142 @@ pub export fn pristine_doctor(flags: u32) i32 {
     return diagnosis.doctor(flags);
 }
 
+/// Starts a worker process; its number, which a machine's configuration names.
+pub export fn pristine_worker_start(json: [*]const u8, length: u32) i32 {
+    return workers.start(json[0..length]);
+}
+
+/// Ends a worker process that has no machine. Others end with the last of their machines and images.
+pub export fn pristine_worker_stop(worker: u32) i32 {
+    return workers.stop(worker);
+}
+
+/// Doubles the worker process of an image; the image's handle in the new one. In a worker: the process id of its double.
+pub export fn pristine_worker_split(image: u32) i32 {
+    return if (workers.isRemote(image)) workers.split(image) else doubling.split();
+}
+
+/// What the wall around the worker process of an image is made of, as the result's text; its length. Nothing opens it: of what
+/// was left open for `pristine_worker_split` it closes the rest.
+pub export fn pristine_worker_seal(image: u32) i32 {
+    if (workers.dispatch("pristine_worker_seal", .{image})) |result| return result;
+    return doubling.seal();
+}
+
 pub export fn pristine_machine_create(json: [*]const u8, length: u32) i32 {
     return machines.create(json[0..length]);
 }
 
 pub export fn pristine_machine_close(handle: u32) i32 {
+    if (workers.dispatch("pristine_machine_close", .{handle})) |result| return result;
     return machines.close(handle);
 }
 
 /// Stops what runs in the machine, waits for it, and keeps the machine.
 pub export fn pristine_machine_stop(handle: u32) i32 {
+    if (workers.dispatch("pristine_machine_stop", .{handle})) |result| return result;
     return machines.stop(handle);
 }
 
 pub export fn pristine_machine_block(handle: u32) ?*types.MachineBlock {
-    return machines.block(handle);
+    return if (workers.isRemote(handle)) workers.block(handle) else machines.block(handle);
 }
 
 pub export fn pristine_machine_run(handle: u32, until: u32, timeout_ms: f64, cpu_timeout_ms: f64, ticket: u32) i32 {
+    if (workers.dispatch("pristine_machine_run", .{ handle, until, timeout_ms, cpu_timeout_ms, ticket })) |result| return result;
     return running.run(handle, until, timeout_ms, cpu_timeout_ms, ticket);
 }
 
 /// Where the machine waits for connections: the length of the result's text, HOST:PORT or unix:NAME; 0 when it does not.
 pub export fn pristine_machine_listener(handle: u32) i32 {
+    if (workers.dispatch("pristine_machine_listener", .{handle})) |result| return result;
     return machines.listener(handle);
 }
 
 /// Connects to a server inside the machine: the number of the connection. Port 0x10000 is the stream that the program made by
 /// opening /dev/pristine.
 pub export fn pristine_connection_open(handle: u32, port: u32) i32 {
+    if (workers.dispatch("pristine_connection_open", .{ handle, port })) |result| return result;
     return connections.open(handle, port);
 }
 
 /// How many bytes found room; -1000 when the guest reads no more.
 pub export fn pristine_connection_send(handle: u32, connection: u32, bytes: [*]const u8, length: u32) i32 {
+    if (workers.dispatch("pristine_connection_send", .{ handle, connection, bytes, length })) |result| return result;
     return connections.send(handle, connection, bytes[0..length]);
 }
 
 /// How many bytes were taken; 0 when there are none now, -1000 at their end, -1001 when the connection was reset.
 pub export fn pristine_connection_receive(handle: u32, connection: u32, out: [*]u8, capacity: u32) i32 {
+    if (workers.dispatch("pristine_connection_receive", .{ handle, connection, out, capacity })) |result| return result;
     return connections.receive(handle, connection, out[0..capacity]);
 }
 
 /// Ends one side of a connection (how 0), or all of it (how 1).
 pub export fn pristine_connection_end(handle: u32, connection: u32, how: u32) i32 {
+    if (workers.dispatch("pristine_connection_end", .{ handle, connection, how })) |result| return result;
     return connections.end(handle, connection, how);
 }
 
 pub export fn pristine_machine_interrupt(handle: u32, kind: u32) i32 {
+    if (workers.dispatch("pristine_machine_interrupt", .{ handle, kind })) |result| return result;
     return running.interrupt(handle, kind);
 }
 
 pub export fn pristine_machine_signal(handle: u32, signal: u32) i32 {
+    if (workers.dispatch("pristine_machine_signal", .{ handle, signal })) |result| return result;
     return running.sendSignal(handle, signal);
 }
 
 pub export fn pristine_machine_error(handle: u32, out: [*]u8, capacity: u32) u32 {
+    if (workers.dispatch("pristine_machine_error", .{ handle, out, capacity })) |result| return result;
     return copyOut(machines.machineError(handle), out, capacity);
 }
 
 /// The report of the last fatal fault: a line, then the registers.
 pub export fn pristine_machine_report(handle: u32, out: [*]u8, capacity: u32) u32 {
+    if (workers.dispatch("pristine_machine_report", .{ handle, out, capacity })) |result| return result;
     return copyOut(machines.machineReport(handle), out, capacity);
 }
 
 /// Freezes a machine that does not run; the image's handle.
 pub export fn pristine_freeze(handle: u32) i32 {
+    if (workers.dispatch("pristine_freeze", .{handle})) |result| return result;
     return images.freeze(handle);
 }
 
 pub export fn pristine_image_close(image: u32) i32 {
+    if (workers.dispatch("pristine_image_close", .{image})) |result| return result;
     return images.close(image);
 }
 
 /// The memory ceiling of the frozen machine, in bytes.
 pub export fn pristine_image_memory(image: u32) f64 {
+    if (workers.dispatch("pristine_image_memory", .{image})) |result| return result;
     return images.memory(image);
 }
 
 /// Which standard outputs JavaScript reads: bit 0 stdout, bit 1 stderr.
 pub export fn pristine_image_piped(image: u32) i32 {
+    if (workers.dispatch("pristine_image_piped", .{image})) |result| return result;
     return images.piped(image);
 }
 
 /// A fork of an image; its machine handle.
 pub export fn pristine_fork(image: u32, memory: f64) i32 {
+    if (workers.dispatch("pristine_fork", .{ image, memory })) |result| return result;
     return images.fork(image, memory);
 }
 
 /// Puts a fork back to its image, or to another if `to` is not 0xffffffff; the control block has the report.
 pub export fn pristine_reset(handle: u32, mode: u32, limit: f64, to: u32) i32 {
+    if (workers.dispatch("pristine_reset", .{ handle, mode, limit, to })) |result| return result;
     return images.reset(handle, mode, limit, to);
 }
 
 /// Compares two machines of one image; the length of the result's text, 0 when nothing differs.
 pub export fn pristine_difference(first: u32, second: u32) i32 {
+    if (workers.dispatch("pristine_difference", .{ first, second })) |result| return result;
     return images.difference(first, second);
 }
 
@@ -143,54 +186,64 @@ pub export fn pristine_plant(fault: u32) i32 {
 }
 
 pub export fn pristine_call_begin(handle: u32) i32 {
+    if (workers.dispatch("pristine_call_begin", .{handle})) |result| return result;
     return running.callBegin(handle);
 }
 
 pub export fn pristine_call_stage(handle: u32, slot: u32, bytes: [*]const u8, length: u32) i32 {
+    if (workers.dispatch("pristine_call_stage", .{ handle, slot, bytes, length })) |result| return result;
     return running.callStage(handle, slot, bytes[0..length]);
 }
 
 pub export fn pristine_call(handle: u32) i32 {
+    if (workers.dispatch("pristine_call", .{handle})) |result| return result;
     return running.call(handle);
 }
 
 pub export fn pristine_call_async(handle: u32, ticket: u32) i32 {
+    if (workers.dispatch("pristine_call_async", .{ handle, ticket })) |result| return result;
     return running.callAsync(handle, ticket);
 }
 
 pub export fn pristine_memory_base(handle: u32) ?[*]u8 {
-    return guest_memory.base(handle);
+    return if (workers.isRemote(handle)) guest_memory.isElsewhere() else guest_memory.base(handle);
 }
 
 pub export fn pristine_memory_translate(handle: u32, address: f64, length: f64) f64 {
+    if (workers.dispatch("pristine_memory_translate", .{ handle, address, length })) |result| return result;
     return guest_memory.translate(handle, address, length);
 }
 
 pub export fn pristine_memory_pieces(handle: u32, address: f64, length: f64) i32 {
+    if (workers.dispatch("pristine_memory_pieces", .{ handle, address, length })) |result| return result;
     return guest_memory.pieces(handle, address, length);
 }
 
 pub export fn pristine_memory_read(handle: u32, address: f64, out: [*]u8, length: u32) i32 {
-    return guest_memory.read(handle, address, out[0..length]);
+    return if (workers.isRemote(handle)) workers.readMemory(handle, address, out[0..length]) else guest_memory.read(handle, address, out[0..length]);
 }
 
 pub export fn pristine_memory_write(handle: u32, address: f64, bytes: [*]const u8, length: u32) i32 {
-    return guest_memory.write(handle, address, bytes[0..length]);
+    return if (workers.isRemote(handle)) workers.writeMemory(handle, address, bytes[0..length]) else guest_memory.write(handle, address, bytes[0..length]);
 }
 
 pub export fn pristine_memory_cstring(handle: u32, address: f64, out: [*]u8, capacity: u32) i32 {
+    if (workers.dispatch("pristine_memory_cstring", .{ handle, address, out, capacity })) |result| return result;
     return guest_memory.cstring(handle, address, out[0..capacity]);
 }
 
 pub export fn pristine_memory_allocate(handle: u32, length: f64, alignment: f64) f64 {
+    if (workers.dispatch("pristine_memory_allocate", .{ handle, length, alignment })) |result| return result;
     return guest_memory.allocate(handle, length, alignment);
 }
 
 pub export fn pristine_symbol(handle: u32, name: [*]const u8, length: u32) f64 {
+    if (workers.dispatch("pristine_symbol", .{ handle, name, length })) |result| return result;
     return guest_memory.symbol(handle, name[0..length]);
 }
 
 pub export fn pristine_counters(handle: u32, out: *types.Counters) i32 {
+    if (workers.dispatch("pristine_counters", .{ handle, out })) |result| return result;
     return machines.counters(handle, out);
 }
 
@@ -209,13 +262,16 @@ pub export fn pristine_events_fd() i32 {
 }
 
 pub export fn pristine_events_take(out: [*]events.Event, capacity: u32) u32 {
-    return @intCast(events.take(out[0..capacity]));
+    const count = events.take(out[0..capacity]);
+    return @intCast(count + workers.takeEvents(out[count..capacity]));
 }
 
 pub export fn pristine_output_read(handle: u32, stream: u32, out: [*]u8, capacity: u32) i32 {
+    if (workers.dispatch("pristine_output_read", .{ handle, stream, out, capacity })) |result| return result;
     return machines.outputRead(handle, stream, out[0..capacity]);
 }
 
 pub export fn pristine_output_close(handle: u32, stream: u32) i32 {
+    if (workers.dispatch("pristine_output_close", .{ handle, stream })) |result| return result;
     return machines.outputClose(handle, stream);
 }

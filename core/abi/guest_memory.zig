@@ -26,6 +26,12 @@ pub fn base(handle: u32) ?[*]u8 {
     return entry.machine.frames.base;
 }
 
+/// A worker's memory is not in this process.
+pub fn isElsewhere() ?[*]u8 {
+    _ = registry.last_error.set(.UNSUPPORTED, "views of memory need the machine in this process", "use memory.read() and memory.write(), or leave `jail` out", .{ .feature = "view" });
+    return null;
+}
+
 /// The offset of a range in the host mapping when it is contiguous there. Whoever gets a view may write through it.
 pub fn translate(handle: u32, address: f64, length: f64) f64 {
     var status: i32 = 0;

@@ -11,6 +11,9 @@ const machine_module = @import("../machine.zig");
 const registry = @import("registry.zig");
 const standard_streams = @import("standard_streams.zig");
 const types = @import("types.zig");
+const channel = @import("../worker/channel.zig");
+const worker = @import("../worker/self.zig");
+const worker_client = @import("../worker/client.zig");
 const Config = config_module.Config;
 const Machine = machine_module.Machine;
 
@@ -21,14 +24,39 @@ pub fn create(json: []const u8) i32 {
         return record.format(.INTERNAL, "the core could not read its configuration ({t})", .{failure}, "the JavaScript side and the core do not fit; run `npm run build`", .{}).status();
     };
     defer parsed.deinit();
+    if (worker.self) |*me| return createInWorker(me, &parsed.value, parsed.arena.allocator());
+    if (parsed.value.worker != 0) return worker_client.create(&parsed.value, json);
+    return createHere(&parsed.value, parsed.arena.allocator());
+}
+
+/// With the descriptors that came for it; behind the jail's wall from here on.
+fn createInWorker(me: *worker.Self, config: *Config, arena: std.mem.Allocator) i32 {
+    const record = &registry.last_error;
+    var descriptors: [limits.worker_descriptors_max]i32 = undefined;
+    const count = config.descriptors(&descriptors) orelse 0;
+    const received = if (count > 0) channel.receiveDescriptors(me.socket, &descriptors) catch return hostFull() else descriptors[0..0];
+    defer for (received) |fd| host.close(fd);
+    config.adopt(arena, received) catch return hostFull();
+    const handle = createHere(config, arena);
+    if (handle < 0) return handle;
+    const jail = if (me.jail) |*some| some else return handle;
+    jail.enter(&registry.find(@intCast(handle)).?.machine.kernel.files.scope.*) catch {
+        const code = record.format(.UNSUPPORTED, "the jail is not whole: {s}", .{jail.missing()}, "leave `strict` out (--jail), or run where the kernel permits it", .{ .feature = "jail" });
+        _ = close(@intCast(handle));
+        return code.status();
+    };
+    return handle;
+}
+
+fn createHere(config: *Config, arena: std.mem.Allocator) i32 {
+    const record = &registry.last_error;
     const platform = registry.thePlatform() catch |failure| return registry.kvmError(failure).status();
-    const config = &parsed.value;
     const memory = memoryBytes(config.memory, record) catch return record.code.status();
-    const opened = loader.open(registry.allocator, parsed.arena.allocator(), config.program, config.programFd, record) catch return record.code.status();
+    const opened = loader.open(registry.allocator, arena, config.program, config.programFd, record) catch return record.code.status();
     const program = opened.program;
     if (opened.prefix.len > 0) {
         const behind = config.argv[@min(1, config.argv.len)..];
-        config.argv = std.mem.concat(parsed.arena.allocator(), []const u8, &.{ opened.prefix, behind }) catch {
+        config.argv = std.mem.concat(arena, []const u8, &.{ opened.prefix, behind }) catch {
             program.release(registry.allocator);
             return createError(error.OutOfMemory, memory, record).status();
         };

@@ -13,6 +13,7 @@ const limits = @import("../limits.zig");
 const platform_module = @import("../platform.zig");
 const runner = @import("../runner.zig");
 const types = @import("types.zig");
+const worker = @import("../worker/self.zig");
 const Goal = @import("../run.zig").Goal;
 const Machine = @import("../machine.zig").Machine;
 
@@ -89,17 +90,18 @@ pub const AddError = error{ OutOfMemory, HostFailure, TooMany };
 /// Gives a machine a handle and a control block.
 pub fn register(machine: *Machine) AddError!*Entry {
     const handle: u32 = free_handles.pop() orelse blk: {
-        if (entries.items.len >= limits.machines_max) return error.TooMany;
+        const most: usize = if (worker.self == null) limits.machines_max else limits.worker_machines_max;
+        if (entries.items.len >= most) return error.TooMany;
         try entries.append(allocator, null);
         // Room for every handle to come back, so that closing cannot fail.
         try free_handles.ensureTotalCapacity(allocator, entries.items.len);
         break :blk @intCast(entries.items.len - 1);
     };
     errdefer free_handles.appendAssumeCapacity(handle);
-    const page = try host.check(linux.mmap(null, limits.page_size, .{ .READ = true, .WRITE = true }, .{ .TYPE = .PRIVATE, .ANONYMOUS = true }, -1, 0));
-    errdefer _ = linux.munmap(@ptrFromInt(page), limits.page_size);
+    const block = try makeBlock(handle);
+    errdefer freeBlock(block);
     const entry = try allocator.create(Entry);
-    entry.* = .{ .handle = handle, .machine = machine, .block = @ptrFromInt(page) };
+    entry.* = .{ .handle = handle, .machine = machine, .block = block };
     entries.items[handle] = entry;
     return entry;
 }
@@ -108,8 +110,24 @@ pub fn register(machine: *Machine) AddError!*Entry {
 pub fn remove(entry: *Entry) void {
     entries.items[entry.handle] = null;
     free_handles.appendAssumeCapacity(entry.handle);
-    _ = linux.munmap(@ptrCast(entry.block), limits.page_size);
+    freeBlock(entry.block);
     allocator.destroy(entry);
+}
+
+const Block = *align(limits.page_size) types.MachineBlock;
+
+/// A page of zeros; a worker's are where the embedder sees them.
+fn makeBlock(handle: u32) host.Error!Block {
+    if (worker.self) |me| {
+        const block: Block = @ptrCast(&me.shared.blocks[handle]);
+        block.* = std.mem.zeroes(types.MachineBlock);
+        return block;
+    }
+    return @ptrFromInt(try host.check(linux.mmap(null, limits.page_size, .{ .READ = true, .WRITE = true }, .{ .TYPE = .PRIVATE, .ANONYMOUS = true }, -1, 0)));
+}
+
+fn freeBlock(block: Block) void {
+    if (worker.self == null) _ = linux.munmap(@ptrCast(block), limits.page_size);
 }
 
 pub fn find(handle: u32) ?*Entry {

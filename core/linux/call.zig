@@ -1,4 +1,5 @@
 //! One row of the system-call table, as the families write it.
+const linux = @import("std").os.linux;
 const kernel_module = @import("kernel.zig");
 const Args = kernel_module.Args;
 const Kernel = kernel_module.Kernel;
@@ -38,6 +39,14 @@ pub const Shape = enum {
 };
 
 pub const Call = struct { number: u32, name: []const u8, handler: Handler, shapes: []const Shape };
+
+/// What a family's rows make the host do beyond the VMM's own calls, by the right that a guest needs for it; docs/host-calls.md
+/// tells which does what.
+pub const HostCalls = struct {
+    reads: []const linux.SYS = &.{},
+    writes: []const linux.SYS = &.{},
+    network: []const linux.SYS = &.{},
+};
 
 pub fn row(number: u32, name: []const u8, handler: Handler, shapes: []const Shape) Call {
     return .{ .number = number, .name = name, .handler = handler, .shapes = shapes };

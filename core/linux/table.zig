@@ -32,6 +32,9 @@ const row = call_module.row;
 pub const ready_number = 0x50520001;
 pub const generation_number = 0x50520002;
 
+/// What the rows make the host do; the other families stay inside the VMM.
+pub const host_calls = [_]call_module.HostCalls{ files.host_calls, sockets.host_calls };
+
 const own_rows = [_]Call{
     row(ready_number, "pristine_ready", identity.ready, &.{}),
     row(generation_number, "pristine_generation", identity.generation, &.{}),

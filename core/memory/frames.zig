@@ -17,6 +17,7 @@ const FilePieces = file_pieces.FilePieces;
 const FrameImage = @import("frame_image.zig").FrameImage;
 const planted = @import("../planted.zig");
 const pages = @import("host_pages.zig");
+const worker = @import("../worker/self.zig");
 const Ranges = @import("ranges.zig").Ranges;
 const Touched = @import("touched.zig").Touched;
 
@@ -527,13 +528,14 @@ pub const FrameSpace = struct {
     }
 
     /// A change of rights is an event too. Execution is added and taken away again, so that no thread of the host that uses
-    /// a view loses its access meanwhile.
+    /// a view loses its access meanwhile; a worker process has no views, and its jail no executable memory.
     fn toggle(self: *FrameSpace, first: Frame, last: Frame) void {
         const range = self.bytes(first, last - first);
         const more: linux.PROT = .{ .READ = true, .WRITE = true, .EXEC = true };
         const less: linux.PROT = .{ .READ = true };
         const usual: linux.PROT = .{ .READ = true, .WRITE = true };
-        if (!pages.protect(range, more) and !pages.protect(range, less)) self.lost = true;
+        const has_views = worker.self == null;
+        if (!(has_views and pages.protect(range, more)) and !pages.protect(range, less)) self.lost = true;
         if (!pages.protect(range, usual)) self.lost = true;
     }
 };

@@ -168,6 +168,16 @@ fn pagemapDescriptor() host.Error!i32 {
     return fd;
 }
 
+/// Opens it now; later this process may not be able to.
+pub fn openPageMap() void {
+    _ = pagemapDescriptor() catch {};
+}
+
+/// In a double of the process, whose page map is another.
+pub fn usePageMap(fd: i32) void {
+    host.close(pagemap.swap(fd, .acq_rel));
+}
+
 /// Page faults of the calling thread so far; the kernel counts a guest's faults for the thread that runs it.
 pub fn threadFaults() u64 {
     var usage: linux.rusage = undefined;

@@ -5,7 +5,7 @@
  */
 import { dlopen, type Pointer, toArrayBuffer } from "bun:ffi";
 import { fromCore, PristineError } from "../errors.ts";
-import { fs } from "../lazy.ts";
+import { fs, path } from "../lazy.ts";
 import { ABI_VERSION, MachineBlock, symbols } from "./table.ts";
 
 type Core = ReturnType<typeof dlopen<typeof symbols>>["symbols"];
@@ -30,22 +30,38 @@ function libraryPath(): string {
   return process.env.PRISTINE_LIBRARY ?? `${import.meta.dir}/${packageRoot}/zig-out/lib/libpristine.so`;
 }
 
+/** Where the worker executable is: named by the environment, else in the same build as the library. */
+function workerPath(): string {
+  return process.env.PRISTINE_WORKER ?? path().join(path().dirname(libraryPath()), "../bin/pristine-worker");
+}
+
+/** Starts a worker process; its number. It ends with the last machine and snapshot in it. */
+export function startWorker(options: { jail: boolean; strict: boolean; network: boolean; split: boolean }): number {
+  const json = encoder.encode(JSON.stringify({ ...options, path: workerPath() }));
+  return check(core().pristine_worker_start(json, json.length));
+}
+
+/** The text that tells what the wall around a machine's or a snapshot's process is made of; that process is not doubled any more. */
+export function sealWorker(handle: number): string {
+  return check(core().pristine_worker_seal(handle)) > 0 ? resultText() : "[]";
+}
+
 function load(): Core {
-  const path = libraryPath();
+  const file = libraryPath();
   let library: Core;
   try {
-    library = dlopen(path, symbols).symbols;
+    library = dlopen(file, symbols).symbols;
   } catch (cause) {
-    if (!fs().existsSync(path)) {
+    if (!fs().existsSync(file)) {
       throw new PristineError(
         "INTERNAL",
-        `the core's library is not at ${path}`,
+        `the core's library is not at ${file}`,
         "run `npm run build`, or set PRISTINE_LIBRARY",
         {},
         { cause },
       );
     }
-    throw new PristineError("ABI_MISMATCH", `the core's library ${path} cannot be loaded`, "run `npm run build`", {}, { cause });
+    throw new PristineError("ABI_MISMATCH", `the core's library ${file} cannot be loaded`, "run `npm run build`", {}, { cause });
   }
   const version = library.pristine_abi_version();
   if (version !== ABI_VERSION) {

@@ -1,12 +1,16 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 4040444450;
+export const ABI_VERSION = 2763330921;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
   pristine_last_error: { args: ["ptr", "u32"], returns: "u32" },
   pristine_result: { args: ["ptr", "u32"], returns: "u32" },
   pristine_doctor: { args: ["u32"], returns: "i32" },
+  pristine_worker_start: { args: ["ptr", "u32"], returns: "i32" },
+  pristine_worker_stop: { args: ["u32"], returns: "i32" },
+  pristine_worker_split: { args: ["u32"], returns: "i32" },
+  pristine_worker_seal: { args: ["u32"], returns: "i32" },
   pristine_machine_create: { args: ["ptr", "u32"], returns: "i32" },
   pristine_machine_close: { args: ["u32"], returns: "i32" },
   pristine_machine_stop: { args: ["u32"], returns: "i32" },

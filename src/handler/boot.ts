@@ -30,7 +30,7 @@ const receiveBytes = 64 * 1024;
 export interface HandlerBoot
   extends Pick<
     BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
-    "verbose" | "env" | "cwd" | "memory" | "permissions" | "volumes" | "stdout" | "stderr" | "signal"
+    "verbose" | "env" | "cwd" | "memory" | "permissions" | "volumes" | "stdout" | "stderr" | "signal" | "jail" | "worker"
   > {
   readonly file: string;
   readonly runtime: Runtime;
@@ -86,6 +86,8 @@ export async function bootHandler(options: HandlerBoot): Promise<{ machine: Mach
     timeout: bootTimeoutMs,
     verbose: options.verbose,
     inside: true,
+    jail: options.jail,
+    worker: options.worker ?? false,
   });
   try {
     const connection = await untilReady(machine, tell, options.signal);

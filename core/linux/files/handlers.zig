@@ -13,6 +13,11 @@ pub const fileForMapping = transfer.fileForMapping;
 pub const isZeroDevice = transfer.isZeroDevice;
 pub const mayWriteThrough = transfer.mayWriteThrough;
 
+pub const host_calls: call_module.HostCalls = .{
+    .reads = &.{ .access, .faccessat, .faccessat2, .getdents64, .open, .openat, .openat2, .readlink, .readlinkat },
+    .writes = &.{ .chmod, .fchmod, .fsync, .linkat, .mkdirat, .mknodat, .pwritev2, .renameat2, .symlinkat, .unlinkat, .utimensat },
+};
+
 pub const rows = [_]call_module.Call{
     row(0, "read", transfer.read, &.{ .descriptor, .bytes_out, .size }),
     row(1, "write", transfer.write, &.{ .descriptor, .bytes_in, .size }),

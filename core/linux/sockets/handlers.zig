@@ -7,6 +7,11 @@ const naming = @import("naming.zig");
 const options = @import("options.zig");
 const row = call_module.row;
 
+/// `socket` is permitted by its family.
+pub const host_calls: call_module.HostCalls = .{
+    .network = &.{ .accept4, .bind, .connect, .getpeername, .getsockname, .getsockopt, .listen, .recvfrom, .sendmsg, .sendto, .setsockopt, .shutdown },
+};
+
 pub const rows = [_]call_module.Call{
     row(41, "socket", creating.socket, &.{ .socket_family, .socket_type, .integer }),
     row(42, "connect", connecting.connect, &.{ .descriptor, .socket_address, .size }),
