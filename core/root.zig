@@ -9,6 +9,7 @@ test {
     _ = @import("elf_fuzz.zig");
     _ = @import("errors.zig");
     _ = @import("jail/calls.zig");
+    _ = @import("jail/jail_test.zig");
     _ = @import("jail/seccomp.zig");
     _ = @import("linux/files/pipe.zig");
     _ = @import("linux/files/private/tree.zig");

@@ -32,6 +32,7 @@ const laneFiles: Record<string, string[]> = {
     ...processorFiles,
     "test/compatibility/compatibility.test.ts",
     "test/events.test.ts",
+    "test/jail.test.ts",
     "test/sockets.test.ts",
     "test/runtimes/runtimes.test.ts",
     "test/servers/servers.test.ts",

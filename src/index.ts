@@ -17,6 +17,8 @@ export type {
   ForkOptions,
   GuestFunction,
   HandlerOptions,
+  JailOption,
+  JailPart,
   Lease,
   Permissions,
   PoolOptions,

@@ -104,7 +104,11 @@ export class Pool implements AsyncDisposable {
       if (this.#closed || this.#stopping) throw closedError();
       signal?.throwIfAborted();
       const free = this.#free.pop();
-      if (free) return free;
+      if (free) {
+        if (this.#processes.has(free)) return free;
+        this.#drop(free);
+        continue;
+      }
       if (this.#all.size >= this.#forksMax) return this.#wait(signal);
       const fork = this.#processes.fork({ ...this.#options, timeout: this.#timeout });
       if (fork) {
@@ -167,12 +171,7 @@ export class Pool implements AsyncDisposable {
     } catch {
       usable = false;
     }
-    if (!usable) {
-      this.#all.delete(fork);
-      this.#processes.forget(fork);
-      this.metrics.forget(fork);
-      fork.close();
-    }
+    if (!usable) this.#drop(fork);
     const next = this.#waiting.shift();
     if (next) {
       if (usable) next.give(fork);
@@ -180,6 +179,13 @@ export class Pool implements AsyncDisposable {
     } else if (usable) this.#free.push(fork);
     if (this.#isIdle()) for (const drained of this.#drained.splice(0)) drained();
     return report;
+  }
+
+  #drop(fork: Fork): void {
+    this.#all.delete(fork);
+    this.#processes.forget(fork);
+    this.metrics.forget(fork);
+    fork.close();
   }
 
   #isIdle(): boolean {

@@ -1,5 +1,7 @@
 /** The processes in which a pool's forks run: this one, or workers that have the same image. */
 import { PristineError } from "./errors.ts";
+import { core } from "./ffi/library.ts";
+import { handleOf } from "./machine.ts";
 import type { Fork, Snapshot } from "./snapshot.ts";
 import type { ForkOptions, JailPart } from "./types.ts";
 
@@ -30,7 +32,7 @@ export function doubled(machine: { freeze(): Snapshot; close(): void }, processe
   }
 }
 
-export function isWorkerGone(error: unknown): boolean {
+function isWorkerGone(error: unknown): boolean {
   return PristineError.is(error, "INTERNAL") && (error.details as { worker?: string }).worker === "gone";
 }
 
@@ -61,6 +63,11 @@ export class Processes {
         process.image.close();
       }
     }
+  }
+
+  /** Whether the fork's process has not ended. */
+  has(fork: Fork): boolean {
+    return core().pristine_worker_gone(handleOf(fork)) === 0;
   }
 
   forget(fork: Fork): void {

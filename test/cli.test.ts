@@ -93,7 +93,7 @@ test("misuse is 125 with a hint", () => {
     [["run", "--memory", "1KiB", guest("hello")], "memory"],
     [["run", "--memory=100000GiB", guest("hello")], "memory"],
     [["run", "--cwd", "/nowhere", guest("hello")], "cwd"],
-    [["run", "--jail", guest("hello")], "not in this version"],
+    [["run", "--jail=hard", guest("hello")], "--jail is not hard"],
     [["run", "--quiet=yes", guest("hello")], "takes no value"],
     [["run", "--memory"], "needs a value"],
     [["rum"], "did you mean `pristine run`?"],

@@ -1,5 +1,6 @@
 //! What JavaScript says when it makes a machine, as JSON, and its translation into the core's own terms.
 const std = @import("std");
+const linux = std.os.linux;
 const limits = @import("../limits.zig");
 
 pub const Grant = struct { all: bool = false, paths: []const []const u8 = &.{} };
@@ -58,6 +59,15 @@ pub const Config = struct {
             count += 1;
         }
         return count;
+    }
+
+    /// The option whose descriptor is not open in this process.
+    pub fn notOpen(self: *const Config) []const u8 {
+        const get_flags = 1;
+        for ([_]i32{ self.programFd, self.stdin, self.stdout, self.stderr, self.trace }, [_][]const u8{ "program", "stdin", "stdout", "stderr", "trace" }) |fd, name| {
+            if (fd >= 0 and @as(isize, @bitCast(linux.fcntl(fd, get_flags, 0))) < 0) return name;
+        }
+        return "volumes";
     }
 
     /// Puts the numbers that the same descriptors have in another process in their places.

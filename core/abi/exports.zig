@@ -51,6 +51,11 @@ pub export fn pristine_worker_stop(worker: u32) i32 {
     return workers.stop(worker);
 }
 
+/// 1 when the worker process of a machine or an image has ended; 0 when it has not, or there is none.
+pub export fn pristine_worker_gone(handle: u32) i32 {
+    return @intFromBool(workers.hasEnded(handle));
+}
+
 /// Doubles the worker process of an image; the image's handle in the new one. In a worker: the process id of its double.
 pub export fn pristine_worker_split(image: u32) i32 {
     return if (workers.isRemote(image)) workers.split(image) else doubling.split();

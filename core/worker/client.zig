@@ -34,8 +34,9 @@ const Worker = struct {
     lock: host.Mutex = .{},
     pending: std.ArrayList(Pending) = .empty,
     gone: std.atomic.Value(bool) = .init(false),
-    /// Its thread has ended.
-    buried: std.atomic.Value(bool) = .init(false),
+    /// Under the lock of the table: the process and the thread that waits for it have ended; nothing of it is used any more.
+    buried: bool = false,
+    retired: bool = false,
     status: u32 = 0,
 
     fn isGone(self: *const Worker) bool {
@@ -44,6 +45,7 @@ const Worker = struct {
 };
 
 var workers: [limits.workers_max + 1]?*Worker = @splat(null);
+var table_lock: host.Mutex = .{};
 
 fn of(handle: u32) u32 {
     return handle >> limits.worker_handle_bits;
@@ -62,7 +64,7 @@ pub fn start(json: []const u8) i32 {
     const pid = spawn.start(&parsed.value, .{ ends.theirs, ends.memory, wake }) catch |failure| {
         channel.unmap(ends.shared);
         host.close(ends.ours);
-        if (failure == error.NotFound) return record.format(.NOT_FOUND, "the worker executable is not at {s}", .{parsed.value.path}, "run `npm run build`, or set PRISTINE_WORKER", .{ .path = parsed.value.path }).status();
+        if (failure == error.NotFound) return record.format(.NOT_FOUND, "the worker executable {s} cannot be started", .{parsed.value.path}, "run `npm run build`, or set PRISTINE_WORKER", .{ .path = parsed.value.path }).status();
         return hostFailure();
     };
     return add(ends, pid) catch |failure| {
@@ -85,7 +87,8 @@ fn open() host.Error!Ends {
 }
 
 fn add(ends: Ends, pid: i32) error{ TooMany, OutOfMemory, HostFailure }!i32 {
-    sweep();
+    table_lock.lock();
+    defer table_lock.unlock();
     const number = for (workers[1..], 1..) |worker, index| {
         if (worker == null) break index;
     } else return error.TooMany;
@@ -98,17 +101,13 @@ fn add(ends: Ends, pid: i32) error{ TooMany, OutOfMemory, HostFailure }!i32 {
     return @intCast(number);
 }
 
-/// Frees what is left of workers that are done.
-fn sweep() void {
-    for (workers[1..]) |*slot| {
-        const worker = slot.* orelse continue;
-        if (worker.live > 0 or !worker.buried.load(.acquire)) continue;
-        channel.unmap(worker.shared);
-        host.close(worker.socket);
-        worker.pending.deinit(registry.allocator);
-        registry.allocator.destroy(worker);
-        slot.* = null;
-    }
+/// With the lock of the table held.
+fn free(worker: *Worker) void {
+    workers[of(worker.prefix)] = null;
+    channel.unmap(worker.shared);
+    host.close(worker.socket);
+    worker.pending.deinit(registry.allocator);
+    registry.allocator.destroy(worker);
 }
 
 /// Waits for a worker's end, and ends with an error what was under way.
@@ -125,7 +124,10 @@ fn watch(worker: *Worker) void {
     worker.pending.clearRetainingCapacity();
     worker.lock.unlock();
     channel.wake(&worker.shared.answers);
-    worker.buried.store(true, .release);
+    table_lock.lock();
+    defer table_lock.unlock();
+    worker.buried = true;
+    if (worker.retired) free(worker);
 }
 
 /// A worker of which nothing is used any more ends.
@@ -134,9 +136,13 @@ fn drop(worker: *Worker) void {
     if (worker.live == 0) retire(worker);
 }
 
+/// It is not to be used behind this: whoever comes last, the thread that waits for its end or this one, frees it.
 fn retire(worker: *Worker) void {
+    table_lock.lock();
+    defer table_lock.unlock();
+    worker.retired = true;
     const both = 2;
-    _ = linux.shutdown(worker.socket, both);
+    if (worker.buried) free(worker) else _ = linux.shutdown(worker.socket, both);
 }
 
 /// Ends a worker that has no machine yet.
@@ -220,14 +226,26 @@ fn newHandle(worker: *Worker, local: i32) i32 {
 /// Boots a machine in a worker, to which its descriptors travel first.
 pub fn create(config: *const config_module.Config, json: []const u8) i32 {
     const worker = workers[config.worker] orelse return registry.last_error.set(.CLOSED, "the worker has ended", "boot the machine again", .{}).status();
-    if (json.len > limits.worker_payload_bytes) return registry.last_error.set(.BAD_OPTION, "the machine's configuration is larger than 2 MiB", "give it fewer or shorter arguments and variables", .{ .option = "args" }).status();
+    if (json.len > limits.worker_payload_bytes) return refused(worker, registry.last_error.set(.BAD_OPTION, "the machine's configuration is larger than 2 MiB", "give it fewer or shorter arguments and variables", .{ .option = "args" }));
     var descriptors: [limits.worker_descriptors_max]i32 = undefined;
-    const count = config.descriptors(&descriptors) orelse return registry.last_error.set(.BAD_OPTION, "too many descriptors for a machine in a worker", "mount fewer volumes", .{ .option = "volumes" }).status();
-    if (count > 0) channel.sendDescriptors(worker.socket, descriptors[0..count]) catch return hostFailure();
-    const result = exchange("pristine_machine_create", worker, .{ json.ptr, @as(u32, @intCast(json.len)) }) orelse return gone(worker);
+    const count = config.descriptors(&descriptors) orelse return refused(worker, registry.last_error.set(.BAD_OPTION, "too many descriptors for a machine in a worker", "mount fewer volumes", .{ .option = "volumes" }));
+    if (count > 0) channel.sendDescriptors(worker.socket, descriptors[0..count]) catch {
+        const errno = host.last_errno;
+        retire(worker);
+        host.last_errno = errno;
+        if (errno != .BADF) return hostFailure();
+        return registry.last_error.set(.BAD_OPTION, "a descriptor that was given is not open", "pass open file descriptors, \"pipe\", \"inherit\" or \"ignore\"", .{ .option = config.notOpen() }).status();
+    };
+    const result = exchange("pristine_machine_create", worker, .{ json.ptr, @as(u32, @intCast(json.len)) }) orelse gone(worker);
     if (result >= 0) return newHandle(worker, result);
     retire(worker);
     return result;
+}
+
+/// A worker without a machine ends.
+fn refused(worker: *Worker, code: errors.Code) i32 {
+    retire(worker);
+    return code.status();
 }
 
 /// Doubles the worker that has an image; the image's handle in the new one.
@@ -293,7 +311,9 @@ fn answered(worker: *Worker) bool {
     while (true) {
         const done = shared.answers.load(.acquire);
         if (done == worker.requests) {
-            if (worker.requests == 1 and shared.abi_version != abi_version) retire(worker) else return true;
+            if (worker.requests > 1 or shared.abi_version == abi_version) return true;
+            // A worker of another build: it is let go as one that has ended.
+            _ = linux.shutdown(worker.socket, 2);
         }
         if (worker.isGone()) return false;
         if (host.monotonicNs() < patience) {
@@ -397,9 +417,16 @@ pub fn isRemote(handle: u32) bool {
     return of(handle) != 0;
 }
 
+pub fn hasEnded(handle: u32) bool {
+    const worker = if (isRemote(handle)) workers[of(handle)] else return false;
+    return worker == null or worker.?.isGone();
+}
+
 /// Events of all workers, behind those of this process.
 pub fn takeEvents(out: []events.Event) usize {
     var count: usize = 0;
+    table_lock.lock();
+    defer table_lock.unlock();
     for (workers[1..]) |slot| {
         const worker = slot orelse continue;
         while (count < out.len) {

@@ -63,7 +63,9 @@ pub fn fromBits(comptime T: type, bits: u64) T {
 }
 
 /// How many bytes a function has written to the bytes it was given, by its result.
-pub fn bytesOf(result: anytype, capacity: usize) usize {
+pub fn bytesOf(comptime name: []const u8, result: anytype, capacity: usize) usize {
+    // All or nothing.
+    if (comptime std.mem.eql(u8, name, "pristine_memory_read")) return if (result < 0) 0 else capacity;
     const count: i64 = switch (@TypeOf(result)) {
         f64 => 0,
         else => result,

@@ -70,7 +70,7 @@ fn call(comptime name: []const u8, shared: *channel.Shared, message: *const chan
     }
     const result = @call(.auto, @field(exports, name), arguments);
     const has_structure = comptime hasStructure(Arguments);
-    const bytes = if (has_structure) capacity else marshal.bytesOf(result, capacity);
+    const bytes = if (has_structure) capacity else marshal.bytesOf(name, result, capacity);
     const failed = @TypeOf(result) != u32 and result < 0;
     const failure = if (failed) registry.last_error.text() else "";
     const text = registry.resultText();

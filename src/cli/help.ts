@@ -38,6 +38,7 @@ Limits
   --memory SIZE             ceiling of its memory, such as 64MiB (default 512MiB)
   --timeout DURATION        such as 500ms, 5s, 1m (default none)
   --cpu-timeout DURATION    the same for CPU time
+  --jail[=strict]           in a process of its own behind a second wall: as much of it as the host permits, or all of it
 Looking inside
   --trace[=FILE]            system calls, one a line, in strace's format
   --verbose                 name the flag for each access that was refused; registers of a fatal fault
@@ -71,6 +72,7 @@ Forks and requests
   --memory SIZE                 ceiling of the server's memory and of each fork's (default 512MiB)
   --reset auto|rewrite|full     how forks are put back (default auto)
   --reset-limit SIZE            private memory from which auto drops all of it (default 64MiB)
+  --jail[=strict]               forks in processes of their own behind a second wall (docs/jail.md); the banner tells what there is
   --per request                 a fork for each request; a fork for each connection is not in this version
 Looking at it
   --metrics HOST:PORT           a live page at /, Prometheus' text at /metrics

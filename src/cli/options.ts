@@ -1,7 +1,8 @@
 /** What the options of `pristine run` mean. */
 import { fs, path as paths } from "../lazy.ts";
-import type { Permissions, Size, Volume } from "../types.ts";
+import type { JailOption, Permissions, Size, Volume } from "../types.ts";
 import { type Given, type OptionSpec, parseDuration, parseList, UsageError } from "./grammar.ts";
+import { jailOf } from "./jail.ts";
 
 const grants = ["read", "write", "env", "connect", "listen", "net"] as const;
 
@@ -28,7 +29,7 @@ export const runOptions: readonly OptionSpec[] = [
 ];
 
 /** Options of the contract that this version does not have yet. */
-const missing = ["jail", "remote", "gdb"];
+const missing = ["remote", "gdb"];
 
 export interface RunSettings {
   permissions: Permissions | "all";
@@ -42,6 +43,7 @@ export interface RunSettings {
   trace: string | true | undefined;
   quiet: boolean;
   verbose: boolean;
+  jail: JailOption;
 }
 
 function one(given: Given, name: string): string | undefined {
@@ -116,5 +118,6 @@ export function settingsOf(given: Given): RunSettings {
     trace,
     quiet: given.has("quiet"),
     verbose: given.has("verbose"),
+    jail: jailOf(given),
   };
 }

@@ -4,6 +4,7 @@ import { fs } from "../lazy.ts";
 import { Machine } from "../machine.ts";
 import { signalByName } from "../signals.ts";
 import { split, UsageError } from "./grammar.ts";
+import { isWhole, jailLine } from "./jail.ts";
 import { runOptions, settingsOf } from "./options.ts";
 import { findProgram, workingDirectory } from "./program.ts";
 import { say, status } from "./status.ts";
@@ -52,7 +53,10 @@ export async function run(words: readonly string[]): Promise<number> {
       stdout: "inherit",
       stderr: "inherit",
       trace,
+      jail: settings.jail,
     });
+    if (!settings.quiet && (settings.verbose ? machine.jail.length > 0 : !isWhole(machine.jail)))
+      console.error(`pristine: ${jailLine(machine.jail)}`);
     forwardSignals(machine);
     const stop = await machine.run();
     if (stop.reason === "exit") {

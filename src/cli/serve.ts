@@ -6,6 +6,7 @@ import { metricsHandler } from "../metrics-page.ts";
 import type { Pool } from "../pool.ts";
 import { signalByName } from "../signals.ts";
 import { split } from "./grammar.ts";
+import { jailLine } from "./jail.ts";
 import { findProgram, workingDirectory } from "./program.ts";
 import { type Address, addressError, resolveAddress, urlOf, type Wanted } from "./serve/address.ts";
 import { type ServeSettings, serveOptions, serveSettingsOf } from "./serve/options.ts";
@@ -73,6 +74,7 @@ function boot(program: string, argv: readonly string[], settings: ServeSettings,
     resetLimit: settings.resetLimit,
     forks: settings.forks,
     warmup: settings.warmup,
+    jail: settings.jail,
     onRequest: (report) => reporter.request(report),
   });
 }
@@ -121,6 +123,7 @@ async function servePool(pool: Pool, settings: ServeSettings, reporter: Reporter
   const url = urlOf(actual);
   const bootMs = Math.round(performance.now() - began);
   reporter.event("serving", { url, milliseconds: bootMs, metrics: page?.url.href }, `serving on ${url}, a fork for each request`);
+  if (pool.jail.length > 0) reporter.event("jail", { parts: pool.jail }, jailLine(pool.jail));
   if (page) reporter.event("metrics", { url: page.url.href }, `metrics on ${page.url.href}`);
   reporter.start(() => pool.metrics.state);
   const signal = await stopped;

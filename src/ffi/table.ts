@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 2763330921;
+export const ABI_VERSION = 3628074322;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -9,6 +9,7 @@ export const symbols = {
   pristine_doctor: { args: ["u32"], returns: "i32" },
   pristine_worker_start: { args: ["ptr", "u32"], returns: "i32" },
   pristine_worker_stop: { args: ["u32"], returns: "i32" },
+  pristine_worker_gone: { args: ["u32"], returns: "i32" },
   pristine_worker_split: { args: ["u32"], returns: "i32" },
   pristine_worker_seal: { args: ["u32"], returns: "i32" },
   pristine_machine_create: { args: ["ptr", "u32"], returns: "i32" },
