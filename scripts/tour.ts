@@ -1,5 +1,5 @@
 /**
- * `npm start`: a tour. Runs real programs natively and in a machine on real input, compares what they print, and shows
+ * `npm run tour`: runs real programs natively and in a machine on real input, compares what they print, and shows
  * what each cost.
  */
 import { existsSync } from "node:fs";

@@ -88,3 +88,39 @@ example("nginx", "/usr/sbin/nginx", async (url) => {
   expect(await text(`${url}/agent`)).toStartWith("Bun/");
   expect((await fetch(`${url}/missing`)).status).toBe(404);
 });
+
+const demo = join(import.meta.dir, "../scripts/demo.ts");
+
+test("the demo sends its requests, prints what became of them, and ends", async () => {
+  const child = Bun.spawn([process.execPath, demo, "--once", "--requests=200"], {
+    env: { ...process.env, PORT: "0", METRICS_PORT: "0" },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const shown = await new Response(child.stdout).text();
+  expect(shown).toMatch(/^ {2}requests +200 in /m);
+  expect(shown).toMatch(/^ {2}answered +194 with 200, 4 that failed with 500, 2 that hung with 504 /m);
+  expect(shown).toMatch(/^ {2}found of others +0$/m);
+  expect(shown).toContain("No request saw anything of another, and none was lost.");
+  expect(await child.exited).toBe(0);
+});
+
+test("the demo serves its handler and its page until a signal", async () => {
+  const child = Bun.spawn([process.execPath, demo], {
+    env: { ...process.env, PORT: "0", METRICS_PORT: "0" },
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  try {
+    let shown = "";
+    for await (const chunk of child.stdout) {
+      shown += new TextDecoder().decode(chunk);
+      if (shown.includes("Ctrl-C")) break;
+    }
+    const [app, page] = [...shown.matchAll(/^ {2}(http:\S+)/gm)].map(([, url]) => url as string);
+    for (const name of ["first", "second"]) expect(await json(`${app}keep/${name}`)).toEqual({ kept: name, found: [] });
+    expect((await fetch(`${app}fail`)).status).toBe(500);
+    expect(await text(`${page}metrics`)).toContain('pristine_requests_total{status="500"} 1');
+  } finally {
+    child.kill("SIGTERM");
+  }
+  expect(await child.exited).toBe(0);
+});
