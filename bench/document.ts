@@ -1,6 +1,7 @@
 /** Writes docs/benchmarks.md from what was measured: `npm run bench -- --document`. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { chart, type Group } from "./plot.ts";
 import { type Finding, floor, root } from "./rounds.ts";
 
 const intro = `# Benchmarks
@@ -62,6 +63,20 @@ ${rows.join("\n")}
 ${notes}`;
 }
 
+const titles: Record<string, string> = {
+  page: "A React page of 200 rows, kept-alive: p50 in µs, with p90 and p99",
+  hello: "One line, kept-alive: p50 in µs, with p90 and p99",
+};
+
+/** The charts of what was measured, by their names. */
+function charts(findings: readonly Finding[]): Map<string, string> {
+  const groups = new Map<string, Group[]>();
+  for (const { plot } of findings)
+    if (plot) groups.set(plot.chart, [...(groups.get(plot.chart) ?? []), { name: plot.group, bars: plot.bars }]);
+  return new Map([...groups].map(([name, all]) => [name, chart(titles[name] ?? name, all)]));
+}
+
 export async function writeDocument(findings: readonly Finding[]): Promise<void> {
+  for (const [name, svg] of charts(findings)) await Bun.write(join(root, `docs/benchmarks-${name}.svg`), svg);
   await Bun.write(join(root, "docs/benchmarks.md"), document(findings));
 }

@@ -9,6 +9,7 @@ import { dlopen } from "bun:ffi";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Bench } from "tinybench";
+import type { Bar } from "./plot.ts";
 
 export const root = join(import.meta.dir, "..");
 
@@ -36,6 +37,8 @@ export interface Finding {
   /** Exits of the virtual CPU for one operation, where that means something. */
   exits?: number;
   detail?: string;
+  /** A group of bars for a chart beside the page. */
+  plot?: { chart: string; group: string; bars: readonly Bar[] };
 }
 
 export type Benchmark = (smoke: boolean) => Promise<Finding[]>;

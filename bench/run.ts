@@ -6,6 +6,7 @@ import { wholeCommands } from "./commands.ts";
 import { writeDocument } from "./document.ts";
 import { call, clock, shortCall, systemCall } from "./exits.ts";
 import { firstWrite, forkDispose, full, others, rewrite, subsets, together } from "./forks.ts";
+import { alternatives, handlers, isolation } from "./isolation.ts";
 import { compute, idle, lifeCycle, start } from "./programs.ts";
 import type { Benchmark, Finding } from "./rounds.ts";
 import { servers } from "./servers.ts";
@@ -28,6 +29,9 @@ const benchmarks: Record<string, Benchmark> = {
   together,
   others,
   servers,
+  isolation,
+  handlers,
+  alternatives,
 };
 
 const words = process.argv.slice(2);
