@@ -1,10 +1,11 @@
 /** `isolate()`: a server of which every request gets a fresh copy. */
 import { badOption, PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
-import { bootTimeoutMs, warmUp } from "./http/warmup.ts";
+import { bestImage, instantsFor, requestsBetween } from "./freezing.ts";
+import { bootTimeoutMs, idle, warmUp } from "./http/warmup.ts";
 import { path } from "./lazy.ts";
 import { handleOf, Machine, restOf } from "./machine.ts";
-import { forksDefault, type Origin, Pool, positive, type Serving } from "./pool.ts";
+import { forksDefault, type Origin, Pool, positive } from "./pool.ts";
 import { doubled, workersFor } from "./processes.ts";
 import type { Snapshot } from "./snapshot.ts";
 import "./snapshot.ts";
@@ -56,11 +57,11 @@ async function isolateHandler(handler: string | URL, options: HandlerOptions): P
   const runtime = runtimeOf(options.runtime);
   const warmup = warmupOf(options);
   return poolOf(options, async (workers) => {
-    const { machine, serving } = await bootHandler({
+    const { image, serving } = await bootHandler({
       ...{ file, runtime, warmup, permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose, jail },
       worker: workers > 0,
     });
-    return frozen(machine, workers, serving);
+    return { images: doubled(image, workers), serving };
   });
 }
 
@@ -69,14 +70,6 @@ async function poolOf(options: PoolOptions & MachineOptions, make: (workers: num
   const workers = workersFor({ forks: positive(options.forks, forksDefault, "forks"), jail: Boolean(options.jail) });
   const origin = await make(workers);
   return new Pool(origin.images[0] as Snapshot, options, origin, workers > 0 ? () => make(workers) : undefined);
-}
-
-function frozen(machine: Machine, workers: number, serving: Serving): Origin {
-  try {
-    return { images: doubled(machine, workers), serving };
-  } finally {
-    machine.close();
-  }
 }
 
 function warmupOf({ warmup = warmupDefault }: PoolOptions): number {
@@ -114,9 +107,20 @@ async function bootServer(options: ServerOptions, workers: number): Promise<Orig
         feature: "unix",
       });
     const port = options.port ?? ("port" in stop.address ? stop.address.port : 0);
-    for (let left = warmupOf(options); left > 0; left--) await warmUp(machine, { connection: 0, port });
+    const warmup = warmupOf(options);
+    const instants = instantsFor(warmup);
+    const ahead = (instants - 1) * requestsBetween;
+    for (let left = warmup - ahead; left > 0; left--) await warmUp(machine, { connection: 0, port });
     const connection = options.connection === "fresh" ? 0 : await keptConnection(machine, port);
-    return frozen(machine, workers, { address: stop.address, port, connection });
+    await idle(machine);
+    const goOn = async () => {
+      for (let left = requestsBetween; left > 0; left--) await warmUp(machine, { connection, port });
+      await idle(machine);
+    };
+    const image = await bestImage(machine, instants, goOn, { connection, port });
+    // What the machine had of the host is not needed while its image is doubled.
+    machine.close();
+    return { images: doubled(image, workers), serving: { address: stop.address, port, connection } };
   } finally {
     machine.close();
   }

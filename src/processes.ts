@@ -18,11 +18,10 @@ export function workersFor({ forks, jail }: { forks: number; jail: boolean }): n
   return jail || forks > forksPerProcess ? Math.ceil(forks / forksPerProcess) : 0;
 }
 
-/** A machine's snapshot in so many processes, the first of which has it. The machine is closed. */
-export function doubled(machine: { freeze(): Snapshot; close(): void }, processes: number): Snapshot[] {
-  const images = [machine.freeze()];
+/** A snapshot in so many processes, the first of which has it. */
+export function doubled(image: Snapshot, processes: number): Snapshot[] {
+  const images = [image];
   try {
-    machine.close();
     while (images.length < processes) images.push((images[0] as Snapshot).double());
     if (processes > 0) for (const image of images) image.seal();
     return images;

@@ -3,9 +3,10 @@
  * its own answer, and nothing is left of any. `STORM_REQUESTS=100000` makes it a long one.
  */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
-import { node, python, type Served, serveNode, servePython } from "./serving.ts";
+import { paths } from "./runtimes/cases.ts";
+import { node, python, type Served, serveBun, serveDeno, serveNode, servePython } from "./serving.ts";
 
 const requests = Number(process.env.STORM_REQUESTS ?? 3000);
 const connections = 16;
@@ -79,7 +80,9 @@ function footprint({ pid }: Served): { descriptors: number; memory: number; thre
 /** One closes each connection behind its answer, the other keeps the one that was frozen with it. */
 const programs = [
   { name: "python3", path: python, serve: servePython, limitMs: 50 },
-  { name: "node", path: node, serve: serveNode, limitMs: 100 },
+  { name: "node", path: node, serve: serveNode, limitMs: 50 },
+  { name: "bun", path: process.execPath, serve: serveBun, limitMs: 50 },
+  { name: "deno", path: existsSync(paths.deno) ? paths.deno : undefined, serve: serveDeno, limitMs: 50 },
 ];
 for (const { name, path, serve, limitMs } of programs) {
   const missing = path === undefined ? " (it is not there)" : "";
@@ -88,7 +91,7 @@ for (const { name, path, serve, limitMs } of programs) {
     async () => {
       const seed = Number(process.env.STORM_SEED ?? Date.now() % 2 ** 31);
       console.log(`STORM_SEED=${seed}`);
-      await using served = serve([`--timeout=${limitMs}ms`, `--forks=${forks}`, "--metrics=127.0.0.1:0", "--json"]);
+      await using served = serve(["--warmup=60", `--timeout=${limitMs}ms`, `--forks=${forks}`, "--metrics=127.0.0.1:0", "--json"]);
       const start = () => served.events.find(({ event }) => event === "serving");
       await served.until(() => start() !== undefined, "it does not serve");
       const { url, metrics } = start() as unknown as { url: string; metrics: string };

@@ -1,6 +1,7 @@
 /** `pristine serve` as a child process, for tests. */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { paths } from "./runtimes/cases.ts";
 
 const main = join(import.meta.dir, "../src/cli/main.ts");
 const systemFolders = "/usr,/lib,/lib64,/etc";
@@ -97,15 +98,27 @@ export class Served implements AsyncDisposable {
   }
 }
 
+/** Few requests of warm-up and a long time limit, unless it is said otherwise. */
+function withDefaults(options: readonly string[]): string[] {
+  const missing = ["--warmup=3", "--timeout=2s"].filter(
+    (given) => !options.some((option) => option.startsWith(given.split("=")[0] as string)),
+  );
+  return [...missing, ...options];
+}
+
 /** The WSGI application of the tests, served on a free port. */
 export function servePython(options: readonly string[] = []): Served {
-  const words = [`--allow-read=${systemFolders},${folder}`, "--allow-listen=127.0.0.1:0", "--warmup=3", ...options];
-  if (!options.some((option) => option.startsWith("--timeout"))) words.push("--timeout=2s");
+  const words = [`--allow-read=${systemFolders},${folder}`, "--allow-listen=127.0.0.1:0", ...withDefaults(options)];
   return new Served([...words, python as string, join(folder, "app.py")]);
 }
 
-export function serveNode(options: readonly string[] = []): Served {
-  const words = [`--allow-read=${systemFolders},${folder}`, "--allow-listen=127.0.0.1:0", "--warmup=3", "--memory=2GiB", ...options];
-  if (!options.some((option) => option.startsWith("--timeout"))) words.push("--timeout=2s");
-  return new Served([...words, node as string, join(folder, "app.mjs")]);
+/** The server of the tests in a JavaScript runtime. */
+function serveScript(command: readonly string[], options: readonly string[]): Served {
+  const readable = [systemFolders, folder, dirname(command[0] as string)].join(",");
+  const words = [`--allow-read=${readable}`, "--allow-listen=127.0.0.1:0", "--memory=2GiB", ...withDefaults(options)];
+  return new Served([...words, ...command, join(folder, "app.mjs")]);
 }
+
+export const serveNode = (options: readonly string[] = []) => serveScript([node as string], options);
+export const serveBun = (options: readonly string[] = []) => serveScript([process.execPath], options);
+export const serveDeno = (options: readonly string[] = []) => serveScript([paths.deno, "run", "--allow-all"], options);

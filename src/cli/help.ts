@@ -66,7 +66,7 @@ Where it serves
   Without it, or without a value: on the address that the program itself listens at.
 Forks and requests
   --forks N                     requests at the same time, each on a native thread (default 4); others wait in a queue
-  --warmup N                    requests for / before the freeze (default 20)
+  --warmup N                    requests for / before the freeze (default 20), at the best of whose last instants it is frozen
   --timeout DURATION            for each request, its whole answer included (default 5s); then 504
   --cpu-timeout DURATION        the same for CPU time (default none)
   --memory SIZE                 ceiling of the server's memory and of each fork's (default 512MiB)

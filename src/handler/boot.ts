@@ -2,10 +2,11 @@
 import type { Spawn } from "bun";
 import { PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
-import { bootTimeoutMs, warmUp } from "../http/warmup.ts";
+import { bootTimeoutMs, idle, warmUp } from "../http/warmup.ts";
 import { fs } from "../lazy.ts";
-import { handleOf, interruptPause, Machine, type Step, stepOf } from "../machine.ts";
+import { handleOf, Machine, type Step, stepOf } from "../machine.ts";
 import type { Serving } from "../pool.ts";
+import type { Snapshot } from "../snapshot.ts";
 import type { BootOptions, Volume } from "../types.ts";
 import { bundleHandler, bundleShim } from "./bundle.ts";
 import { type Told, toGuest } from "./kinds.ts";
@@ -22,8 +23,6 @@ const channelPort = 0x1_0000;
 const memoryDefault = "2GiB";
 /** Of the requests of the warm-up, those behind the collection of garbage. */
 const lastRequests = 2;
-/** How long the runtime's own threads get to come to rest; those that wait for a date would wake in every fork. */
-const restMs = 250;
 const receiveBytes = 64 * 1024;
 
 /** What a machine with a handler is made from. */
@@ -65,7 +64,7 @@ class ShownFiles implements Disposable {
   }
 }
 
-export async function bootHandler(options: HandlerBoot): Promise<{ machine: Machine; serving: Serving }> {
+export async function bootHandler(options: HandlerBoot): Promise<{ image: Snapshot; serving: Serving }> {
   const { file, runtime } = options;
   const [bundle, shim] = await Promise.all([bundleHandler(file, runtime.name, runtime.handler), bundleShim(runtime.name)]);
   const tell = teller(new Positions(bundle, runtime.handler));
@@ -96,14 +95,13 @@ export async function bootHandler(options: HandlerBoot): Promise<{ machine: Mach
     await settle(machine, connection, tell);
     // What the first requests behind a collection cost is not to be every fork's.
     await warmUpTimes(machine, connection, tell, last, false);
-    await rest(machine);
+    await idle(machine);
     return {
-      machine,
+      image: machine.freeze(),
       serving: { address: { unix: channelPath }, port: channelPort, connection, wire: (request) => new FrameWire(request, tell, false) },
     };
-  } catch (error) {
+  } finally {
     machine.close();
-    throw error;
   }
 }
 
@@ -162,16 +160,5 @@ async function settle(machine: Machine, connection: number, tell: Tell): Promise
     const step = await stepOf(machine, bootTimeoutMs);
     take(machine, connection, readiness);
     if (step.reason !== "idle" && !readiness.isReady) throw endedEarly(step);
-  }
-}
-
-/** Lets the runtime's own threads work until they have nothing to do. */
-async function rest(machine: Machine): Promise<void> {
-  const over = setTimeout(() => core().pristine_machine_interrupt(handleOf(machine), interruptPause), restMs);
-  try {
-    const step = await stepOf(machine, bootTimeoutMs);
-    if (step.reason !== "paused") throw endedEarly(step);
-  } finally {
-    clearTimeout(over);
   }
 }

@@ -1,10 +1,15 @@
 /** Requests before the freeze. */
-import { type Machine, restOf } from "../machine.ts";
+import { PristineError } from "../errors.ts";
+import { core } from "../ffi/library.ts";
+import { handleOf, interruptPause, type Machine, restOf, stepOf } from "../machine.ts";
 import { exchange } from "./exchange.ts";
 import type { Wire } from "./wire.ts";
 
 /** For a program to boot, and for each of its steps before the freeze, in milliseconds. */
 export const bootTimeoutMs = 60_000;
+
+/** How long the program's own threads get to come to rest; those that wait for a date would wake in every fork. */
+const idleMs = 250;
 
 export interface WarmupOptions {
   /** The connection to use, or 0 for a new one. */
@@ -14,10 +19,28 @@ export interface WarmupOptions {
   readonly wire?: (request: Request) => Wire;
 }
 
-/** A request for `/`, its whole answer, and what it gave the program's other threads to do. */
-export async function warmUp(machine: Machine, options: WarmupOptions): Promise<void> {
-  const request = new Request("http://localhost/");
-  const { response, done } = await exchange(machine, request, { ...options, timeout: bootTimeoutMs });
+/** A request for `/` and its whole answer, in milliseconds at most. */
+export async function askOnce(machine: Machine, options: WarmupOptions, timeout: number): Promise<void> {
+  const { response, done } = await exchange(machine, new Request("http://localhost/"), { ...options, timeout });
   await Promise.all([response.arrayBuffer(), done]);
+}
+
+/** The same, and what it gave the program's other threads to do. */
+export async function warmUp(machine: Machine, options: WarmupOptions): Promise<void> {
+  await askOnce(machine, options, bootTimeoutMs);
   await restOf(machine, bootTimeoutMs);
+}
+
+/** Lets the program work on without a request, until its threads have nothing to do. @throws when it ends meanwhile */
+export async function idle(machine: Machine): Promise<void> {
+  const over = setTimeout(() => core().pristine_machine_interrupt(handleOf(machine), interruptPause), idleMs);
+  try {
+    const step = await stepOf(machine, bootTimeoutMs);
+    if (step.reason === "exit" || step.reason === "signal")
+      throw new PristineError("GUEST_EXIT", "the program ended when it had nothing to do", "run it by itself to see why", {
+        exitCode: step.reason === "exit" ? step.exitCode : 1,
+      });
+  } finally {
+    clearTimeout(over);
+  }
 }
