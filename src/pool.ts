@@ -1,4 +1,6 @@
 /** `Pool`: forks of one snapshot, of which each request gets one that is put back afterwards. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { type Client, listenerFor } from "./client.ts";
 import { badOption, closedError, PristineError } from "./errors.ts";
 import { exchange } from "./http/exchange.ts";
 import { targetOf } from "./http/message.ts";
@@ -55,6 +57,11 @@ export function positive(value: number | undefined, fallback: number, option: st
 export class Pool implements AsyncDisposable {
   /** A handler for `Bun.serve`: sends the request to the server in a fork. Never rejects but through `onError`. */
   readonly fetch: (request: Request, server?: unknown) => Promise<Response>;
+  /**
+   * A listener for `createServer` of `node:http`, which with `per: "connection"` gives all requests of a client's connection one
+   * fork. Behind a proxy one connection has the requests of many users.
+   */
+  readonly listener: (request: IncomingMessage, response: ServerResponse) => void;
   readonly metrics = new Metrics();
   readonly #processes: Processes;
   readonly #options: PoolOptions;
@@ -67,6 +74,8 @@ export class Pool implements AsyncDisposable {
   readonly #free: Fork[] = [];
   readonly #all = new Set<Fork>();
   readonly #waiting: Waiting[] = [];
+  /** Clients that have forks. */
+  readonly #clients = new Set<Client>();
   #stopping = false;
   #closed = false;
   #drained: (() => void)[] = [];
@@ -85,6 +94,10 @@ export class Pool implements AsyncDisposable {
     this.#forksMax = positive(options.forks, forksDefault, "forks");
     this.#queueMax = positive(options.queue, queueDefault, "queue");
     this.fetch = (request) => this.#fetch(request);
+    this.listener = listenerFor({
+      fetchFor: (client, request) => this.#fetch(request, client),
+      end: (client) => this.#end(client),
+    });
     this.metrics.watch(() => ({ forks: this.#all.size, free: this.#free.length, queued: this.#waiting.length, limit: this.#forksMax }));
   }
 
@@ -109,7 +122,10 @@ export class Pool implements AsyncDisposable {
         this.#drop(free);
         continue;
       }
-      if (this.#all.size >= this.#forksMax) return this.#wait(signal);
+      if (this.#all.size >= this.#forksMax) {
+        if (this.#endIdleClient()) continue;
+        return this.#wait(signal);
+      }
       const fork = this.#processes.fork({ ...this.#options, timeout: this.#timeout });
       if (fork) {
         this.#all.add(fork);
@@ -181,6 +197,25 @@ export class Pool implements AsyncDisposable {
     return report;
   }
 
+  /** A client that has no request under way gives up its fork: the one that has been silent longest. */
+  #endIdleClient(): boolean {
+    const idle = [...this.#clients].filter(({ busy }) => !busy).sort((a, b) => a.usedAt - b.usedAt)[0];
+    if (!idle) return false;
+    idle.close();
+    this.#end(idle);
+    return true;
+  }
+
+  /** The client's connection is over: its fork is put back, behind the request that is under way. */
+  #end(client: Client): void {
+    client.ended = true;
+    if (client.busy || !client.fork) return;
+    const { fork } = client;
+    client.fork = undefined;
+    this.#clients.delete(client);
+    this.#giveBack(fork);
+  }
+
   #drop(fork: Fork): void {
     this.#all.delete(fork);
     this.#processes.forget(fork);
@@ -211,13 +246,13 @@ export class Pool implements AsyncDisposable {
     return (...args) => this.use((fork) => fork.fn(name, signature).async(args));
   }
 
-  async #fetch(request: Request): Promise<Response> {
+  async #fetch(request: Request, client?: Client): Promise<Response> {
     const began = performance.now();
     const report: RequestReport = { method: request.method, path: targetOf(request.url), status: 0, milliseconds: 0 };
     let response: Response;
     let over = Promise.resolve();
     try {
-      ({ response, over } = await this.#serve(request, report));
+      ({ response, over } = await this.#serve(request, report, this.#options.per === "connection" ? (client ?? notByFetch()) : undefined));
     } catch (error) {
       report.error = told(error);
       response = await this.#answerFor(report.error, request);
@@ -230,31 +265,70 @@ export class Pool implements AsyncDisposable {
   }
 
   /** `over` is when the fork has been put back. */
-  async #serve(request: Request, report: RequestReport): Promise<{ response: Response; over: Promise<void> }> {
+  async #serve(request: Request, report: RequestReport, client?: Client): Promise<{ response: Response; over: Promise<void> }> {
     if (!this.#serving)
       throw new PristineError("UNSUPPORTED", "the snapshot is not one of a server", "make the pool with isolate()", { feature: "fetch" });
     if (request.headers.get("upgrade")?.toLowerCase() === "websocket")
       throw new PristineError("UNSUPPORTED", "WebSockets are not passed on yet", "serve them outside of the pool", {
         feature: "websocket",
       });
-    const fork = await this.#take(request.signal);
+    if (client) client.busy = true;
+    let fork: Fork;
     try {
-      const { response, done } = await exchange(fork, request, { ...this.#serving, timeout: this.#timeout, signal: request.signal });
+      fork = client?.fork ?? (await this.#take(request.signal));
+    } catch (error) {
+      if (client) client.busy = false;
+      throw error;
+    }
+    const isFresh = client?.isFresh ?? false;
+    try {
+      const { response, keeps, done } = await exchange(fork, request, {
+        ...this.#serving,
+        ...(isFresh ? { connection: 0 } : {}),
+        ...{ timeout: this.#timeout, signal: request.signal },
+      });
+      if (client && !keeps) client.isFresh = true;
       const over = done
         // Behind the answer: the client does not wait for it.
         .then(() => new Promise<void>((resolve) => setImmediate(resolve)))
-        .catch((error) => {
-          report.error = told(error);
-          this.metrics.brokenOff(report.error);
-        })
-        .then(() => {
-          report.reset = this.#giveBack(fork);
-        });
+        .then(
+          () => {
+            if (client) this.#keep(client, fork);
+            else report.reset = this.#giveBack(fork);
+          },
+          (error) => {
+            report.error = told(error);
+            this.metrics.brokenOff(report.error);
+            report.reset = this.#giveUp(fork, client);
+          },
+        );
       return { response, over };
     } catch (error) {
-      report.reset = this.#giveBack(fork);
+      report.reset = this.#giveUp(fork, client);
       throw error;
     }
+  }
+
+  /** A request has gone well: its client keeps the fork, unless it has gone or others wait. */
+  #keep(client: Client, fork: Fork): void {
+    client.fork = fork;
+    client.busy = false;
+    client.usedAt = performance.now();
+    this.#clients.add(client);
+    if (this.#waiting.length > 0 || this.#stopping) client.close();
+    else if (!client.ended) return;
+    this.#end(client);
+  }
+
+  /** A request has gone wrong: what its client had is lost, and so is its connection. */
+  #giveUp(fork: Fork, client?: Client): ResetReport | undefined {
+    if (client) {
+      client.busy = false;
+      client.fork = undefined;
+      this.#clients.delete(client);
+      client.close();
+    }
+    return this.#giveBack(fork);
   }
 
   async #answerFor(error: unknown, request: Request): Promise<Response> {
@@ -268,6 +342,7 @@ export class Pool implements AsyncDisposable {
   /** Takes no more requests, and waits for those that it has. */
   async stop(options: WaitOptions = {}): Promise<void> {
     this.#stopping = true;
+    while (this.#endIdleClient());
     const drained = this.#isIdle() ? Promise.resolve() : new Promise<void>((resolve) => this.#drained.push(resolve));
     const timeout = parseTimeout(options.timeout, "timeout", Infinity);
     const late = new Promise<void>((resolve) => timeout !== Infinity && setTimeout(resolve, timeout).unref());
@@ -299,6 +374,17 @@ export class Pool implements AsyncDisposable {
 function told(error: unknown): unknown {
   if (!(error instanceof MalformedReply)) return error;
   return new PristineError("BAD_REPLY", `the server's answer is malformed: ${error.message}`, "the fault is in the guest", {});
+}
+
+function notByFetch(): never {
+  throw new PristineError(
+    "UNSUPPORTED",
+    "fetch() is not told which connection a request came on",
+    "give `pool.listener` to createServer() of node:http",
+    {
+      feature: "per connection",
+    },
+  );
 }
 
 /** The status for a request that went wrong. */

@@ -192,6 +192,8 @@ export interface PoolOptions extends ForkOptions {
   queue?: number;
   /** Runs the forks behind a second wall (docs/jail.md); the snapshot's machine must have been booted so. */
   jail?: JailOption | undefined;
+  /** `"connection"`: requests of one connection share a fork; they come by the pool's `listener`. Default `"request"`. */
+  per?: "request" | "connection" | undefined;
   /** Requests that warm the server before it is frozen; default 20. */
   warmup?: number;
   /** Answers in the pool's place when something went wrong. */

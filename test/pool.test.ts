@@ -38,6 +38,19 @@ describe("a pool of functions", () => {
     expect(most).toBe(3);
   });
 
+  test("is not told about connections by fetch", async () => {
+    let error: PristineError | undefined;
+    await using pool = await server({
+      per: "connection",
+      warmup: 0,
+      onError: (one: PristineError) => {
+        error = one;
+      },
+    });
+    expect((await pool.fetch(at("/"))).status).toBe(501);
+    expect(error?.hint).toContain("pool.listener");
+  });
+
   test("serves in the order of asking, refuses what the queue cannot take, forgets who has left", async () => {
     await using pool = await functions({ forks: 1, queue: 2 });
     const order: number[] = [];

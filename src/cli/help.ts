@@ -73,7 +73,8 @@ Forks and requests
   --reset auto|rewrite|full     how forks are put back (default auto)
   --reset-limit SIZE            private memory from which auto drops all of it (default 64MiB)
   --jail[=strict]               forks in processes of their own behind a second wall (docs/jail.md); the banner tells what there is
-  --per request                 a fork for each request; a fork for each connection is not in this version
+  --per request|connection      a fork for each request (default), or one for all requests of a connection: not behind a proxy,
+                                which sends many users on one
 Looking at it
   --metrics HOST:PORT           a live page at /, Prometheus' text at /metrics
   --json                        a line of JSON for each request and event on standard output; the program's goes to standard error

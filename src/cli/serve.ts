@@ -9,6 +9,7 @@ import { split } from "./grammar.ts";
 import { jailLine } from "./jail.ts";
 import { findProgram, workingDirectory } from "./program.ts";
 import { type Address, addressError, resolveAddress, urlOf, type Wanted } from "./serve/address.ts";
+import type { Front } from "./serve/by-connection.ts";
 import { type ServeSettings, serveOptions, serveSettingsOf } from "./serve/options.ts";
 import { Reporter } from "./serve/reporter.ts";
 import { say, status } from "./status.ts";
@@ -75,6 +76,7 @@ function boot(program: string, argv: readonly string[], settings: ServeSettings,
     forks: settings.forks,
     warmup: settings.warmup,
     jail: settings.jail,
+    per: settings.per,
     onRequest: (report) => reporter.request(report),
   });
 }
@@ -93,13 +95,37 @@ function stopSignal(): Promise<NodeJS.Signals> {
   });
 }
 
-/** Takes no more requests, on connections that are there neither, and waits for those that it has. */
-async function drain(server: Bun.Server<undefined>, pool: Pool): Promise<void> {
-  server.stop();
-  await pool.stop();
-  // What their clients have not taken yet.
-  while (server.pendingRequests > 0) await Bun.sleep(pollMs);
-  await server.stop(true);
+/** The server that gives each request a fork, also those of one connection. */
+function listenByRequest(address: Address, pool: Pool, timeout: number | undefined): Front {
+  let draining = false;
+  const handler: Handler = (request) => {
+    if (!draining) return pool.fetch(request);
+    return new Response(null, { status: 503, headers: { connection: "close" } });
+  };
+  const server = listen(address, "allow-listen", handler, timeout);
+  return {
+    port: server.port,
+    async drain() {
+      draining = true;
+      server.stop();
+      await pool.stop();
+      // What their clients have not taken yet.
+      while (server.pendingRequests > 0) await Bun.sleep(pollMs);
+      await server.stop(true);
+    },
+  };
+}
+
+async function listenFor(pool: Pool, address: Address, settings: ServeSettings): Promise<Front> {
+  if (settings.per === "request") return listenByRequest(address, pool, settings.requestTimeout);
+  const { listenByConnection } = await import("./serve/by-connection.ts");
+  const front = await listenByConnection(address, "allow-listen", pool.listener);
+  return {
+    port: front.port,
+    async drain() {
+      await Promise.all([pool.stop(), front.drain()]);
+    },
+  };
 }
 
 /** The exit status of a program that never came to serve; `undefined` for any other error. */
@@ -112,25 +138,25 @@ function statusOfEnded(error: unknown): number | undefined {
 async function servePool(pool: Pool, settings: ServeSettings, reporter: Reporter, began: number): Promise<number> {
   const stopped = stopSignal();
   const address = resolveAddress(settings.address, pool.address);
-  let draining = false;
-  const handler: Handler = (request) => {
-    if (!draining) return pool.fetch(request);
-    return new Response(null, { status: 503, headers: { connection: "close" } });
-  };
-  const server = listen(address, "allow-listen", handler, settings.requestTimeout);
-  const actual = "unix" in address ? address : { ...address, port: server.port as number };
+  const front = await listenFor(pool, address, settings);
+  const actual = "unix" in address ? address : { ...address, port: front.port as number };
   const page = settings.metrics && metricsServer(settings.metrics, pool);
   const url = urlOf(actual);
   const bootMs = Math.round(performance.now() - began);
-  reporter.event("serving", { url, milliseconds: bootMs, metrics: page?.url.href }, `serving on ${url}, a fork for each request`);
+  reporter.event("serving", { url, milliseconds: bootMs, metrics: page?.url.href }, `serving on ${url}, a fork for each ${settings.per}`);
+  if (settings.per === "connection")
+    reporter.event(
+      "warning",
+      { per: "connection" },
+      "--per connection: what a request leaves behind, the next one on its connection finds; a proxy in front sends many users on one",
+    );
   if (pool.jail.length > 0) reporter.event("jail", { parts: pool.jail }, jailLine(pool.jail));
   if (page) reporter.event("metrics", { url: page.url.href }, `metrics on ${page.url.href}`);
   reporter.start(() => pool.metrics.state);
   const signal = await stopped;
-  draining = true;
   const { forks, free, queued } = pool.metrics.state;
   reporter.event("draining", { signal, requests: forks - free + queued }, `${signal}: no more requests; ${signal} again ends at once`);
-  await drain(server, pool);
+  await front.drain();
   await page?.stop(true);
   if ("unix" in actual) fs().rmSync(actual.unix, { force: true });
   reporter.event("stopped", { requests: pool.metrics.latency.count });

@@ -91,6 +91,7 @@ function parsed(bytes: Uint8Array): object {
 }
 
 class FrameAnswer implements Answer {
+  readonly keepsAlive = true;
   head: Head | undefined;
   complete = false;
   #body: Uint8Array[] = [];

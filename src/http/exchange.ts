@@ -29,6 +29,8 @@ export interface ExchangeOptions {
 
 export interface Exchanged {
   readonly response: Response;
+  /** The server keeps the connection for another request. */
+  readonly keeps: boolean;
   /** Settles when the fork is done with the request; rejects if the body could not be finished. */
   readonly done: Promise<void>;
 }
@@ -127,12 +129,12 @@ class Exchange {
       const pieces = this.#wire.answer.takeBody();
       const body = bodyless.has(status) || pieces.length === 0 ? null : pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
       const response = new Response(body as Uint8Array<ArrayBuffer> | null, init);
-      return { response, done: Promise.resolve() };
+      return { response, keeps: this.#wire.answer.keepsAlive, done: Promise.resolve() };
     }
     this.#body = new BodyStream(leave);
     this.#body.push(this.#wire.answer.takeBody());
     const response = new Response(this.#body.stream, init);
-    return { response, done: this.#rest(this.#body).finally(over) };
+    return { response, keeps: this.#wire.answer.keepsAlive, done: this.#rest(this.#body).finally(over) };
   }
 
   async #rest(body: BodyStream): Promise<void> {

@@ -8,6 +8,8 @@ export const gatheredMax = 128 * 1024;
 /** An answer, fed piece by piece. */
 export interface Answer {
   readonly head: Head | undefined;
+  /** The connection can be used again behind it. */
+  readonly keepsAlive: boolean;
   /** It is over; what comes behind it is nobody's. */
   readonly complete: boolean;
   /** @throws MalformedReply */

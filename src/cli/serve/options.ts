@@ -1,5 +1,4 @@
 /** What the options of `pristine serve` mean. */
-import { PristineError } from "../../errors.ts";
 import { parseSize } from "../../options.ts";
 import type { ResetMode, Size } from "../../types.ts";
 import { type Given, nearest, type OptionSpec, UsageError } from "../grammar.ts";
@@ -27,6 +26,7 @@ export interface ServeSettings extends RunSettings {
   warmup: number | undefined;
   /** Milliseconds for each request; `undefined` is the pool's own. */
   requestTimeout: number | undefined;
+  per: "request" | "connection";
   reset: ResetMode | undefined;
   resetLimit: Size | undefined;
   json: boolean;
@@ -59,11 +59,6 @@ function size(given: Given, name: string): Size | undefined {
 
 export function serveSettingsOf(given: Given): ServeSettings {
   const settings = settingsOf(given);
-  // The connection of a client is not known to a handler of requests, and its end even less.
-  if (choice(given, "per", ["request", "connection"]) === "connection")
-    throw new PristineError("UNSUPPORTED", "a fork for each connection is not in this version", "leave --per at request", {
-      feature: "per connection",
-    });
   const metrics = text(given, "metrics");
   return {
     ...settings,
@@ -72,6 +67,7 @@ export function serveSettingsOf(given: Given): ServeSettings {
     forks: count(given, "forks", 1),
     warmup: count(given, "warmup", 0),
     requestTimeout: given.has("timeout") ? settings.timeout : undefined,
+    per: choice(given, "per", ["request", "connection"]) ?? "request",
     reset: choice(given, "reset", ["auto", "rewrite", "full"]),
     resetLimit: size(given, "reset-limit"),
     json: given.has("json"),

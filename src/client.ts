@@ -1,0 +1,113 @@
+/** `per: "connection"`: the requests of one client's connection share a fork, which is put back when it ends. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Fork } from "./snapshot.ts";
+
+/** @internal One client's connection, and the fork that it has. */
+export class Client {
+  fork: Fork | undefined;
+  /** A request of it is under way. */
+  busy = false;
+  /** The connection inside the machine is not used again: its server has closed it. */
+  isFresh = false;
+  ended = false;
+  /** When its last request ended. */
+  usedAt = 0;
+  #isClosing = false;
+  #isAnswering = false;
+  readonly #socket: Socket;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+  }
+
+  /** Its fork is another's: what it goes on with would not be what it had. An answer on its way goes first. */
+  close(): void {
+    this.#isClosing = true;
+    if (!this.#isAnswering) this.#socket.end();
+  }
+
+  get isClosing(): boolean {
+    return this.#isClosing;
+  }
+
+  async answering(body: () => Promise<void>): Promise<void> {
+    this.#isAnswering = true;
+    try {
+      await body();
+    } finally {
+      this.#isAnswering = false;
+      if (this.#isClosing) this.#socket.end();
+    }
+  }
+}
+
+/** @internal What serves the requests of clients. */
+export interface ClientPool {
+  fetchFor(client: Client, request: Request): Promise<Response>;
+  end(client: Client): void;
+}
+
+/** @internal A listener for servers of `node:http`, which know of each request what connection it came on. */
+export function listenerFor(pool: ClientPool): (request: IncomingMessage, response: ServerResponse) => void {
+  const clients = new WeakMap<Socket, Client>();
+  return (incoming, outgoing) => {
+    const { socket } = incoming;
+    let client = clients.get(socket);
+    if (!client) {
+      const made = new Client(socket);
+      client = made;
+      clients.set(socket, made);
+      socket.once("close", () => pool.end(made));
+    }
+    const asking = client;
+    asking.answering(() => answer(pool, asking, incoming, outgoing)).catch(() => socket.destroy());
+  };
+}
+
+async function answer(pool: ClientPool, client: Client, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+  const gone = new AbortController();
+  outgoing.once("close", () => {
+    if (!outgoing.writableFinished) gone.abort(new DOMException("the client has gone", "AbortError"));
+  });
+  const response = await pool.fetchFor(client, requestOf(incoming, gone.signal));
+  for (const [name, value] of response.headers) outgoing.appendHeader(name, value);
+  if (client.isClosing) outgoing.setHeader("connection", "close");
+  outgoing.writeHead(response.status, response.statusText);
+  if (response.body) {
+    for await (const piece of response.body) {
+      if (!outgoing.write(piece)) await new Promise<void>((resolve) => outgoing.once("drain", resolve).once("close", resolve));
+    }
+  }
+  outgoing.end();
+}
+
+function requestOf(incoming: IncomingMessage, signal: AbortSignal): Request {
+  const { rawHeaders, method = "GET", url = "/" } = incoming;
+  const headers = new Headers();
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2)
+    headers.append(rawHeaders[index] as string, rawHeaders[index + 1] as string);
+  const hasBody = headers.has("content-length") || headers.has("transfer-encoding");
+  const body = hasBody && method !== "GET" && method !== "HEAD" ? bodyOf(incoming) : null;
+  return new Request(`http://${headers.get("host") ?? "localhost"}${url}`, {
+    method,
+    headers,
+    body,
+    signal,
+    duplex: "half",
+  } as RequestInit);
+}
+
+function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
+  const pieces = incoming[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await pieces.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await pieces.return?.();
+    },
+  });
+}
