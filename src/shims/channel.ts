@@ -21,6 +21,15 @@ const firstRoom = 64 * 1024;
 const outgoingMax = 64 * 1024;
 const encoder = new TextEncoder();
 
+/** Of a read that is also an answer: its mark and the answer's length, 8 bytes each. */
+const answerMark = 0x5257_534e_4150_5250n;
+const answerHead = 16;
+
+/** A buffer that is no answer, whatever it held before. */
+function unmarked(room: Uint8Array): Uint8Array {
+  return room.fill(0, 0, Math.min(8, room.length));
+}
+
 export class Channel {
   readonly #descriptor: Descriptor;
   #incoming = new Uint8Array(firstRoom);
@@ -43,13 +52,34 @@ export class Channel {
     return { kind: this.#incoming[from - frameHead] as number, bytes: this.#incoming.subarray(from, this.#start) };
   }
 
-  /** The next frame; nothing else runs meanwhile. */
+  /** Sends what was gathered, and waits for the next frame; nothing else runs meanwhile. */
   next(): Frame {
     for (;;) {
       const frame = this.ready();
-      if (frame) return frame;
-      this.#took(this.#descriptor.read(this.#room()));
+      if (frame) {
+        this.flush();
+        return frame;
+      }
+      this.#took(this.#exchange(this.#room()));
     }
+  }
+
+  /** Reads; if what was gathered has room in front, the same call sends it (`outside.zig`). */
+  #exchange(room: Uint8Array): number {
+    if (this.#used > 0 && answerHead + this.#used <= room.length) {
+      new DataView(room.buffer, room.byteOffset).setBigUint64(0, answerMark, true);
+      new DataView(room.buffer, room.byteOffset).setBigUint64(8, BigInt(this.#used), true);
+      room.set(this.#outgoing.subarray(0, this.#used), answerHead);
+      try {
+        const count = this.#descriptor.read(room);
+        this.#used = 0;
+        return count;
+      } catch {
+        // What went before has not been taken yet: the write waits for that.
+      }
+    }
+    this.flush();
+    return this.#descriptor.read(unmarked(room));
   }
 
   /** The next frame, beside the event loop. */
@@ -57,7 +87,7 @@ export class Channel {
     for (;;) {
       const frame = this.ready();
       if (frame) return frame;
-      this.#took(await this.#descriptor.readLater(this.#room()));
+      this.#took(await this.#descriptor.readLater(unmarked(this.#room())));
     }
   }
 

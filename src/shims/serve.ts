@@ -90,8 +90,8 @@ class Server {
       throw new TypeError(`the handler returned ${response === null ? "null" : typeof response} in place of a Response`);
     channel.putText(fromGuest.head, JSON.stringify([response.status, response.statusText, [...response.headers]]));
     if (response.body) await send(response.body, channel);
+    // It goes with the read of the next request.
     channel.putText(fromGuest.end, "");
-    channel.flush();
   }
 }
 

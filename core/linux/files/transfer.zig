@@ -9,6 +9,7 @@ const objects = @import("../events/objects.zig");
 const private_mapped = @import("private/mapped.zig");
 const private_open = @import("private/open.zig");
 const pipe_module = @import("pipe.zig");
+const outside = @import("../sockets/outside.zig");
 const sockets = @import("../sockets/messages.zig");
 const table = @import("table.zig");
 const waiting = @import("../waiting.zig");
@@ -298,7 +299,11 @@ fn writable(k: *Kernel, fd: u64) ?*Description {
 
 pub fn read(k: *Kernel, a: Args) i64 {
     const description = readable(k, a[0]) orelse return fail(.BADF);
-    if (description.kind == .socket) return sockets.read(k, description, &.{.{ .base = a[1], .length = @min(a[2], limits.transfer_max_bytes) }});
+    if (description.kind == .socket) {
+        const length = @min(a[2], limits.transfer_max_bytes);
+        const taken = outside.takeAnswer(k, description.kind.socket, a[1], length);
+        return if (taken < 0) taken else sockets.read(k, description, &.{.{ .base = a[1], .length = length }});
+    }
     return moveOne(k, description, .read, a[1], a[2], null);
 }
 

@@ -10,6 +10,7 @@ const names = @import("names.zig");
 const transfer = @import("../files/transfer.zig");
 const Ip = @import("address.zig").Ip;
 const Kernel = kernel_module.Kernel;
+const fail = kernel_module.fail;
 const Socket = @import("socket.zig").Socket;
 
 pub const OpenError = error{
@@ -84,6 +85,37 @@ pub fn isAnswered(k: *const Kernel) bool {
         if (description.kind == .socket and description.kind.socket == inner) return true;
     }
     return false;
+}
+
+/// What begins the buffer of a read of the channel that is also an answer: the mark, and how many bytes of it follow.
+pub const Answer = extern struct {
+    mark: u64 = answer_mark,
+    length: u64,
+
+    const answer_mark = 0x5257_534e_4150_5250;
+};
+
+/// A read of the channel takes what its buffer begins with as a write, if that is an answer: one call answers a request and waits
+/// for the next. Zero, or a negative errno; the mark is wiped, so that a call that is tried again does not answer again.
+pub fn takeAnswer(k: *Kernel, inner: *Socket, address: u64, length: u64) i64 {
+    const outer = inner.peer orelse return 0;
+    if (!outer.outside or outer.family != .unix or length < @sizeOf(Answer)) return 0;
+    const answer = k.memory.readValue(Answer, address) catch return 0;
+    if (answer.mark != Answer.answer_mark) return 0;
+    const sockets = &k.files.sockets;
+    if (answer.length > length - @sizeOf(Answer)) return fail(.INVAL);
+    if (answer.length > outer.received.room(sockets.boundOf(outer, outer.options.receiveBuffer()))) return fail(.NOBUFS);
+    k.memory.writeValue(address, @as(u64, 0)) catch return fail(.FAULT);
+    var done: u64 = 0;
+    while (done < answer.length) {
+        const space = outer.received.reserve(sockets.allocator, answer.length - done, false) catch return fail(.NOMEM);
+        k.memory.read(address + @sizeOf(Answer) + done, space) catch return fail(.FAULT);
+        outer.received.commit(space.len);
+        done += space.len;
+    }
+    outer.changedIn();
+    k.changed();
+    return 0;
 }
 
 fn find(k: *Kernel, port: u16) ?*Socket {
