@@ -36,6 +36,8 @@ pub const worker_payload_bytes = 2 * MiB;
 pub const worker_descriptors_max = 253;
 /// How often a side that waits looks whether the other one is still there.
 pub const worker_look_ns = 100 * std.time.ns_per_ms;
+/// A worker that does not answer for so long is ended.
+pub const worker_answer_ns = 60 * std.time.ns_per_s;
 /// How long an answer is awaited without sleeping: most come at once.
 pub const worker_spin_ns = 20 * std.time.ns_per_us;
 /// Machines of one process that have a VM at the same time, unless more run at once: each adds 0.2 to 0.3 µs to every

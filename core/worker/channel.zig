@@ -98,7 +98,9 @@ pub fn put(shared: *Shared, event: events.Event) void {
 pub fn take(shared: *Shared) ?events.Event {
     const ring = &shared.ring;
     const at = ring.read.load(.monotonic);
-    if (at == ring.written.load(.acquire)) return null;
+    const waiting = ring.written.load(.acquire) -% at;
+    // More than there is room for is no count.
+    if (waiting == 0 or waiting > ring_length) return null;
     const event: events.Event = @as(*volatile events.Event, &ring.events[at % ring_length]).*;
     ring.read.store(at +% 1, .release);
     return event;

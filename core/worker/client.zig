@@ -192,20 +192,22 @@ fn note(comptime name: []const u8, worker: *Worker, given: marshal.Arguments(nam
     worker.pending.append(registry.allocator, .{ .ticket = given[given.len - 1], .handle = given[0], .kind = kind }) catch @panic("out of memory for a run");
 }
 
-fn forget(worker: *Worker, ticket: u32) void {
+/// Whether the run was under way in this worker.
+fn forget(worker: *Worker, ticket: u32) bool {
     worker.lock.lock();
     defer worker.lock.unlock();
     for (worker.pending.items, 0..) |pending, index| {
         if (pending.ticket != ticket) continue;
         _ = worker.pending.swapRemove(index);
-        return;
+        return true;
     }
+    return false;
 }
 
 /// Handles are counted: those that a call makes, and those that it ends.
 fn settle(comptime name: []const u8, worker: *Worker, given: marshal.Arguments(name), result: marshal.Result(name)) marshal.Result(name) {
     if (comptime isRun(name)) {
-        if (result < 0) forget(worker, given[given.len - 1]);
+        if (result < 0) _ = forget(worker, given[given.len - 1]);
         return result;
     }
     if (comptime eql(name, "pristine_freeze") or eql(name, "pristine_fork")) {
@@ -300,12 +302,13 @@ fn exchange(comptime name: []const u8, worker: *Worker, arguments: anytype) ?mar
     worker.requests +%= 1;
     shared.requests.store(worker.requests, .release);
     channel.wake(&shared.requests);
-    if (!answered(worker)) return null;
+    // A call of the guest's has time limits of its own.
+    if (!answered(worker, if (comptime eql(name, "pristine_call")) std.math.maxInt(u64) else host.monotonicNs() + limits.worker_answer_ns)) return null;
     const reply = @as(*volatile channel.Message, &shared.message).*;
     return take(name, shared, &reply, out);
 }
 
-fn answered(worker: *Worker) bool {
+fn answered(worker: *Worker, deadline: u64) bool {
     const shared = worker.shared;
     const patience = host.monotonicNs() + limits.worker_spin_ns;
     while (true) {
@@ -316,7 +319,13 @@ fn answered(worker: *Worker) bool {
             _ = linux.shutdown(worker.socket, 2);
         }
         if (worker.isGone()) return false;
-        if (host.monotonicNs() < patience) {
+        const now = host.monotonicNs();
+        if (now > deadline) {
+            // It does not do what it must: it ends, whatever it does.
+            if (worker.pid > 0) _ = linux.kill(worker.pid, .KILL) else _ = linux.shutdown(worker.socket, 2);
+            return false;
+        }
+        if (now < patience) {
             std.atomic.spinLoopHint();
             continue;
         }
@@ -432,7 +441,8 @@ pub fn takeEvents(out: []events.Event) usize {
         while (count < out.len) {
             var event = channel.take(worker.shared) orelse break;
             event.handle = worker.prefix | (event.handle & handle_mask);
-            if (event.kind != @intFromEnum(events.Kind.output_ready)) forget(worker, event.ticket);
+            // Only of what it was asked for: a ticket may be another's.
+            if (event.kind != @intFromEnum(events.Kind.output_ready) and !forget(worker, event.ticket)) continue;
             out[count] = event;
             count += 1;
         }
