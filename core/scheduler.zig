@@ -211,7 +211,7 @@ pub fn plan(machine: *Machine) void {
 
 fn anyAsks(threads: *const Threads) bool {
     for (threads.list.items) |thread| if (thread.state == .waiting and thread.asks.entries.items.len > 0) return true;
-    return false;
+    return threads.caller.state == .waiting and threads.caller.asks.entries.items.len > 0;
 }
 
 /// The slice is over, or it is time to look who could run. True if the current thread is to give way.

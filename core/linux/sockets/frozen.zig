@@ -21,6 +21,9 @@ pub fn copy(from: *const Sockets, to: *Sockets) Error!void {
         const made = try to.allocator.create(Socket);
         made.* = socket.*;
         made.host = null;
+        // Until they are known, these are sockets of the other list, which must not change if this one is given up.
+        made.peer = null;
+        made.wants = null;
         made.received = .{};
         made.waiting = .empty;
         // All of the list is freed if something goes wrong from here on.

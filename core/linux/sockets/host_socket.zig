@@ -92,7 +92,8 @@ pub fn ensure(k: *Kernel, socket: *Socket) i64 {
         k.hostCall();
         _ = made.setOption(row.level, row.name, std.mem.asBytes(&value));
     }
-    if (socket.options.linger.on != 0) {
+    // With a time to linger the host would wait at a close, and with it all of the machine.
+    if (socket.options.resetsOnClose()) {
         k.hostCall();
         _ = made.setOption(option_values.SOL_SOCKET, SO_LINGER, std.mem.asBytes(&socket.options.linger));
     }
