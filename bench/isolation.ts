@@ -118,7 +118,7 @@ async function rounds(subjects: readonly Subject[], load: Load): Promise<Times[]
   return found;
 }
 
-const spread = ({ all }: Times) => `${microseconds(all)} / ${(all.at(-1) as number).toFixed(0)}`;
+const spread = ({ all }: Times) => `${microseconds(all)} / ${(all.at(-1) as number).toFixed(0)} (n = ${all.length})`;
 
 /** One comparison with the first subject, the native one. */
 function compare(name: string, subjects: readonly Subject[], times: readonly Times[], aim: (label: string) => Aim): Finding[] {
@@ -181,7 +181,6 @@ function cpuSeconds(pid: number): number {
 /** Requests for each second of CPU time, whatever the client takes of the machine; and requests a second. */
 async function rate(subject: Subject, path: string, milliseconds: number): Promise<{ perCpu: number; perSecond: number }> {
   await throughput(subject.port, path, milliseconds / 4);
-  if (process.env.DEBUG_BENCH) console.error(subject.label, path);
   const before = cpuSeconds(subject.pid);
   const perSecond = await throughput(subject.port, path, milliseconds);
   return { perCpu: (perSecond * milliseconds) / 1000 / (cpuSeconds(subject.pid) - before), perSecond };

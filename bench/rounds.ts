@@ -37,6 +37,8 @@ export interface Finding {
   /** Exits of the virtual CPU for one operation, where that means something. */
   exits?: number;
   detail?: string;
+  /** The page that it is told on, if it is not the one of all. */
+  page?: "isolation";
   /** A group of bars for a chart beside the page. */
   plot?: { chart: string; group: string; bars: readonly Bar[] };
 }
