@@ -5,6 +5,7 @@ import { badOption, closedError, PristineError } from "./errors.ts";
 import { exchange } from "./http/exchange.ts";
 import { targetOf } from "./http/message.ts";
 import { MalformedReply } from "./http/reply.ts";
+import { askOnce } from "./http/warmup.ts";
 import type { Wire } from "./http/wire.ts";
 import { Metrics } from "./metrics.ts";
 import { parseTimeout } from "./options.ts";
@@ -16,6 +17,8 @@ import type { Args, JailPart, PoolOptions, RequestReport, ResetReport, Result, S
 export const forksDefault = 4;
 const queueDefault = 1024;
 const timeoutDefault = 5_000;
+/** What a fork's first request gets at least: one that it has not ended in time would have warmed nothing. */
+const warmTimeoutMs = 1_000;
 
 /** @internal How the snapshot of a server waits for requests. */
 export interface Serving {
@@ -76,6 +79,7 @@ export class Pool implements AsyncDisposable {
   readonly #waiting: Waiting[] = [];
   /** Clients that have forks. */
   readonly #clients = new Set<Client>();
+  #makes = false;
   #stopping = false;
   #closed = false;
   #drained: (() => void)[] = [];
@@ -98,6 +102,8 @@ export class Pool implements AsyncDisposable {
       fetchFor: (client, request) => this.#fetch(request, client),
       end: (client) => this.#end(client),
     });
+    // Behind the caller's own first steps.
+    setImmediate(() => this.#makeAhead());
     this.metrics.watch(() => ({ forks: this.#all.size, free: this.#free.length, queued: this.#waiting.length, limit: this.#forksMax }));
   }
 
@@ -133,6 +139,37 @@ export class Pool implements AsyncDisposable {
       }
       await this.#renew();
     }
+  }
+
+  /** Makes the forks that are missing before anybody asks for them. */
+  async #makeAhead(): Promise<void> {
+    if (this.#makes || !this.#serving) return;
+    this.#makes = true;
+    try {
+      while (!this.#closed && !this.#stopping && this.#all.size < this.#forksMax) {
+        const fork = this.#processes.fork({ ...this.#options, timeout: this.#timeout });
+        if (!fork) return;
+        this.#all.add(fork);
+        await this.#warm(fork);
+        // It could not be put back, and neither could the next one.
+        if (!this.#all.has(fork)) return;
+      }
+    } catch {
+      // Who asks for a fork is told.
+    } finally {
+      this.#makes = false;
+    }
+  }
+
+  /** Whether a fork keeps what its first request costs over a reset, and may have one that nobody has sent. */
+  get #warms(): boolean {
+    return this.#serving !== undefined && this.#options.warmup !== 0 && this.#options.reset !== "full";
+  }
+
+  /** A request whose answer nobody gets: in memory that no processor has seen yet, the first is slow. */
+  async #warm(fork: Fork): Promise<void> {
+    if (this.#warms) await askOnce(fork, this.#serving as Serving, Math.max(this.#timeout, warmTimeoutMs)).catch(() => {});
+    this.#giveBack(fork, "warmed");
   }
 
   /** All processes have ended: boots the machine again, once for all who wait. */
@@ -174,25 +211,34 @@ export class Pool implements AsyncDisposable {
     });
   }
 
-  /** Puts a fork back and gives it to who has waited longest. One that cannot be put back is replaced. */
-  #giveBack(fork: Fork): ResetReport | undefined {
+  /**
+   * Puts a fork back and gives it to who has waited longest. One that cannot be put back is replaced, and one that has lost its
+   * memory by a failure is warmed first.
+   */
+  #giveBack(fork: Fork, after: "request" | "failure" | "warmed" = "request"): ResetReport | undefined {
     let usable = !this.#closed;
     let report: ResetReport | undefined;
     try {
       if (usable) {
         this.metrics.sample(fork);
         report = fork.reset();
-        this.metrics.reset(report);
+        if (after !== "warmed") this.metrics.reset(report);
       }
     } catch {
       usable = false;
     }
     if (!usable) this.#drop(fork);
+    // Whoever waits does so no longer for it, and what it costs is not taken from a request's time.
+    if (usable && after === "failure" && this.#warms) {
+      void this.#warm(fork);
+      return report;
+    }
     const next = this.#waiting.shift();
     if (next) {
       if (usable) next.give(fork);
       else this.#take().then(next.give, next.refuse);
     } else if (usable) this.#free.push(fork);
+    else void this.#makeAhead();
     if (this.#isIdle()) for (const drained of this.#drained.splice(0)) drained();
     return report;
   }
@@ -328,7 +374,7 @@ export class Pool implements AsyncDisposable {
       this.#clients.delete(client);
       client.close();
     }
-    return this.#giveBack(fork);
+    return this.#giveBack(fork, "failure");
   }
 
   async #answerFor(error: unknown, request: Request): Promise<Response> {

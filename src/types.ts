@@ -194,7 +194,10 @@ export interface PoolOptions extends ForkOptions {
   jail?: JailOption | undefined;
   /** `"connection"`: requests of one connection share a fork; they come by the pool's `listener`. Default `"request"`. */
   per?: "request" | "connection" | undefined;
-  /** Requests that warm the server before it is frozen; default 20. */
+  /**
+   * Requests for `/` that warm the server before it is frozen; default 20. Each new fork is warmed by one more, whose answer nobody
+   * gets; 0 is none at all.
+   */
   warmup?: number;
   /** Answers in the pool's place when something went wrong. */
   onError?: (error: PristineError, request: Request) => Response | Promise<Response> | undefined;

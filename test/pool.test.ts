@@ -106,6 +106,27 @@ describe("a server", () => {
     expect(web.metrics.resets.full).toBe(0);
   });
 
+  test("has its forks ready, each behind a request, before anybody asks, and again when one has failed", async () => {
+    await using web = await server({ forks: 3 });
+    const privatePages = async () => {
+      for (let tries = 0; web.metrics.state.free < 3 && tries < 1000; tries++) await Bun.sleep(5);
+      expect(web.metrics.state).toEqual({ forks: 3, free: 3, queued: 0, limit: 3 });
+      return Promise.all([0, 1, 2].map(() => web.use(async (fork) => fork.counters().pagesTouched)));
+    };
+    expect(Math.min(...(await privatePages()))).toBeGreaterThan(0);
+    expect((await web.fetch(at("/fault"))).status).toBe(500);
+    expect(web.metrics.resets.full).toBe(1);
+    expect(Math.min(...(await privatePages()))).toBeGreaterThan(0);
+    expect([...web.metrics.byStatus]).toEqual([[500, 1]]);
+  });
+
+  test("has no request that nobody sent without a warm-up", async () => {
+    await using web = await server({ forks: 2, warmup: 0, connection: "fresh" });
+    for (let tries = 0; web.metrics.state.free < 2 && tries < 1000; tries++) await Bun.sleep(5);
+    const exits = await Promise.all([0, 1].map(() => web.use(async (fork) => fork.counters().exits)));
+    expect(exits).toEqual([0, 0]);
+  });
+
   test("takes three exits for a request on a connection that is kept", async () => {
     await using web = await server({ forks: 1 });
     await (await web.fetch(at("/"))).text();
