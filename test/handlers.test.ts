@@ -190,6 +190,8 @@ for (const { name, path } of installed) {
       if (!emulated) {
         expect((await ask("/loop")).status).toBe(504);
         expect(errors[2]?.code).toBe("TIMEOUT");
+        expect((await ask("/never")).status).toBe(504);
+        expect(errors[3]?.code).toBe("TIMEOUT");
       }
       const late = await ask("/late");
       // A head that has not gone out when the handler fails never does.

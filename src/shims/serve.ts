@@ -23,6 +23,8 @@ type Handler = (request: Request) => Response | Promise<Response>;
 type Head = [flags: number, method: string, url: string, headers: [string, string][]];
 
 const decoder = new TextDecoder();
+/** The longest interval that all runtimes take. */
+const longestMs = 2 ** 31 - 1;
 const settlePauseMs = 5;
 const settleRounds = 3;
 
@@ -149,6 +151,8 @@ function joined(pieces: Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
 export async function serve(runtime: Runtime, bundle: string, file: string): Promise<void> {
   // CommonJS modules of the bundle ask for the runtime's own by it.
   (globalThis as { require?: unknown }).require ??= createRequire(file);
+  // A runtime ends when nothing is left to wait for; a handler that never answers waits all the same, as behind a server.
+  setInterval(() => {}, longestMs);
   Math.random = random;
   const channel = new Channel(runtime);
   let handler: Handler;

@@ -101,6 +101,7 @@ const routes: Record<string, (request: Request, url: URL) => Response | Promise<
       return new Response((error as { code: string }).code);
     }
   },
+  "/never": () => new Promise(() => {}),
   "/where": () => Response.json({ url: import.meta.url, folder: __dirname }),
   "/throws": () => {
     throw new RangeError("thrown with a secret");
