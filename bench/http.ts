@@ -84,7 +84,8 @@ export async function untilUp(port: number): Promise<void> {
       client.close();
       return;
     } catch (error) {
-      if (tries > 500) throw error;
+      // A loaded host takes its time to boot, warm and freeze a server.
+      if (tries > 6000) throw error;
       await Bun.sleep(10);
     }
   }
