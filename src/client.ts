@@ -6,25 +6,46 @@ import type { Fork } from "./snapshot.ts";
 /** @internal One client's connection, and the fork that it has. */
 export class Client {
   fork: Fork | undefined;
-  /** A request of it is under way. */
-  busy = false;
   /** The connection inside the machine is not used again: its server has closed it. */
   isFresh = false;
   ended = false;
   /** When its last request ended. */
   usedAt = 0;
   #isClosing = false;
-  #isAnswering = false;
+  #answering = 0;
+  /** Settles when the last request that has come is over. */
+  #last: Promise<void> = Promise.resolve();
+  #over: (() => void) | undefined;
   readonly #socket: Socket;
 
   constructor(socket: Socket) {
     this.#socket = socket;
   }
 
+  /** A request of it is under way. */
+  get busy(): boolean {
+    return this.#over !== undefined;
+  }
+
+  /** Waits for the requests before it: those of one connection share a fork, and may come at once. */
+  async begin(): Promise<void> {
+    const before = this.#last;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#last = promise;
+    await before;
+    this.#over = resolve;
+  }
+
+  /** The request that has begun is over, and its fork is kept or put back. */
+  rest(): void {
+    this.#over?.();
+    this.#over = undefined;
+  }
+
   /** Its fork is another's: what it goes on with would not be what it had. An answer on its way goes first. */
   close(): void {
     this.#isClosing = true;
-    if (!this.#isAnswering) this.#socket.end();
+    if (this.#answering === 0) this.#socket.end();
   }
 
   get isClosing(): boolean {
@@ -32,11 +53,11 @@ export class Client {
   }
 
   async answering(body: () => Promise<void>): Promise<void> {
-    this.#isAnswering = true;
+    this.#answering++;
     try {
       await body();
     } finally {
-      this.#isAnswering = false;
+      this.#answering--;
       if (this.#isClosing) this.#socket.end();
     }
   }

@@ -80,6 +80,8 @@ export class Pool implements AsyncDisposable {
   /** Clients that have forks. */
   readonly #clients = new Set<Client>();
   #makes = false;
+  /** Forks that are having their first request. */
+  #warming = 0;
   #stopping = false;
   #closed = false;
   #drained: (() => void)[] = [];
@@ -129,7 +131,8 @@ export class Pool implements AsyncDisposable {
         continue;
       }
       if (this.#all.size >= this.#forksMax) {
-        if (this.#endIdleClient()) continue;
+        // A fork that is being warmed is nobody's, and soon free.
+        if (this.#warming <= this.#waiting.length && this.#endIdleClient()) continue;
         return this.#wait(signal);
       }
       const fork = this.#processes.fork({ ...this.#options, timeout: this.#timeout });
@@ -168,7 +171,9 @@ export class Pool implements AsyncDisposable {
 
   /** A request whose answer nobody gets: in memory that no processor has seen yet, the first is slow. */
   async #warm(fork: Fork): Promise<void> {
+    this.#warming++;
     if (this.#warms) await askOnce(fork, this.#serving as Serving, Math.max(this.#timeout, warmTimeoutMs)).catch(() => {});
+    this.#warming--;
     this.#giveBack(fork, "warmed");
   }
 
@@ -318,12 +323,15 @@ export class Pool implements AsyncDisposable {
       throw new PristineError("UNSUPPORTED", "WebSockets are not passed on yet", "serve them outside of the pool", {
         feature: "websocket",
       });
-    if (client) client.busy = true;
+    if (client) await client.begin();
     let fork: Fork;
     try {
+      request.signal.throwIfAborted();
+      if (client?.ended || client?.isClosing) throw closedError();
       fork = client?.fork ?? (await this.#take(request.signal));
     } catch (error) {
-      if (client) client.busy = false;
+      client?.rest();
+      if (client?.ended) this.#end(client);
       throw error;
     }
     const isFresh = client?.isFresh ?? false;
@@ -358,7 +366,7 @@ export class Pool implements AsyncDisposable {
   /** A request has gone well: its client keeps the fork, unless it has gone or others wait. */
   #keep(client: Client, fork: Fork): void {
     client.fork = fork;
-    client.busy = false;
+    client.rest();
     client.usedAt = performance.now();
     this.#clients.add(client);
     if (this.#waiting.length > 0 || this.#stopping) client.close();
@@ -369,10 +377,10 @@ export class Pool implements AsyncDisposable {
   /** A request has gone wrong: what its client had is lost, and so is its connection. */
   #giveUp(fork: Fork, client?: Client): ResetReport | undefined {
     if (client) {
-      client.busy = false;
       client.fork = undefined;
       this.#clients.delete(client);
       client.close();
+      client.rest();
     }
     return this.#giveBack(fork, "failure");
   }

@@ -1,5 +1,5 @@
 /** `pristine serve` as its users meet it: on a real socket, with the exit statuses and messages of the contract. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -249,92 +249,4 @@ test("misuse and failure have the exit statuses of the contract, and a hint", as
     expect(`${words.join(" ")}: ${await served.ended()}`).toBe(`${words.join(" ")}: ${status}`);
     expect(served.err).toContain(hint);
   }
-});
-
-describe.skipIf(python === undefined)("--per connection", () => {
-  /** A connection that is kept: each call is a request on it. */
-  async function connection(url: string) {
-    const { hostname, port } = new URL(url);
-    let received = "";
-    let changed = () => {};
-    let closed = false;
-    const socket = await Bun.connect({
-      hostname,
-      port: Number(port),
-      socket: {
-        data: (_, bytes) => {
-          received += bytes.toString("latin1");
-          changed();
-        },
-        close: () => {
-          closed = true;
-          changed();
-        },
-      },
-    });
-    const ask = async (path: string): Promise<{ status: number; calls: number }> => {
-      received = "";
-      socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
-      const isThere = () => {
-        const head = received.indexOf("\r\n\r\n");
-        const length = Number(/content-length: (\d+)/i.exec(received)?.[1] ?? Number.NaN);
-        return head >= 0 && (Number.isNaN(length) ? received.endsWith("0\r\n\r\n") : received.length >= head + 4 + length);
-      };
-      while (!isThere() && !closed) await new Promise<void>((resolve) => (changed = resolve));
-      return { status: Number(received.split(" ")[1]), calls: Number(/x-calls: (\d+)/i.exec(received)?.[1]) };
-    };
-    return { ask, end: () => socket.end(), isClosed: () => closed };
-  }
-
-  for (const [name, serve] of [
-    ["python", servePython],
-    ["node", serveNode],
-  ] as const) {
-    test(`${name}: state lasts as long as the connection, and is nobody else's`, async () => {
-      await using served = serve(["--per=connection", "--forks=3"]);
-      const url = await served.url();
-      await served.until(() => served.err.includes("a proxy in front sends many users on one"), "it does not warn");
-      const first = await connection(url);
-      const { calls } = await first.ask("/echo");
-      expect((await first.ask("/echo")).calls).toBe(calls + 1);
-      const second = await connection(url);
-      expect((await second.ask("/echo")).calls).toBe(calls);
-      expect((await first.ask("/echo")).calls).toBe(calls + 2);
-      first.end();
-      second.end();
-      for (let round = 0; round < 20; round++) {
-        const next = await connection(url);
-        expect((await next.ask("/echo")).calls).toBe(calls);
-        next.end();
-      }
-      served.kill("SIGTERM");
-      expect(await served.ended()).toBe(0);
-    });
-  }
-
-  test("with more connections than forks the longest silent one ends; failures end their own", async () => {
-    await using served = servePython(["--per=connection", "--forks=2"]);
-    const url = await served.url();
-    const [a, b, c] = await Promise.all([connection(url), connection(url), connection(url)]);
-    const { calls } = await a.ask("/echo");
-    await b.ask("/echo");
-    expect((await c.ask("/echo")).calls).toBe(calls);
-    for (let tries = 0; tries < 100 && !a.isClosed(); tries++) await Bun.sleep(10);
-    expect([a.isClosed(), b.isClosed(), c.isClosed()]).toEqual([true, false, false]);
-    expect((await b.ask("/exit")).status).toBe(500);
-    for (let tries = 0; tries < 100 && !b.isClosed(); tries++) await Bun.sleep(10);
-    expect(b.isClosed()).toBe(true);
-    expect((await c.ask("/echo")).calls).toBe(calls + 1);
-    const many = await Promise.all(
-      Array.from({ length: 40 }, async () => {
-        const one = await connection(url);
-        const { status } = await one.ask("/echo");
-        one.end();
-        return status;
-      }),
-    );
-    expect(many).toEqual(Array.from({ length: 40 }, () => 200));
-    served.kill("SIGTERM");
-    expect(await served.ended()).toBe(0);
-  });
 });

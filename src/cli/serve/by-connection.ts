@@ -18,16 +18,17 @@ export async function listenByConnection(
   option: string,
   listener: (request: IncomingMessage, response: ServerResponse) => void,
 ): Promise<Front> {
-  let pending = 0;
-  const sockets = new Set<Socket>();
+  /** Answers that each connection waits for; with it goes what it waits for. */
+  const pending = new Map<Socket, Set<ServerResponse>>();
   const server = createServer((request, response) => {
-    pending++;
-    response.once("close", () => pending--);
+    const answers = pending.get(request.socket);
+    answers?.add(response);
+    response.once("close", () => answers?.delete(response));
     listener(request, response);
   });
   server.on("connection", (socket: Socket) => {
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
+    pending.set(socket, new Set());
+    socket.once("close", () => pending.delete(socket));
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error) => reject(addressError(error, address, option)));
@@ -39,8 +40,8 @@ export async function listenByConnection(
     port: typeof at === "object" && at !== null ? at.port : undefined,
     async drain() {
       server.close();
-      while (pending > 0) await Bun.sleep(pollMs);
-      for (const socket of sockets) socket.destroy();
+      while ([...pending.values()].some((answers) => answers.size > 0)) await Bun.sleep(pollMs);
+      for (const socket of pending.keys()) socket.destroy();
     },
   };
 }
