@@ -3,6 +3,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Fork } from "./snapshot.ts";
 
+/** The largest body of a request, the same as that of `Bun.serve`. */
+const bodyMax = 128 * 1024 * 1024;
+
 /** @internal One client's connection, and the fork that it has. */
 export class Client {
   fork: Fork | undefined;
@@ -91,7 +94,11 @@ async function answer(pool: ClientPool, client: Client, incoming: IncomingMessag
   outgoing.once("close", () => {
     if (!outgoing.writableFinished) gone.abort(new DOMException("the client has gone", "AbortError"));
   });
-  const response = await pool.fetchFor(client, requestOf(incoming, gone.signal));
+  const body = new Body(incoming);
+  // One that says so is not even begun; one in chunks costs its client what it had.
+  const answered = body.isTooLarge ? undefined : await pool.fetchFor(client, requestOf(incoming, body, gone.signal));
+  if (body.isTooLarge) client.close();
+  const response = body.isTooLarge || !answered ? new Response(null, { status: 413 }) : answered;
   for (const [name, value] of response.headers) outgoing.appendHeader(name, value);
   if (client.isClosing) outgoing.setHeader("connection", "close");
   outgoing.writeHead(response.status, response.statusText);
@@ -103,13 +110,13 @@ async function answer(pool: ClientPool, client: Client, incoming: IncomingMessag
   outgoing.end();
 }
 
-function requestOf(incoming: IncomingMessage, signal: AbortSignal): Request {
+function requestOf(incoming: IncomingMessage, sent: Body, signal: AbortSignal): Request {
   const { rawHeaders, method = "GET", url = "/" } = incoming;
   const headers = new Headers();
   for (let index = 0; index + 1 < rawHeaders.length; index += 2)
     headers.append(rawHeaders[index] as string, rawHeaders[index + 1] as string);
   const hasBody = headers.has("content-length") || headers.has("transfer-encoding");
-  const body = hasBody && method !== "GET" && method !== "HEAD" ? bodyOf(incoming) : null;
+  const body = hasBody && method !== "GET" && method !== "HEAD" ? sent.stream() : null;
   return new Request(`http://${headers.get("host") ?? "localhost"}${url}`, {
     method,
     headers,
@@ -119,16 +126,31 @@ function requestOf(incoming: IncomingMessage, signal: AbortSignal): Request {
   } as RequestInit);
 }
 
-function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
-  const pieces = incoming[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
-  return new ReadableStream({
-    async pull(controller) {
-      const { done, value } = await pieces.next();
-      if (done) controller.close();
-      else controller.enqueue(value);
-    },
-    async cancel() {
-      await pieces.return?.();
-    },
-  });
+/** What a client sends, which may be too large from the start or become it. */
+class Body {
+  readonly #incoming: IncomingMessage;
+  isTooLarge: boolean;
+
+  constructor(incoming: IncomingMessage) {
+    this.#incoming = incoming;
+    this.isTooLarge = Number(incoming.headers["content-length"] ?? 0) > bodyMax;
+  }
+
+  stream(): ReadableStream<Uint8Array> {
+    const pieces = this.#incoming[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+    let bytes = 0;
+    return new ReadableStream({
+      pull: async (controller) => {
+        const { done, value } = await pieces.next();
+        bytes += done ? 0 : value.length;
+        this.isTooLarge ||= bytes > bodyMax;
+        if (done) controller.close();
+        else if (this.isTooLarge) controller.error(new RangeError(`the request's body is larger than ${bodyMax} bytes`));
+        else controller.enqueue(value);
+      },
+      async cancel() {
+        await pieces.return?.();
+      },
+    });
+  }
 }

@@ -1,6 +1,7 @@
 /** `pristine serve` as its users meet it: on a real socket, with the exit statuses and messages of the contract. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePort } from "./servers/harness.ts";
@@ -250,3 +251,42 @@ test("misuse and failure have the exit statuses of the contract, and a hint", as
     expect(served.err).toContain(hint);
   }
 });
+
+for (const per of ["request", "connection"]) {
+  withNode(`a body of more than 128 MiB is 413 and costs nobody else anything, per ${per}${noNode}`, async () => {
+    await using served = serveNode([`--per=${per}`, "--forks=1", "--timeout=60s"]);
+    const url = await served.url();
+    expect(await statusOfBody(url, `content-length: ${128 * 2 ** 20 + 1}`, [])).toBe(413);
+    const chunk = Buffer.concat([Buffer.from("100000\r\n"), Buffer.alloc(2 ** 20), Buffer.from("\r\n")]);
+    expect(await statusOfBody(url, "transfer-encoding: chunked", Array(129).fill(chunk))).toBe(413);
+    expect(await text(`${url}/echo?after`)).toBe("200 after ");
+    served.kill("SIGTERM");
+    expect(await served.ended()).toBe(0);
+  });
+}
+
+/** The status for a request with such a body; a server may answer and close before it has read all of it. */
+async function statusOfBody(url: string, header: string, pieces: readonly Uint8Array[]): Promise<number> {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  const answered = new Promise<number>((resolve, reject) => {
+    socket.once("data", (bytes) => resolve(Number(bytes.toString("latin1").split(" ")[1])));
+    socket.once("error", reject).once("close", () => reject(new Error("closed without an answer")));
+  });
+  // Whoever has the answer needs no more.
+  let isAnswered = false;
+  answered.then(
+    () => (isAnswered = true),
+    () => (isAnswered = true),
+  );
+  socket.write(`POST /echo HTTP/1.1\r\nhost: x\r\n${header}\r\n\r\n`);
+  for (const piece of pieces) {
+    if (isAnswered) break;
+    if (!socket.write(piece)) await Promise.race([new Promise<void>((resolve) => socket.once("drain", resolve)), answered.catch(() => {})]);
+  }
+  try {
+    return await answered;
+  } finally {
+    socket.destroy();
+  }
+}
