@@ -1,4 +1,5 @@
 /** The one error class, and how the core's errors become it. */
+import type { Step } from "./machine.ts";
 import type { Address, Permissions } from "./types.ts";
 
 /** What an error of each code tells besides its message. */
@@ -67,6 +68,24 @@ export function badOption(option: string, message: string, hint: string): Pristi
 
 export function closedError(): PristineError<"CLOSED"> {
   return new PristineError("CLOSED", "the machine is closed", "boot another machine", {});
+}
+
+/** How to say that a program has ended, and what to do about it. */
+export interface Ending {
+  readonly who: string;
+  readonly when: string;
+  readonly hint: string;
+  readonly report?: string;
+}
+
+/** The error of a program that ended where it should have gone on. */
+export function endedEarly(step: Step, { who, when, hint, report }: Ending): PristineError<"GUEST_EXIT"> | PristineError<"GUEST_FAULT"> {
+  if (step.reason === "signal") {
+    const details = { signal: step.signalCode, address: 0, rip: 0, ...(report === undefined ? {} : { report }) };
+    return new PristineError("GUEST_FAULT", `${who} was ended by ${step.signalCode} ${when}`, hint, details);
+  }
+  const exitCode = step.reason === "exit" ? step.exitCode : 1;
+  return new PristineError("GUEST_EXIT", `${who} exited with status ${exitCode} ${when}`, hint, { exitCode });
 }
 
 /** The error that the core describes as JSON. */

@@ -1,5 +1,5 @@
 /** `isolate()`: a server of which every request gets a fresh copy. */
-import { badOption, PristineError } from "./errors.ts";
+import { badOption, endedEarly, PristineError } from "./errors.ts";
 import { check, core } from "./ffi/library.ts";
 import { bestImage, instantsFor, requestsBetween } from "./freezing.ts";
 import { bootTimeoutMs, idle, warmUp } from "./http/warmup.ts";
@@ -9,9 +9,14 @@ import { forksDefault, type Origin, Pool, positive } from "./pool.ts";
 import { doubled, workersFor } from "./processes.ts";
 import type { Snapshot } from "./snapshot.ts";
 import "./snapshot.ts";
-import type { HandlerOptions, MachineOptions, PoolOptions, Stop } from "./types.ts";
+import type { HandlerOptions, MachineOptions, PoolOptions } from "./types.ts";
 
 const warmupDefault = 20;
+const beforeListening = {
+  who: "the server",
+  when: "before it listened",
+  hint: "run it by itself; `verbose` (--verbose) tells what was refused to it",
+};
 
 export type ServerOptions = PoolOptions &
   MachineOptions & {
@@ -101,7 +106,7 @@ async function bootServer(options: ServerOptions, workers: number): Promise<Orig
   });
   try {
     const stop = await machine.run({ until: "listen", signal: options.signal });
-    if (stop.reason !== "listen") throw endedTooEarly(stop, machine.report());
+    if (stop.reason !== "listen") throw endedEarly(stop, { ...beforeListening, report: machine.report() });
     if (!("port" in stop.address) && options.port === undefined)
       throw new PristineError("UNSUPPORTED", `the server listens at unix:${stop.address.unix}`, "let it listen on a TCP port", {
         feature: "unix",
@@ -124,19 +129,6 @@ async function bootServer(options: ServerOptions, workers: number): Promise<Orig
   } finally {
     machine.close();
   }
-}
-
-function endedTooEarly(stop: Stop, report: string): PristineError {
-  const hint = "run it by itself; `verbose` (--verbose) tells what was refused to it";
-  if (stop.reason === "signal")
-    return new PristineError("GUEST_FAULT", `the server was ended by ${stop.signalCode} before it listened`, hint, {
-      signal: stop.signalCode,
-      address: 0,
-      rip: 0,
-      report,
-    });
-  const exitCode = stop.reason === "exit" ? stop.exitCode : 1;
-  return new PristineError("GUEST_EXIT", `the server ended with status ${exitCode} before it listened`, hint, { exitCode });
 }
 
 /** A connection that the server has accepted, has answered on once, and on which it waits; 0 if it does not keep any. */

@@ -241,8 +241,8 @@ test("misuse and failure have the exit statuses of the contract, and a hint", as
     [["no-such-program-on-path"], 127, "not found"],
     [["/nowhere/program"], 127, "no such file"],
     [["/etc/hostname"], 126, "cannot be run"],
-    [[guest("exit"), "37"], 37, "ended with status 37 before it listened"],
-    [[guest("hello")], 125, "ended with status 0 before it listened"],
+    [[guest("exit"), "37"], 37, "exited with status 37 before it listened"],
+    [[guest("hello")], 125, "exited with status 0 before it listened"],
     [[guest("faults"), "write-null"], 139, "ended by SIGSEGV before it listened"],
   ];
   for (const [words, status, hint] of cases) {

@@ -1,10 +1,10 @@
 /** Boots a runtime with a handler in it, warms it, and brings it to the point where it is frozen. */
 import type { Spawn } from "bun";
-import { PristineError } from "../errors.ts";
+import { endedEarly, PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
 import { bootTimeoutMs, idle, warmUp } from "../http/warmup.ts";
 import { fs } from "../lazy.ts";
-import { handleOf, Machine, type Step, stepOf } from "../machine.ts";
+import { handleOf, Machine, stepOf } from "../machine.ts";
 import type { Serving } from "../pool.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { BootOptions, Volume } from "../types.ts";
@@ -24,6 +24,11 @@ const memoryDefault = "2GiB";
 /** Of the requests of the warm-up, those behind the collection of garbage. */
 const lastRequests = 2;
 const receiveBytes = 64 * 1024;
+const beforeServing = {
+  who: "the runtime",
+  when: "before it served",
+  hint: "see its standard error, or run the handler without Pristine",
+};
 
 /** What a machine with a handler is made from. */
 export interface HandlerBoot
@@ -105,19 +110,6 @@ export async function bootHandler(options: HandlerBoot): Promise<{ image: Snapsh
   }
 }
 
-function endedEarly(step: Step): PristineError {
-  if (step.reason === "signal")
-    return new PristineError("GUEST_FAULT", `the runtime was ended by ${step.signalCode}`, "run the handler without Pristine to see why", {
-      signal: step.signalCode,
-      address: 0,
-      rip: 0,
-    });
-  const exitCode = step.reason === "exit" ? step.exitCode : 1;
-  return new PristineError("GUEST_EXIT", `the runtime ended with status ${exitCode} before it served`, "see its standard error", {
-    exitCode,
-  });
-}
-
 /** Runs the machine until the shim says that it waits; the number of its connection. */
 async function untilReady(machine: Machine, tell: Tell, signal?: AbortSignal): Promise<number> {
   const readiness = new Readiness(tell);
@@ -126,7 +118,7 @@ async function untilReady(machine: Machine, tell: Tell, signal?: AbortSignal): P
     const opened = core().pristine_connection_open(handleOf(machine), channelPort);
     if (opened >= 0) take(machine, opened, readiness);
     if (readiness.isReady) return opened;
-    if (step.reason !== "idle") throw endedEarly(step);
+    if (step.reason !== "idle") throw endedEarly(step, beforeServing);
   }
 }
 
@@ -159,6 +151,6 @@ async function settle(machine: Machine, connection: number, tell: Tell): Promise
   while (!readiness.isReady) {
     const step = await stepOf(machine, bootTimeoutMs);
     take(machine, connection, readiness);
-    if (step.reason !== "idle" && !readiness.isReady) throw endedEarly(step);
+    if (step.reason !== "idle" && !readiness.isReady) throw endedEarly(step, beforeServing);
   }
 }

@@ -1,5 +1,5 @@
 /** One request to a server inside a fork, and its answer. */
-import { PristineError } from "../errors.ts";
+import { endedEarly, PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
 import { handleOf, interruptPause, type Machine, type Step, stepOf } from "../machine.ts";
 import { forClient, MalformedReply } from "./reply.ts";
@@ -14,6 +14,7 @@ const gatherMs = 50;
 const receiveBytes = 256 * 1024;
 const received = new Uint8Array(receiveBytes);
 const bodyless = new Set([101, 204, 205, 304]);
+const withinRequest = { who: "the server", when: "during a request", hint: "the fault is in the program: no request may end it" };
 
 export interface ExchangeOptions {
   /** The connection that the snapshot has ready, or 0 for a new one. */
@@ -232,7 +233,7 @@ class Exchange {
       if (this.#wire.answer.complete) return;
     }
     if (step.reason === "idle" || step.reason === "paused") return;
-    throw endedEarly(step);
+    throw endedEarly(step, withinRequest);
   }
 }
 
@@ -241,24 +242,6 @@ function tooLate(milliseconds: number): PristineError<"TIMEOUT"> {
   return new PristineError("TIMEOUT", `the server took longer than ${milliseconds} ms`, "raise `timeout` (--timeout)", {
     kind: "wall",
     milliseconds,
-  });
-}
-
-function endedEarly(step: Step): PristineError {
-  if (step.reason === "exit")
-    return new PristineError(
-      "GUEST_EXIT",
-      `the server exited with status ${step.exitCode} during a request`,
-      "its handler must not end the program",
-      {
-        exitCode: step.exitCode,
-      },
-    );
-  const signal = step.reason === "signal" ? step.signalCode : "SIGKILL";
-  return new PristineError("GUEST_FAULT", `the server was ended by ${signal} during a request`, "the fault is in the guest's code", {
-    signal,
-    address: 0,
-    rip: 0,
   });
 }
 

@@ -1,5 +1,5 @@
 /** Requests before the freeze. */
-import { PristineError } from "../errors.ts";
+import { endedEarly } from "../errors.ts";
 import { core } from "../ffi/library.ts";
 import { handleOf, interruptPause, type Machine, restOf, stepOf } from "../machine.ts";
 import { exchange } from "./exchange.ts";
@@ -10,6 +10,7 @@ export const bootTimeoutMs = 60_000;
 
 /** How long the program's own threads get to come to rest; those that wait for a date would wake in every fork. */
 const idleMs = 250;
+const whileIdle = { who: "the program", when: "when it had nothing to do", hint: "run it by itself to see why" };
 
 export interface WarmupOptions {
   /** The connection to use, or 0 for a new one. */
@@ -36,10 +37,7 @@ export async function idle(machine: Machine): Promise<void> {
   const over = setTimeout(() => core().pristine_machine_interrupt(handleOf(machine), interruptPause), idleMs);
   try {
     const step = await stepOf(machine, bootTimeoutMs);
-    if (step.reason === "exit" || step.reason === "signal")
-      throw new PristineError("GUEST_EXIT", "the program ended when it had nothing to do", "run it by itself to see why", {
-        exitCode: step.reason === "exit" ? step.exitCode : 1,
-      });
+    if (step.reason === "exit" || step.reason === "signal") throw endedEarly(step, whileIdle);
   } finally {
     clearTimeout(over);
   }
