@@ -1,5 +1,5 @@
 /** `pristine serve` as its users meet it: on a real socket, with the exit statuses and messages of the contract. */
-import { expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -12,6 +12,15 @@ const noPython = python === undefined ? " (python3 is not there)" : "";
 const noNode = node === undefined ? " (node is not there)" : "";
 const withPython = test.skipIf(noPython !== "");
 const withNode = test.skipIf(noNode !== "");
+
+const guest = (name: string) => join(import.meta.dir, "../zig-out/guests", name);
+
+/** One that never listens; it waits for its minute beside the other tests. */
+let silent: Served;
+beforeAll(() => {
+  silent = new Served(["--quiet", guest("endless"), "sleep"]);
+});
+afterAll(() => silent[Symbol.asyncDispose]());
 
 async function text(url: string, init?: RequestInit): Promise<string> {
   const response = await fetch(url, init);
@@ -226,7 +235,6 @@ withPython(`serves where the program listens, or on a Unix socket${noPython}`, a
 
 test("misuse and failure have the exit statuses of the contract, and a hint", async () => {
   using taken = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const guest = (name: string) => join(import.meta.dir, "../zig-out/guests", name);
   const cases: [string[], number, string][] = [
     [[], 125, "no program"],
     [[`--allow-listen=127.0.0.1:${taken.port}`, guest("hello")], 125, "in use already (end what listens there"],
@@ -244,6 +252,7 @@ test("misuse and failure have the exit statuses of the contract, and a hint", as
     [[guest("exit"), "37"], 37, "exited with status 37 before it listened"],
     [[guest("hello")], 125, "exited with status 0 before it listened"],
     [[guest("faults"), "write-null"], 139, "ended by SIGSEGV before it listened"],
+    [["--memory=16MiB", guest("endless"), "map"], 137, "memory"],
   ];
   for (const [words, status, hint] of cases) {
     await using served = new Served(words);
@@ -264,6 +273,26 @@ for (const per of ["request", "connection"]) {
     expect(await served.ended()).toBe(0);
   });
 }
+
+for (const warmup of [0, 3, 20]) {
+  withPython(`the image has had the requests of the warm-up and no others: ${warmup}${noPython}`, async () => {
+    await using served = servePython([`--warmup=${warmup}`, "--forks=2"]);
+    const url = await served.url();
+    const seen = new Set<number>();
+    for (let number = 0; number < 6; number++) seen.add(Number((await fetch(`${url}/echo`)).headers.get("x-calls")));
+    const [calls, ...others] = seen;
+    expect(others).toEqual([]);
+    // One more was for the connection that would be kept, and this one is the last.
+    const most = warmup + 2;
+    // From 10 on the best of several instants is frozen, two requests apart.
+    expect(warmup < 10 ? [most] : [most - 6, most - 4, most - 2, most]).toContain(calls as number);
+  });
+}
+
+test("a program that does not listen within a minute is 124", async () => {
+  expect(await silent.ended()).toBe(124);
+  expect(silent.err).toContain("60000 ms");
+});
 
 /** The status for a request with such a body; a server may answer and close before it has read all of it. */
 async function statusOfBody(url: string, header: string, pieces: readonly Uint8Array[]): Promise<number> {
