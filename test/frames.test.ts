@@ -5,6 +5,7 @@ import { PristineError } from "../src/errors.ts";
 import { fromGuest, requestFlags, toGuest, writeFrameHead } from "../src/handler/kinds.ts";
 import { emptyFrame, FrameWire } from "../src/handler/wire.ts";
 import { MalformedReply } from "../src/http/reply.ts";
+import { gatheredMax, HttpWire } from "../src/http/wire.ts";
 import { Channel } from "../src/shims/channel.ts";
 
 const tell = ({ message }: { message: string }) => new PristineError("GUEST_EXIT", message, "", { exitCode: 1 });
@@ -30,6 +31,23 @@ function pieces(bytes: Uint8Array, sizes: readonly number[]): Uint8Array[] {
 
 const head = frame(fromGuest.head, JSON.stringify([201, "Made", [["a", "b"]]]));
 const end = emptyFrame(fromGuest.end);
+
+test("a body of up to 128 KiB that tells its length goes with its head, any other follows", () => {
+  expect(gatheredMax).toBe(128 * 1024);
+  const wires = {
+    http: (request: Request) => new HttpWire(request, true),
+    frames: (request: Request) => new FrameWire(request, tell, false),
+  };
+  const post = (size: number, headers: Record<string, string>) =>
+    new Request("http://x/", { method: "POST", body: new Uint8Array(size), headers });
+  for (const [name, wire] of Object.entries(wires)) {
+    const gathers = (size: number, hasLength: boolean) => wire(post(size, hasLength ? { "content-length": String(size) } : {})).gathers;
+    const told = [0, 1, gatheredMax - 1, gatheredMax, gatheredMax + 1].map((size) => gathers(size, true));
+    expect([name, ...told]).toEqual([name, true, true, true, true, false]);
+    expect([name, gathers(1, false), gathers(gatheredMax, false)]).toEqual([name, false, false]);
+    expect(wire(new Request("http://x/")).gathers).toBe(false);
+  }
+});
 
 test("an answer is the same however it is cut", () => {
   const bodies = fc.array(fc.uint8Array({ maxLength: 50 }), { maxLength: 5 });

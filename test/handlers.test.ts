@@ -1,8 +1,9 @@
 /** Handlers in each runtime that is installed: what they get and give, how they fail, what a request costs, what is renewed. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gatheredMax } from "../src/http/wire.ts";
 import { isolate, Machine, type Pool, PristineError } from "../src/index.ts";
 import { paths } from "./runtimes/cases.ts";
 
@@ -22,6 +23,18 @@ function written(name: string, text: string): string {
   writeFileSync(path, text);
   return path;
 }
+
+/** A handler that goes on when it has answered. */
+const behind = (trace: string) => `import { appendFileSync } from "node:fs";
+const done = (text: string) => appendFileSync(${JSON.stringify(trace)}, text + "\\n");
+export default async (request: Request) => {
+  done("handler");
+  const timer = new Promise<void>((resolve) => setTimeout(() => { done("timer"); resolve(); }, 20));
+  if (request.url.endsWith("/waits")) await timer;
+  setTimeout(() => done("behind"), 20);
+  return new Response("answer");
+};
+`;
 
 const installed = [
   { name: "bun", path: process.execPath },
@@ -67,7 +80,7 @@ for (const { name, path } of installed) {
     });
 
     test("gets the request", async () => {
-      for (const length of [0, 5, 40_000, 2_000_000]) {
+      for (const length of [0, 5, 40_000, gatheredMax, gatheredMax + 1, 2_000_000]) {
         const body = new Uint8Array(length).fill(7);
         const sum = new Bun.CryptoHasher("sha256").update(body).digest("hex");
         const asked = { method: "POST", body, headers: { "x-given": "é", "content-length": String(length) } };
@@ -257,6 +270,29 @@ for (const { name, path } of installed) {
       seen.clear();
       await drawAll("?dear", dearDraws);
       for (const [kind, drawn] of seen) expect([kind, drawn.size]).toEqual([kind, dearDraws]);
+    });
+
+    test("does nothing behind the last byte of its answer", async () => {
+      const trace = written(`trace-${name}`, "");
+      const file = written(`behind-${name}.ts`, behind(trace));
+      await using late = await isolate(file, {
+        runtime,
+        forks: 1,
+        warmup: 0,
+        timeout: emulated ? 60_000 : 5_000,
+        permissions: { read: [trace], write: [trace] },
+      });
+      const done = async (path: string) => {
+        writeFileSync(trace, "");
+        expect(await (await late.fetch(new Request(`http://x${path}`))).text()).toBe("answer");
+        await Bun.sleep(200);
+        return readFileSync(trace, "utf8").split("\n").filter(Boolean);
+      };
+      for (let round = 0; round < 3; round++) {
+        expect(await done("/at-once")).toEqual(["handler"]);
+        // The same timer, of a handler that answers only behind it.
+        expect(await done("/waits")).toEqual(["handler", "timer"]);
+      }
     });
 
     test("says what is wrong with a module that cannot be loaded", async () => {

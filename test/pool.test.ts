@@ -1,6 +1,7 @@
 /** Pools: each use has a fork of its own that is put back; servers behind `fetch` are never believed. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
+import { gatheredMax } from "../src/http/wire.ts";
 import { isolate, Machine, Pool, type PristineError } from "../src/index.ts";
 
 setDefaultTimeout(120_000);
@@ -139,10 +140,12 @@ describe("a server", () => {
   for (const connection of ["kept", "fresh"] as const) {
     test(`passes bodies of every size and kind (${connection})`, async () => {
       await using web = await server({ connection });
-      for (const size of [0, 1, 1000, 70_000, 1_000_000]) {
+      for (const size of [0, 1, 1000, 70_000, gatheredMax, gatheredMax + 1, 1_000_000]) {
         const body = new Uint8Array(size).map((_, index) => index * 7);
         const response = await web.fetch(at("/echo", { method: "POST", body, headers: { "content-length": String(size) } }));
         expect(Bun.hash(await response.arrayBuffer())).toBe(Bun.hash(body));
+        const chunked = await web.fetch(at("/echo", { method: "POST", body: new Blob([body]).stream() }));
+        expect(Bun.hash(await chunked.arrayBuffer())).toBe(Bun.hash(body));
       }
       const pieces = ["one ", "two ", "three"];
       const stream = new ReadableStream({
