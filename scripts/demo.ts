@@ -8,6 +8,10 @@ import { isolate, Machine, metricsHandler, type Pool, type RequestReport } from 
 
 const { values } = parseArgs({ options: { once: { type: "boolean" }, requests: { type: "string" } } });
 const requests = Number(values.requests ?? 1000);
+if (!Number.isInteger(requests) || requests < 1) {
+  console.error(`pristine: --requests is ${values.requests} (give it a whole number of at least 1)`);
+  process.exit(125);
+}
 const host = "127.0.0.1";
 const forks = 4;
 const timeout = 1000;
@@ -101,6 +105,13 @@ async function exitsSoFar(pool: Pool): Promise<number> {
   return counts.reduce((sum, count) => sum + count);
 }
 
+/** Resets, which come behind the answers: once all forks are free again. */
+async function resetsSoFar(): Promise<number> {
+  const pollMs = 5;
+  for (let waited = 0; pool.metrics.state.free < forks && waited < timeout; waited += pollMs) await Bun.sleep(pollMs);
+  return pool.metrics.resets.rewrite + pool.metrics.resets.full;
+}
+
 async function exitsOfOne(): Promise<number> {
   const quiet = 200;
   for (let index = 0; index < 2 * forks; index++) await send(0);
@@ -138,12 +149,16 @@ async function once(): Promise<string[]> {
   );
   const seconds = (performance.now() - began) / 1000;
   const good = reports.filter(({ status }) => status === 200).map(({ milliseconds }) => milliseconds * 1000);
+  const notReset = requests - (await resetsSoFar());
   const exits = await exitsOfOne();
   const raw = await rawExit();
   print(outcomes, good, exits, raw, seconds);
   const wrong = outcomes.filter(({ status, expected }) => status !== expected);
   const leaked = outcomes.filter((outcome) => outcome.leaked).length;
+  const lost = requests - outcomes.length;
   return [
+    ...(lost > 0 ? [`${lost} of ${requests} have no answer`] : []),
+    ...(notReset !== 0 ? [`${notReset} left their fork as it was`] : []),
     ...(wrong.length > 0 ? [`${wrong.length} of ${requests} have another status than they must`] : []),
     ...(leaked > 0 ? [`${leaked} found what another had left`] : []),
   ];

@@ -104,6 +104,12 @@ test("the demo sends its requests, prints what became of them, and ends", async 
   expect(await child.exited).toBe(0);
 });
 
+test.each(["0", "-5", "x", "1.5"])("the demo does not take %s for a number of requests", async (number) => {
+  const child = Bun.spawn([process.execPath, demo, "--once", `--requests=${number}`], { stdio: ["ignore", "pipe", "pipe"] });
+  expect(await new Response(child.stderr).text()).toContain("give it a whole number of at least 1");
+  expect(await child.exited).toBe(125);
+});
+
 test("the demo serves its handler and its page until a signal", async () => {
   const child = Bun.spawn([process.execPath, demo], {
     env: { ...process.env, PORT: "0", METRICS_PORT: "0" },
