@@ -9,7 +9,7 @@ export const documentPath = join(import.meta.dir, "../../docs/compatibility.md")
 const intro = `# Compatibility
 
 \`\`\`sh
-bun test test/compatibility test/runtimes test/servers   # runs all of this but Python's own tests
+bun test test/compatibility test/runtimes test/servers   # runs what this page lists, but for Python's own tests
 bun scripts/compatibility.ts                             # runs it, and writes this page
 bun scripts/python-suite.ts                              # runs Python's own tests, which takes hours
 \`\`\`
