@@ -79,6 +79,23 @@ withNode(`answers of Node in pieces, one that breaks off, and an exit${noNode}`,
   expect(await text(`${url}/echo?after`)).toBe("200 after ");
 });
 
+withPython(`clients that leave within their request cost nobody else anything${noPython}`, async () => {
+  await using served = servePython(["--forks=2"]);
+  const url = await served.url();
+  const { hostname, port } = new URL(url);
+  for (const header of ["content-length: 10", "content-length: 1000000", "transfer-encoding: chunked"]) {
+    for (const delay of [0, 5, 20, 80]) {
+      const socket = connect(Number(port), hostname);
+      socket.write(`POST /echo HTTP/1.1\r\nhost: x\r\n${header}\r\n\r\n1\r\na\r\n`);
+      await Bun.sleep(delay);
+      socket.destroy();
+      expect(await text(`${url}/echo?after`, { signal: AbortSignal.timeout(20_000) })).toBe("200 after ");
+    }
+  }
+  served.kill("SIGTERM");
+  expect(await served.ended()).toBe(0);
+});
+
 withPython(`SIGTERM lets requests under way and in the queue end, and takes no more${noPython}`, async () => {
   await using served = servePython(["--forks=1"]);
   const url = await served.url();

@@ -213,7 +213,8 @@ class Exchange {
     late.then(() => {
       isLate = true;
     });
-    while (!this.#bodyEnded && !isLate) {
+    // A body that failed has settled for good: waiting for it would keep everything else from running.
+    while (!this.#bodyEnded && !isLate && !this.#abort.signal.aborted) {
       this.#readPiece();
       await Promise.race([this.#reading, late]);
     }
