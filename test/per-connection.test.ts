@@ -169,6 +169,17 @@ withPython("a fork that is only being warmed costs no silent client its own", as
   }
 });
 
+withPython("a client may be silent for longer than the five seconds of node:http", async () => {
+  await using served = servePython(options(2));
+  const url = await served.url();
+  const client = await connection(url);
+  const { calls } = await client.ask("/echo");
+  await Bun.sleep(8_000);
+  expect((await client.ask("/echo")).calls).toBe(calls + 1);
+  client.end();
+  expect(await drained(served)).toBe(0);
+});
+
 withPython("50 connections at once, each from a state of its own, with two forks", async () => {
   await using served = servePython(options(2));
   const url = await served.url();

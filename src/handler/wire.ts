@@ -1,7 +1,8 @@
 /** A request and its answer as frames, for a handler's shim. */
 import type { PristineError } from "../errors.ts";
+import { framingOf } from "../http/message.ts";
 import { type Head, MalformedReply } from "../http/reply.ts";
-import { type Answer, gatheredMax, type Wire } from "../http/wire.ts";
+import { type Answer, type Gathering, gatheringOf, type Wire } from "../http/wire.ts";
 import { entropyBytes, frameHead, frameLength, fromGuest, requestFlags, type Told, toGuest, writeFrameHead } from "./kinds.ts";
 
 /** The longest piece of a body in one frame. */
@@ -155,13 +156,12 @@ class FrameAnswer implements Answer {
 export class FrameWire implements Wire {
   readonly head: Uint8Array;
   readonly hasBody: boolean;
-  readonly gathers: boolean;
+  readonly gathering: Gathering;
   readonly answer: FrameAnswer;
 
   constructor(request: Request, tell: Tell, isWarmUp: boolean) {
     this.hasBody = request.body !== null;
-    const length = request.headers.get("content-length");
-    this.gathers = this.hasBody && length !== null && Number(length) <= gatheredMax;
+    this.gathering = gatheringOf(framingOf(request));
     this.head = encodeRequest(request, (this.hasBody ? requestFlags.body : 0) | (isWarmUp ? requestFlags.warm : 0));
     this.answer = new FrameAnswer(request.method, tell);
   }

@@ -3,7 +3,7 @@ import { endedEarly, PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
 import { handleOf, interruptPause, type Machine, type Step, stepOf } from "../machine.ts";
 import { forClient, MalformedReply } from "./reply.ts";
-import { HttpWire, type Wire } from "./wire.ts";
+import { gatheredMax, HttpWire, type Wire } from "./wire.ts";
 
 /** Results of the core that are no status. */
 const ended = -1000;
@@ -11,6 +11,8 @@ const reset = -1001;
 const endAll = 1;
 /** How long a small body is waited for before its head goes alone, in milliseconds. */
 const gatherMs = 50;
+/** What is gathered of one that is longer than it says, or does not say. */
+const gatherBytes = 2 * gatheredMax;
 const receiveBytes = 256 * 1024;
 const received = new Uint8Array(receiveBytes);
 const bodyless = new Set([101, 204, 205, 304]);
@@ -117,7 +119,7 @@ class Exchange {
       if (this.#options.connection === 0) core().pristine_connection_end(this.#handle, this.#connection, endAll);
     };
     try {
-      if (this.#wire.gathers) await this.#gather();
+      if (this.#wire.gathering !== "none") await this.#gather();
       while (!this.#wire.answer.head || this.#wire.answer.head.status < 200) await this.#step();
     } catch (error) {
       over();
@@ -203,18 +205,17 @@ class Exchange {
     );
   }
 
-  /** Waits for a small body, so that it goes with the head. One that is late follows by itself. */
+  /** Takes a small body, so that it goes with the head. What is late follows by itself. */
   async #gather(): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, gatherMs);
-    });
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = this.#wire.gathering === "all" ? setTimeout(resolve, gatherMs) : undefined;
+    if (!timer) setImmediate(resolve);
     let isLate = false;
     late.then(() => {
       isLate = true;
     });
     // A body that failed has settled for good: waiting for it would keep everything else from running.
-    while (!this.#bodyEnded && !isLate && !this.#abort.signal.aborted) {
+    while (!this.#bodyEnded && !isLate && !this.#abort.signal.aborted && this.#outgoing.length < gatherBytes) {
       this.#readPiece();
       await Promise.race([this.#reading, late]);
     }

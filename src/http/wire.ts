@@ -2,8 +2,19 @@
 import { encodeBody, encodeHead, type Framing, framingOf } from "./message.ts";
 import { type Head, Reply } from "./reply.ts";
 
-/** A body of a length up to this goes with the head if it comes at once. */
+/** A body of up to this goes with the head if it comes at once. */
 export const gatheredMax = 128 * 1024;
+
+/**
+ * What of a body goes with the head: all of it, which is waited for a moment, if its length says that it is small; what has come
+ * already, if it does not tell its length; else nothing.
+ */
+export type Gathering = "all" | "present" | "none";
+
+export function gatheringOf(framing: Framing): Gathering {
+  if (framing.kind === "length") return framing.bytes <= gatheredMax ? "all" : "none";
+  return framing.kind === "chunked" ? "present" : "none";
+}
 
 /** An answer, fed piece by piece. */
 export interface Answer {
@@ -25,8 +36,7 @@ export interface Wire {
   /** What is sent first. */
   readonly head: Uint8Array;
   readonly hasBody: boolean;
-  /** The body is small enough to be sent with the head. */
-  readonly gathers: boolean;
+  readonly gathering: Gathering;
   readonly answer: Answer;
   /** A piece of the body as it travels. */
   piece(bytes: Uint8Array): Uint8Array;
@@ -38,14 +48,14 @@ export interface Wire {
 export class HttpWire implements Wire {
   readonly head: Uint8Array;
   readonly hasBody: boolean;
-  readonly gathers: boolean;
+  readonly gathering: Gathering;
   readonly answer: Reply;
   readonly #framing: Framing;
 
   constructor(request: Request, keepAlive: boolean) {
     this.#framing = framingOf(request);
     this.hasBody = this.#framing.kind !== "none";
-    this.gathers = this.#framing.kind === "length" && this.#framing.bytes <= gatheredMax;
+    this.gathering = gatheringOf(this.#framing);
     this.head = encodeHead(request, this.#framing, keepAlive);
     this.answer = new Reply(request.method);
   }

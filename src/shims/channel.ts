@@ -16,7 +16,8 @@ export interface Frame {
   readonly bytes: Uint8Array;
 }
 
-const firstRoom = 64 * 1024;
+/** For a head and the body that goes with it (`http/wire.ts`): what does not come in one read is read beside the event loop, which takes long. */
+const firstRoom = 192 * 1024;
 /** What is gathered before it is written. */
 const outgoingMax = 64 * 1024;
 const encoder = new TextEncoder();

@@ -4,6 +4,8 @@ import type { Socket } from "node:net";
 import { type Address, addressError } from "./address.ts";
 
 const pollMs = 5;
+/** How long a client may be silent between two requests: node:http's own five seconds are short for what is kept for it. */
+const silentMaxMs = 30_000;
 
 /** What `serve` needs of a server. */
 export interface Front {
@@ -26,6 +28,7 @@ export async function listenByConnection(
     response.once("close", () => answers?.delete(response));
     listener(request, response);
   });
+  server.keepAliveTimeout = silentMaxMs;
   server.on("connection", (socket: Socket) => {
     pending.set(socket, new Set());
     socket.once("close", () => pending.delete(socket));
