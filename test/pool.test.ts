@@ -220,6 +220,20 @@ describe("a server", () => {
     expect(await (await web.fetch(at("/count"))).text()).toBe("1");
   });
 
+  test("refuses with 503 what its queue cannot take, and what comes when it has stopped", async () => {
+    const web = await server({ forks: 1, queue: 1 });
+    for (let tries = 0; web.metrics.state.free < 1 && tries < 1000; tries++) await Bun.sleep(5);
+    const ask = async () => {
+      const answer = await web.fetch(at("/slow"));
+      // Its fork is free when all of it has been taken.
+      await answer.text();
+      return answer.status;
+    };
+    expect(await Promise.all(Array.from({ length: 5 }, ask))).toEqual([200, 200, 503, 503, 503]);
+    await web.stop();
+    expect((await web.fetch(at("/"))).status).toBe(503);
+  });
+
   test("whose client leaves does not go on for it", async () => {
     await using web = await server({ forks: 1, timeout: 30_000 });
     const leaves = new AbortController();

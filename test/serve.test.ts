@@ -47,6 +47,7 @@ withPython(`what goes wrong has the statuses of the contract, and a line of its 
   expect(await text(`${url}/exit`)).toBe("500 ");
   expect(await text(`${url}/abort`)).toBe("500 ");
   expect(await text(`${url}/malformed`)).toBe("502 ");
+  expect(await text(`${url}/fill`)).toStartWith("500 ");
   const began = performance.now();
   expect(await text(`${url}/hang`)).toBe("504 ");
   expect(performance.now() - began).toBeLessThan(10_000);

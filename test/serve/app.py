@@ -14,6 +14,10 @@ def app(environ, start_response):
         os._exit(3)
     if path == "/abort":
         os.abort()
+    if path == "/fill":
+        held = []
+        while True:
+            held.append(bytearray(1 << 20))
     if path == "/hang":
         while True:
             pass
