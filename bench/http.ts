@@ -1,5 +1,5 @@
 /** What benchmarks of HTTP servers share: runtimes, native servers, a client, and how its times are told. */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -11,6 +11,7 @@ export interface Runtime {
   readonly name: string;
   readonly path: string;
   readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export function runtimes(): Runtime[] {
@@ -60,7 +61,9 @@ export class Client {
     if (!complete) return;
     const text = this.#received;
     this.#received = "";
-    this.#waiting?.(text);
+    // A failure is answered sooner than a page.
+    if (text.startsWith("HTTP/1.1 200 ")) this.#waiting?.(text);
+    else this.#failed?.(new Error(`the server answered ${text.slice(0, head)}`));
   }
 
   request(path: string): Promise<string> {
@@ -77,15 +80,19 @@ export class Client {
   }
 }
 
-export async function untilUp(port: number): Promise<void> {
+/** Waits until a process that was started as a server takes connections. */
+export async function untilUp(port: number, child: ChildProcess): Promise<void> {
   for (let tries = 0; ; tries++) {
     try {
       const client = await Client.open(port);
       client.close();
       return;
-    } catch (error) {
+    } catch (cause) {
+      const command = child.spawnargs.join(" ");
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`${command} ended with ${child.exitCode ?? child.signalCode} before it served`, { cause });
       // A loaded host takes its time to boot, warm and freeze a server.
-      if (tries > 6000) throw error;
+      if (tries > 6000) throw new Error(`${command} does not serve`, { cause });
       await Bun.sleep(10);
     }
   }
@@ -94,8 +101,9 @@ export async function untilUp(port: number): Promise<void> {
 /** A server process of the host's own. */
 export async function native(runtime: Runtime, program: string) {
   const port = await freePort();
-  const child = spawn(runtime.path, [...runtime.args, program], { env: { ...process.env, ...environment(port) }, stdio: "ignore" });
-  await untilUp(port);
+  const env = { ...process.env, ...environment(port), ...runtime.env };
+  const child = spawn(runtime.path, [...runtime.args, program], { env, stdio: ["ignore", "ignore", "inherit"] });
+  await untilUp(port, child);
   return { port, pid: child.pid as number, [Symbol.dispose]: () => child.kill("SIGKILL") };
 }
 

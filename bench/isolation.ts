@@ -37,17 +37,18 @@ const rawExitUs = () => floor().floor_raw_exit(1000) / 1000;
 
 async function spawned(label: string, command: readonly string[], port: number): Promise<Subject> {
   const [path, ...args] = command as [string, ...string[]];
-  const child = spawn(path, args, { env: { ...process.env, ...environment(port) }, stdio: "ignore" });
-  await untilUp(port);
+  const child = spawn(path, args, { env: { ...process.env, ...environment(port) }, stdio: ["ignore", "ignore", "inherit"] });
+  await untilUp(port, child);
   return { label, port, pid: child.pid as number, [Symbol.dispose]: () => child.kill("SIGKILL") };
 }
 
-const inGuest = (port: number) => Object.entries(environment(port)).flatMap(([name, value]) => ["-e", `${name}=${value}`]);
+const inGuest = (port: number, { env }: Runtime) =>
+  Object.entries({ ...environment(port), ...env }).flatMap(([name, value]) => ["-e", `${name}=${value}`]);
 
 /** In a machine, with the host's sockets and no reset ever. */
 async function withoutReset(runtime: Runtime, program: string): Promise<Subject> {
   const port = await freePort();
-  const options = ["--allow-read", `--allow-listen=127.0.0.1:${port}`, "--memory", "2GiB", ...inGuest(port)];
+  const options = ["--allow-read", `--allow-listen=127.0.0.1:${port}`, "--memory", "2GiB", ...inGuest(port, runtime)];
   return spawned("machine, no reset", [process.execPath, cli, "run", ...options, "--", runtime.path, ...runtime.args, program], port);
 }
 
@@ -64,7 +65,18 @@ async function served(label: keyof typeof withReset, runtime: Runtime, program: 
     "50",
     "--quiet",
   ];
-  const command = [cli, "serve", ...options, "--reset", withReset[label], ...inGuest(port), "--", runtime.path, ...runtime.args, program];
+  const command = [
+    cli,
+    "serve",
+    ...options,
+    "--reset",
+    withReset[label],
+    ...inGuest(port, runtime),
+    "--",
+    runtime.path,
+    ...runtime.args,
+    program,
+  ];
   return spawned(label, [process.execPath, ...command], port);
 }
 
@@ -238,12 +250,19 @@ async function measure(runtime: Runtime, program: string, smoke: boolean): Promi
   return findings;
 }
 
-/** The variants that collect garbage on the one thread there is. */
+/** What makes a runtime collect garbage on the thread that runs the program: V8's options, and JavaScriptCore's for Bun. */
+const alone: Record<string, Pick<Runtime, "args" | "env">> = {
+  deno: { args: ["--v8-flags=--single-threaded"] },
+  node: { args: ["--single-threaded"] },
+  bun: { args: [], env: { BUN_JSC_numberOfGCMarkers: "1", BUN_JSC_useConcurrentGC: "0" } },
+};
+
 function variants(): Runtime[] {
-  const flags: Record<string, readonly string[]> = { deno: ["--v8-flags=--single-threaded"], node: ["--single-threaded"] };
   return runtimes().flatMap((runtime) => {
-    const more = flags[runtime.name];
-    return more ? [runtime, { ...runtime, name: `${runtime.name}, single-threaded GC`, args: [...runtime.args, ...more] }] : [runtime];
+    const more = alone[runtime.name];
+    if (!more) return [runtime];
+    const args = [...runtime.args, ...more.args];
+    return [runtime, { ...runtime, ...more, args, name: `${runtime.name}, single-threaded GC` }];
   });
 }
 
@@ -256,6 +275,22 @@ export const isolation: Benchmark = (smoke) =>
     return findings;
   });
 
+/** A reset that a client waits for would show here. */
+async function resetsShare(path: string, isolated: Subject, unreset: Subject, load: Load): Promise<Finding> {
+  const paused = { ...load, pause: pauseMs, count: Math.ceil(load.count / 2) };
+  const [without, reset] = (await rounds([unreset, isolated], paused)) as [Times, Times];
+  const ratio = reset.least / without.least;
+  return {
+    name: `handler in Bun ${path}, ${pauseMs} ms between requests: isolated, p50 with a reset behind each / with none ever`,
+    value: ratio,
+    unit: "",
+    floor: "the same pool, which puts no fork back",
+    target: "≤ 1.10",
+    reached: ratio <= 1.1,
+    detail: `p50 / p90 / p99 / max in µs: ${spread(reset)}; without ${spread(without)}`,
+  };
+}
+
 /** The same handler in `Bun.serve`, inline and isolated. */
 export const handlers: Benchmark = async (smoke) => {
   const start = async (label: string, mode: string) => {
@@ -265,6 +300,7 @@ export const handlers: Benchmark = async (smoke) => {
   using inline = await start("inline", "inline");
   using isolated = await start("isolated", "isolated");
   using jailed = await start("isolated, in a jail", "jail");
+  using unreset = await start("isolated, no reset", "kept");
   const subjects = [inline, isolated, jailed];
   const findings: Finding[] = [];
   for (const path of ["/page", "/hello"]) {
@@ -276,6 +312,7 @@ export const handlers: Benchmark = async (smoke) => {
         floor: "the same handler inline",
         detail: finding.detail?.replace("native", "inline") ?? "",
       });
+    findings.push(await resetsShare(path, isolated, unreset, load));
   }
   return findings;
 };
