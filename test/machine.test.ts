@@ -117,6 +117,14 @@ test("small machines run, and one too small for its program says so", async () =
   expect((await failure(tight)).code).toBe("OUT_OF_MEMORY");
 });
 
+test("a program whose ceiling cannot hold even the code it runs is told so, and does not fetch the same pages for ever", async () => {
+  await using vm = await Machine.boot(process.execPath, { args: ["--version"], memory: "1MiB", timeout: 60_000, ...quiet });
+  const error = await failure(vm.run());
+  expect(error.code).toBe("OUT_OF_MEMORY");
+  expect(error.message).toContain("1024 KiB");
+  expect(vm.counters().faults).toBeLessThan(10_000);
+});
+
 for (const what of ["heap", "map"]) {
   test(`a guest that takes memory without end by ${what} stops at its ceiling`, async () => {
     await using vm = await Machine.boot(guest("endless"), { args: [what], memory: "48MiB", timeout: 30_000, ...quiet });

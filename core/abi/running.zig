@@ -155,7 +155,7 @@ fn resultOf(entry: *Entry, outcome: Outcome, record: *errors.Record, is_call: bo
         .paused => stopped(block, .paused, 0),
         .exit => |code| if (is_call) record.format(.GUEST_EXIT, "the program exited with status {d} during a call", .{code}, "the function called exit; boot another machine or fork a snapshot", .{ .exitCode = code }).status() else stopped(block, .exit, code),
         .signal => |signal| if (is_call) faultOf(machine, signal, record).status() else stopped(block, .signal, signal),
-        .out_of_memory => record.format(.OUT_OF_MEMORY, "the program needs more than its {d} MiB of memory", .{machine.frames.frames_max * limits.page_size / limits.MiB}, "raise `memory` (--memory)", .{ .limit = machine.frames.frames_max * limits.page_size }).status(),
+        .out_of_memory => record.format(.OUT_OF_MEMORY, "the program needs more than its {d} KiB of memory", .{machine.frames.frames_max * limits.page_size / limits.KiB}, "raise `memory` (--memory)", .{ .limit = machine.frames.frames_max * limits.page_size }).status(),
         .timeout => |kind| timedOut(record, kind == .wall, time_limits).status(),
         .aborted, .closed => record.set(.ABORTED, "the run was stopped", "", .{}).status(),
         .broken => |why| record.format(.INTERNAL, "the machine cannot go on: {s}", .{why}, "run `pristine doctor --selftest`; if that passes, report the program that did it", .{}).status(),

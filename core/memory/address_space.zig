@@ -25,6 +25,8 @@ const page = limits.page_size;
 const block_worth_pages = 64;
 /// With less memory left, pages that files have as well are given up.
 const reclaim_below_pages = 2 * small_commit_pages;
+/// Fewer are not given up again: an instruction may need some of them at once, and would never have them all.
+const reclaim_least_pages = 64;
 /// Pages committed at once when the whole window's share would take too much of what the ceiling leaves.
 const small_commit_pages = 16;
 
@@ -62,6 +64,8 @@ pub const AddressSpace = struct {
     brk_start: u64 = 0,
     brk_end: u64 = 0,
     out_of_memory: bool = false,
+    /// Pages given since the last reclaim that their files have as well.
+    clean_given: u32 = 0,
 
     pub fn init(allocator: std.mem.Allocator, frames: *FrameSpace) Error!AddressSpace {
         return .{
@@ -127,6 +131,7 @@ pub const AddressSpace = struct {
         self.brk_start = image.brk_start;
         self.brk_end = image.brk_end;
         self.out_of_memory = false;
+        self.clean_given = 0;
     }
 
     /// Calls `act` for the frames whose entries a fork has changed: their translations must not outlive a reset.
@@ -380,6 +385,7 @@ pub const AddressSpace = struct {
             var count: u16 = 1;
             while (index + count < share.last and window.frames[index + count] == 0) count += 1;
             try self.give(window, base, index, count, vma);
+            if (vma_module.VmaList.isClean(vma)) self.clean_given +|= count;
             index += count;
         }
         if (vma.file != null or share.last - share.first < limits.window_pages or !vma.rights.write) return;
@@ -391,7 +397,8 @@ pub const AddressSpace = struct {
     /// Gives up pages that their files have as well, which then cost a fault to have again: a program may go through a file
     /// that is larger than its memory.
     fn reclaim(self: *AddressSpace) Error!void {
-        if (!self.frames.hasFiles()) return;
+        if (!self.frames.hasFiles() or self.clean_given < reclaim_least_pages) return;
+        self.clean_given = 0;
         for (self.vmas.items.items) |vma| if (vma_module.VmaList.isClean(vma)) try self.discard(vma.start, vma.end, true);
     }
 
