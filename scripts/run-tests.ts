@@ -26,6 +26,8 @@ const processorFiles = [
   "test/threads.test.ts",
   "test/bad-threads.test.ts",
 ];
+/** These compute for long and are bound to no time: beside the others they take a processor that those leave idle. */
+const besideOthers = [...new Bun.Glob("test/{reset,compatibility,runtimes}/**/*.test.ts").scanSync({ cwd: root })];
 const laneFiles: Record<string, string[]> = {
   "amdv-shadow": processorFiles,
   amdv: [
@@ -89,16 +91,19 @@ async function coreTests(): Promise<Counts> {
   return { passed: 0, failed: 1, skipped: 0 };
 }
 
-async function bunTests(files: string[]): Promise<Counts> {
-  const report = join(root, "junit.xml");
+/** @param aside - what it prints is kept, and told once it has ended */
+async function bunTests(files: string[], aside = false): Promise<Counts> {
+  const report = join(root, aside ? "junit-aside.xml" : "junit.xml");
   rmSync(report, { force: true });
   const tests = Bun.spawn([process.execPath, "test", "--reporter=junit", `--reporter-outfile=${report}`, ...files], {
     cwd: root,
     env: { ...process.env, ...(lane ? laneEnvironment[lane] : {}) },
-    stdout: "inherit",
-    stderr: "inherit",
+    stdout: aside ? "pipe" : "inherit",
+    stderr: aside ? "pipe" : "inherit",
   });
+  const texts = [tests.stdout, tests.stderr].map((stream) => (stream ? new Response(stream).text() : ""));
   const code = await tests.exited;
+  for (const text of await Promise.all(texts)) process.stderr.write(text);
   const xml = await Bun.file(report)
     .text()
     .catch(() => "");
@@ -109,12 +114,20 @@ async function bunTests(files: string[]): Promise<Counts> {
   return { passed: total - failures - skipped, failed: failures || (code === 0 ? 0 : 1), skipped };
 }
 
-const files = lane ? laneFiles[lane] : [];
+/** All that there is: in two processes, since nearly all of it uses one processor at a time. */
+async function allTests(): Promise<Counts> {
+  const all = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: root })].sort();
+  const aside = bunTests(besideOthers, true);
+  const front = await bunTests(all.filter((file) => !besideOthers.includes(file)));
+  return add(front, await aside);
+}
+
+const files = lane === undefined ? [] : laneFiles[lane];
 if (!files) {
   console.error(`there is no lane ${lane}; known: ${Object.keys(laneFiles).join(", ")}`);
   process.exit(2);
 }
 let counts: Counts = others.length > 0 ? { passed: 0, failed: 0, skipped: 0 } : await coreTests();
-counts = add(counts, await bunTests([...files, ...others]));
+counts = add(counts, files.length + others.length === 0 ? await allTests() : await bunTests([...files, ...others]));
 console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
 process.exit(counts.failed > 0 ? 1 : 0);
