@@ -75,6 +75,7 @@ pub const Interrupt = struct {
 /// it is set anew only for a deadline before the one it is set to.
 const Timer = struct {
     id: i32 = -1,
+    /// What `target` is told; may differ from one deadline to the next.
     reason: u32,
     clock: linux.clockid_t,
     /// When the timer will fire by its clock; 0 when it is not set.
@@ -114,6 +115,13 @@ const Timer = struct {
         self.target.store(null, .seq_cst);
     }
 
+    /// For a thread that does other things behind a run: the timer's signal would interrupt them.
+    fn stop(self: *Timer) void {
+        self.disarm();
+        if (self.fires_ns.load(.seq_cst) == 0) return;
+        self.set(0);
+    }
+
     /// In the signal handler.
     fn fired(self: *Timer) void {
         self.fires_ns.store(0, .seq_cst);
@@ -148,7 +156,8 @@ pub const ThreadTimers = struct {
     }
 
     pub fn arm(self: *ThreadTimers, target: *Interrupt, limits: Limits) void {
-        if (limits.wall_ns) |ns| self.wall.arm(target, ns);
+        self.wall.reason = if (limits.isPause()) Reason.pause else Reason.wall;
+        if (limits.wallOrPause()) |ns| self.wall.arm(target, ns);
         if (limits.cpu_ns) |ns| self.cpu.arm(target, ns);
     }
 
@@ -160,7 +169,21 @@ pub const ThreadTimers = struct {
     }
 };
 
-pub const Limits = struct { wall_ns: ?u64 = null, cpu_ns: ?u64 = null };
+pub const Limits = struct {
+    wall_ns: ?u64 = null,
+    cpu_ns: ?u64 = null,
+    /// After this the run pauses, unless its time is over before.
+    pause_ns: ?u64 = null,
+
+    fn isPause(self: Limits) bool {
+        const pause = self.pause_ns orelse return false;
+        return pause < self.wall_ns orelse return true;
+    }
+
+    fn wallOrPause(self: Limits) ?u64 {
+        return if (self.isPause()) self.pause_ns else self.wall_ns;
+    }
+};
 
 threadlocal var thread_timers: ?*ThreadTimers = null;
 
@@ -196,6 +219,12 @@ pub fn disarmSlice() void {
 
 pub fn disarmThread() void {
     if (thread_timers) |timers| timers.disarm();
+}
+
+/// The calling thread runs no guest for now, and is not to be interrupted.
+pub fn stopThread() void {
+    const timers = thread_timers orelse return;
+    inline for (.{ &timers.wall, &timers.cpu, &timers.guest, &timers.slice }) |timer| timer.stop();
 }
 
 /// In a double of the process: the kernel has not doubled the timers.

@@ -307,7 +307,7 @@ pub const Machine = struct {
         interrupt.clear(Reason.wall | Reason.cpu | Reason.wake | Reason.timer | Reason.slice);
         interrupt.rearmEntry();
         const kernel = &self.kernel;
-        const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null or kernel.timers.isActive(kernel) or kernel.threads.list.items.len > 1;
+        const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null or time_limits.pause_ns != null or kernel.timers.isActive(kernel) or kernel.threads.list.items.len > 1;
         const timers: ?*interrupt_module.ThreadTimers = if (limited) interrupt_module.threadTimers(std.heap.c_allocator) catch return .{ .broken = "no timer could be made for this thread" } else null;
         interrupt.thread.store(threadId(), .seq_cst);
         self.clock.anchor();

@@ -22,8 +22,17 @@ pub const Output = struct {
     /// The machine is done writing.
     ended: bool = false,
     announced: bool = false,
-    /// The guest's thread is the JavaScript thread just now.
-    synchronous: bool = false,
+    runs: Runs = .beside_reader,
+
+    /// How the guest runs just now.
+    pub const Runs = enum {
+        /// On a thread of its own: it waits for the reader.
+        beside_reader,
+        /// On the reader's thread for a moment: it goes on to the second bound rather than to wait for that moment's end.
+        briefly_on_reader,
+        /// On the reader's thread until it is done.
+        on_reader,
+    };
 
     pub fn deinit(self: *Output) void {
         self.bytes.deinit(self.allocator);
@@ -48,7 +57,7 @@ pub const Output = struct {
                 self.lock.unlock();
                 return -@as(i64, @intFromEnum(linux.E.PIPE));
             }
-            const bound: usize = if (self.synchronous) limits.output_hard_bytes else limits.output_soft_bytes;
+            const bound: usize = if (self.runs == .beside_reader) limits.output_soft_bytes else limits.output_hard_bytes;
             const room = bound -| self.fill();
             if (room > 0) {
                 const part = data[0..@min(room, data.len)];
@@ -58,7 +67,7 @@ pub const Output = struct {
                 return if (stored) @intCast(part.len) else -@as(i64, @intFromEnum(linux.E.NOMEM));
             }
             self.lock.unlock();
-            if (self.synchronous) return -@as(i64, @intFromEnum(linux.E.NOSPC));
+            if (self.runs == .on_reader) return -@as(i64, @intFromEnum(linux.E.NOSPC));
             if (interrupt_module.wait(self.interrupt, &.{}, null) != .interrupted) continue;
             const others = self.interrupt.pending() & ~interrupt_module.Reason.wake;
             self.interrupt.clear(interrupt_module.Reason.wake);

@@ -7,6 +7,7 @@ const Machine = @import("machine.zig").Machine;
 const signal_frame = @import("signal_frame.zig");
 const signals_module = @import("linux/signals.zig");
 const kernel_module = @import("linux/kernel.zig");
+const outside = @import("linux/sockets/outside.zig");
 const scheduler = @import("scheduler.zig");
 const system_area = @import("system_area.zig");
 const thread_calls = @import("linux/thread_calls.zig");
@@ -16,7 +17,8 @@ const Exception = @import("vcpu.zig").Exception;
 const vectors_module = @import("vectors.zig");
 const Reason = interrupt_module.Reason;
 
-pub const Goal = enum { exit, listen, ready, call, idle, rest };
+/// `answer` is `idle`, and the end of a call by which something came to one of the embedder's connections: then it is paused.
+pub const Goal = enum { exit, listen, ready, call, idle, rest, answer };
 
 pub const Outcome = union(enum) {
     exit: u8,
@@ -84,7 +86,7 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
 fn takeTurn(machine: *Machine, goal: Goal) ?Outcome {
     const stops: scheduler.Stops = switch (goal) {
         .listen => .at_listeners,
-        .idle => .at_news,
+        .idle, .answer => .at_news,
         .rest => .at_rest,
         else => .never,
     };
@@ -247,6 +249,7 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
         giveWay(machine);
         return null;
     }
+    if (goal == .answer and outside.hasBytes(k)) return stopAfterCall(machine, result, .paused);
     machine.vcpu.resumeSystemCall(result);
     return null;
 }

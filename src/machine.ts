@@ -67,6 +67,7 @@ export const interruptPause = 2;
 const untilCodes = { exit: 0, listen: 1, ready: 2 } as const;
 const untilIdle = 3;
 const untilRest = 4;
+const untilAnswer = 5;
 
 const emptyFunction = compile({});
 
@@ -86,6 +87,13 @@ export type Step = { readonly reason: "idle" | "paused" } | Stop;
  * paused, or until it ends.
  */
 export let stepOf: (machine: Machine, timeout: number, signal?: AbortSignal) => Promise<Step>;
+
+/**
+ * @internal As `stepOf` and `restOf`, on this thread and for `budget` milliseconds at most, behind which it is paused; until "answer"
+ * it is so too as soon as the guest has sent something. Nothing else runs here meanwhile, and nothing is spent on the way to another
+ * thread and back.
+ */
+export let stepHere: (machine: Machine, until: "answer" | "rest", budget: number, timeout: number) => Step;
 
 /** @internal Runs a machine until all its threads sleep. */
 export let restOf: (machine: Machine, timeout: number) => Promise<Step>;
@@ -537,6 +545,15 @@ export class Machine<
     };
     stepOf = (machine, timeout, signal) => step(machine, untilIdle, timeout, signal);
     restOf = (machine, timeout) => step(machine, untilRest, timeout);
+    stepHere = (machine, until, budget, timeout) => {
+      machine.#checkIdle();
+      const { handle } = machine.#target;
+      const goal = until === "rest" ? untilRest : untilAnswer;
+      const status = core().pristine_machine_run_here(handle, goal, budget, timeout, machine.#timeouts.cpu);
+      machine.#detachStaleViews();
+      if (status < 0) throw lastError();
+      return machine.#step();
+    };
   }
 
   [Symbol.dispose](): void {

@@ -7,6 +7,7 @@ import { targetOf } from "./http/message.ts";
 import { MalformedReply } from "./http/reply.ts";
 import { askOnce } from "./http/warmup.ts";
 import type { Wire } from "./http/wire.ts";
+import { Inline } from "./inline.ts";
 import { Metrics } from "./metrics.ts";
 import { parseTimeout } from "./options.ts";
 import { Processes } from "./processes.ts";
@@ -82,6 +83,9 @@ export class Pool implements AsyncDisposable {
   #makes = false;
   /** Forks that are having their first request. */
   #warming = 0;
+  /** Requests that have a fork. */
+  #underWay = 0;
+  readonly #inline = new Inline();
   #stopping = false;
   #closed = false;
   #drained: (() => void)[] = [];
@@ -335,22 +339,26 @@ export class Pool implements AsyncDisposable {
       throw error;
     }
     const isFresh = client?.isFresh ?? false;
+    const budget = this.#underWay++ === 0 ? this.#inline.budget() : 0;
     try {
-      const { response, keeps, done } = await exchange(fork, request, {
+      const { response, keeps, overBudget, done } = await exchange(fork, request, {
         ...this.#serving,
         ...(isFresh ? { connection: 0 } : {}),
-        ...{ timeout: this.#timeout, signal: request.signal },
+        ...{ timeout: this.#timeout, signal: request.signal, budget },
       });
+      if (budget > 0) this.#inline.note(overBudget);
       if (client && !keeps) client.isFresh = true;
       const over = done
         // Behind the answer: the client does not wait for it.
         .then(() => new Promise<void>((resolve) => setImmediate(resolve)))
         .then(
           () => {
+            this.#underWay--;
             if (client) this.#keep(client, fork);
             else report.reset = this.#giveBack(fork);
           },
           (error) => {
+            this.#underWay--;
             report.error = told(error);
             this.metrics.brokenOff(report.error);
             report.reset = this.#giveUp(fork, client);
@@ -358,6 +366,8 @@ export class Pool implements AsyncDisposable {
         );
       return { response, over };
     } catch (error) {
+      this.#underWay--;
+      if (budget > 0) this.#inline.note(true);
       report.reset = this.#giveUp(fork, client);
       throw error;
     }

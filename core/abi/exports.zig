@@ -92,6 +92,13 @@ pub export fn pristine_machine_run(handle: u32, until: u32, timeout_ms: f64, cpu
     return running.run(handle, until, timeout_ms, cpu_timeout_ms, ticket);
 }
 
+/// Runs the machine on this thread, and pauses it when `budget_ms` are over. A machine of a worker process is not run here: for it
+/// they are over at once.
+pub export fn pristine_machine_run_here(handle: u32, until: u32, budget_ms: f64, timeout_ms: f64, cpu_timeout_ms: f64) i32 {
+    if (workers.isRemote(handle)) return workers.pausedAtOnce(handle);
+    return running.runHere(handle, until, budget_ms, timeout_ms, cpu_timeout_ms);
+}
+
 /// Where the machine waits for connections: the length of the result's text, HOST:PORT or unix:NAME; 0 when it does not.
 pub export fn pristine_machine_listener(handle: u32) i32 {
     if (workers.dispatch("pristine_machine_listener", .{handle})) |result| return result;

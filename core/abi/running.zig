@@ -7,6 +7,7 @@ const events = @import("../events.zig");
 const faults = @import("../faults.zig");
 const interrupt_module = @import("../interrupt.zig");
 const limits = @import("../limits.zig");
+const Output = @import("../output.zig").Output;
 const machine_module = @import("../machine.zig");
 const registry = @import("registry.zig");
 const run_module = @import("../run.zig");
@@ -32,21 +33,48 @@ fn goalOf(until: u32) ?run_module.Goal {
         2 => .ready,
         3 => .idle,
         4 => .rest,
+        5 => .answer,
         else => null,
     };
+}
+
+fn unknownGoal() i32 {
+    return registry.last_error.set(.BAD_OPTION, "an unknown stop point", "use \"listen\" or \"ready\"", .{ .option = "until" }).status();
+}
+
+/// The status of a machine that cannot go on; null when it can.
+fn refusesRuns(entry: *Entry) ?i32 {
+    return switch (entry.machine.state) {
+        .loaded, .stopped => null,
+        .exited => registry.last_error.set(.GUEST_EXIT, "the program has ended already", "boot another machine to run it again", .{ .exitCode = entry.block.stop_code }).status(),
+        else => registry.poisoned(entry).status(),
+    };
+}
+
+/// Runs the program on this thread for `budget_ms` at most, behind which it is paused and can go on with `run`.
+pub fn runHere(handle: u32, until: u32, budget_ms: f64, timeout_ms: f64, cpu_timeout_ms: f64) i32 {
+    var status: i32 = 0;
+    const entry = registry.getIdle(handle, &status) orelse return status;
+    const goal = goalOf(until) orelse return unknownGoal();
+    if (refusesRuns(entry)) |refused| return refused;
+    var time_limits = timeLimits(timeout_ms, cpu_timeout_ms);
+    time_limits.pause_ns = nanoseconds(budget_ms);
+    entry.machine.interrupt.clear(Reason.abort | Reason.pause);
+    setOutputs(entry.machine, .briefly_on_reader);
+    const outcome = entry.machine.run(goal, time_limits);
+    setOutputs(entry.machine, .beside_reader);
+    interrupt_module.stopThread();
+    const code = resultOf(entry, outcome, &registry.last_error, false, time_limits);
+    publishState(entry);
+    return code;
 }
 
 /// Starts the program on a native thread; the end is an event with `ticket`.
 pub fn run(handle: u32, until: u32, timeout_ms: f64, cpu_timeout_ms: f64, ticket: u32) i32 {
     var status: i32 = 0;
     const entry = registry.getIdle(handle, &status) orelse return status;
-    const record = &registry.last_error;
-    const goal = goalOf(until) orelse return record.set(.BAD_OPTION, "an unknown stop point", "use \"listen\" or \"ready\"", .{ .option = "until" }).status();
-    switch (entry.machine.state) {
-        .loaded, .stopped => {},
-        .exited => return record.set(.GUEST_EXIT, "the program has ended already", "boot another machine to run it again", .{ .exitCode = entry.block.stop_code }).status(),
-        else => return registry.poisoned(entry).status(),
-    }
+    const goal = goalOf(until) orelse return unknownGoal();
+    if (refusesRuns(entry)) |refused| return refused;
     entry.task = .{ .job = .{ .context = entry, .work_fn = runTask }, .goal = goal, .time_limits = timeLimits(timeout_ms, cpu_timeout_ms), .ticket = ticket };
     return start(entry);
 }
@@ -117,18 +145,20 @@ pub fn call(handle: u32) i32 {
     machine.interrupt.clear(Reason.abort | Reason.pause);
     const frame = &entry.block.call;
     const time_limits = timeLimits(frame.timeout_ms, frame.cpu_timeout_ms);
-    for (machine.outputs) |output| if (output) |some| {
-        some.synchronous = true;
-    };
+    setOutputs(machine, .on_reader);
     const outcome = call_module.call(machine, frame, time_limits);
-    for (machine.outputs) |output| if (output) |some| {
-        some.synchronous = false;
-    };
+    setOutputs(machine, .beside_reader);
     if (outcome == .call_return) return 0;
     settleCall(machine, outcome);
     const code = resultOf(entry, outcome, &registry.last_error, true, time_limits);
     publishState(entry);
     return code;
+}
+
+fn setOutputs(machine: *machine_module.Machine, runs: Output.Runs) void {
+    for (machine.outputs) |output| if (output) |some| {
+        some.runs = runs;
+    };
 }
 
 /// A call that returned leaves the machine as it was; anything else ends or poisons it.

@@ -10,6 +10,7 @@ const errors = @import("../errors.zig");
 const events = @import("../events.zig");
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const machine_module = @import("../machine.zig");
 const marshal = @import("marshal.zig");
 const registry = @import("../abi/registry.zig");
 const spawn = @import("spawn.zig");
@@ -420,6 +421,12 @@ pub fn block(handle: u32) ?*types.MachineBlock {
     const worker = workers[of(handle)] orelse return null;
     const local = handle & handle_mask;
     return if (local < limits.worker_machines_max) &worker.shared.blocks[local].block else null;
+}
+
+/// Of a run that is not begun: `pristine_machine_run` does.
+pub fn pausedAtOnce(handle: u32) i32 {
+    if (block(handle)) |some| some.stop_reason = @intFromEnum(machine_module.StopReason.paused);
+    return 0;
 }
 
 pub fn isRemote(handle: u32) bool {

@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 3628074322;
+export const ABI_VERSION = 2746551657;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -17,6 +17,7 @@ export const symbols = {
   pristine_machine_stop: { args: ["u32"], returns: "i32" },
   pristine_machine_block: { args: ["u32"], returns: "ptr" },
   pristine_machine_run: { args: ["u32", "u32", "f64", "f64", "u32"], returns: "i32" },
+  pristine_machine_run_here: { args: ["u32", "u32", "f64", "f64", "f64"], returns: "i32" },
   pristine_machine_listener: { args: ["u32"], returns: "i32" },
   pristine_connection_open: { args: ["u32", "u32"], returns: "i32" },
   pristine_connection_send: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },

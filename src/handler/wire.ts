@@ -157,6 +157,7 @@ export class FrameWire implements Wire {
   readonly head: Uint8Array;
   readonly hasBody: boolean;
   readonly gathering: Gathering;
+  readonly endsWithAnswer = true;
   readonly answer: FrameAnswer;
 
   constructor(request: Request, tell: Tell, isWarmUp: boolean) {

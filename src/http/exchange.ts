@@ -1,7 +1,7 @@
 /** One request to a server inside a fork, and its answer. */
 import { endedEarly, PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
-import { handleOf, interruptPause, type Machine, type Step, stepOf } from "../machine.ts";
+import { handleOf, interruptPause, type Machine, restOf, type Step, stepHere, stepOf } from "../machine.ts";
 import { forClient, MalformedReply } from "./reply.ts";
 import { gatheredMax, HttpWire, type Wire } from "./wire.ts";
 
@@ -26,6 +26,8 @@ export interface ExchangeOptions {
   readonly timeout: number;
   /** Ends it: the client has gone. */
   readonly signal?: AbortSignal;
+  /** Milliseconds for which the server may run on this thread before it goes on on another. */
+  readonly budget?: number;
   /** How the request travels; without it, as HTTP. */
   readonly wire?: (request: Request) => Wire;
 }
@@ -34,6 +36,8 @@ export interface Exchanged {
   readonly response: Response;
   /** The server keeps the connection for another request. */
   readonly keeps: boolean;
+  /** The server ran for longer than it may on this thread. */
+  readonly overBudget: boolean;
   /** Settles when the fork is done with the request; rejects if the body could not be finished. */
   readonly done: Promise<void>;
 }
@@ -94,6 +98,15 @@ class Exchange {
   /** A piece of the request's body that has not come yet. */
   #reading: Promise<void> | undefined;
   #bodyEnded = false;
+  /** Bytes of the answer so far. */
+  #taken = 0;
+  #budget: number;
+  /** It had something to do for longer than its budget. */
+  #overBudget = false;
+  /** It was stopped as soon as it had sent something, and goes on from there. */
+  #isMidway = false;
+  /** What went wrong behind a whole answer. */
+  #failure: PristineError | undefined;
   #body: BodyStream | undefined;
 
   constructor(fork: Machine, request: Request, options: ExchangeOptions) {
@@ -101,6 +114,7 @@ class Exchange {
     this.#handle = handleOf(fork);
     this.#options = options;
     this.#deadline = performance.now() + options.timeout;
+    this.#budget = options.budget ?? 0;
     this.#wire = options.wire?.(request) ?? new HttpWire(request, options.connection !== 0);
     this.#reader = this.#wire.hasBody ? (request.body as ReadableStream<Uint8Array>).getReader() : undefined;
     this.#outgoing = this.#wire.head;
@@ -120,7 +134,7 @@ class Exchange {
     };
     try {
       if (this.#wire.gathering !== "none") await this.#gather();
-      while (!this.#wire.answer.head || this.#wire.answer.head.status < 200) await this.#step();
+      while (!this.#wire.answer.head || this.#wire.answer.head.status < 200 || this.#goesOnHere()) await this.#stepTowardsHead();
     } catch (error) {
       over();
       throw error;
@@ -132,12 +146,22 @@ class Exchange {
       const pieces = this.#wire.answer.takeBody();
       const body = bodyless.has(status) || pieces.length === 0 ? null : pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
       const response = new Response(body as Uint8Array<ArrayBuffer> | null, init);
-      return { response, keeps: this.#wire.answer.keepsAlive, done: Promise.resolve() };
+      return {
+        response,
+        keeps: this.#wire.answer.keepsAlive,
+        overBudget: this.#overBudget,
+        done: this.#failure
+          ? Promise.reject(this.#failure)
+          : this.#isMidway && !this.#wire.endsWithAnswer
+            ? this.#finish()
+            : Promise.resolve(),
+      };
     }
     this.#body = new BodyStream(leave);
     this.#body.push(this.#wire.answer.takeBody());
     const response = new Response(this.#body.stream, init);
-    return { response, keeps: this.#wire.answer.keepsAlive, done: this.#rest(this.#body).finally(over) };
+    const done = this.#rest(this.#body).finally(over);
+    return { response, keeps: this.#wire.answer.keepsAlive, overBudget: this.#overBudget, done };
   }
 
   async #rest(body: BodyStream): Promise<void> {
@@ -159,8 +183,9 @@ class Exchange {
     this.#send();
     this.#readOn();
     const left = this.#deadline - performance.now();
+    if (this.#budget > 0 && left > 0 && (this.#bodyEnded || !this.#reading)) return this.#stepHere(left);
     const ran = stepOf(this.#fork, Math.max(0, left), this.#abort.signal).catch((error) => {
-      throw PristineError.is(error, "TIMEOUT") && error.details.kind === "wall" ? tooLate(this.#options.timeout) : error;
+      throw ofRequest(error, this.#options.timeout);
     });
     if (this.#reading) {
       let settled = false;
@@ -174,6 +199,45 @@ class Exchange {
         settled = true;
       }
     } else this.#receive(await ran);
+  }
+
+  /** A step that may fail behind a whole answer: that is then not the client's concern. */
+  async #stepTowardsHead(): Promise<void> {
+    try {
+      await this.#step();
+    } catch (error) {
+      if (!PristineError.is(error, "TIMEOUT") || !this.#takeAll()) throw error;
+      this.#failure = error;
+    }
+  }
+
+  /** The server may answer in pieces: as long as some budget is left. */
+  #stepHere(left: number): void {
+    const began = performance.now();
+    let step: Step;
+    try {
+      step = stepHere(this.#fork, "answer", this.#budget, left);
+    } catch (error) {
+      throw ofRequest(error, this.#options.timeout);
+    }
+    const hasSent = this.#receive(step);
+    // What was paused without that has used all it had.
+    this.#overBudget = step.reason === "paused" && !hasSent;
+    this.#isMidway = step.reason === "paused" && hasSent;
+    this.#budget = this.#overBudget ? 0 : Math.max(0, this.#budget - (performance.now() - began));
+  }
+
+  /** The rest may come at once, or be wrong, while there is still time to say so. */
+  #goesOnHere(): boolean {
+    return this.#isMidway && this.#budget > 0 && !this.#wire.answer.complete;
+  }
+
+  /** Behind the answer: the server does what it has left for then, as far as it has time for the request. */
+  async #finish(): Promise<void> {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    const left = this.#deadline - performance.now();
+    const step = this.#budget > 0 ? stepHere(this.#fork, "rest", Math.min(this.#budget, left), left) : undefined;
+    if (!step || step.reason === "paused") await restOf(this.#fork, Math.max(0, this.#deadline - performance.now()));
   }
 
   #send(): void {
@@ -222,25 +286,34 @@ class Exchange {
     clearTimeout(timer);
   }
 
-  #receive(step: Step): void {
+  /** Takes what the server has sent; whether that was anything. */
+  #receive(step: Step): boolean {
+    const before = this.#taken;
+    if (this.#takeAll()) return true;
+    if (step.reason !== "idle" && step.reason !== "paused") throw endedEarly(step, withinRequest);
+    return this.#taken > before;
+  }
+
+  /** Takes what there is, and says whether the answer is over. */
+  #takeAll(): boolean {
     for (;;) {
       const count = core().pristine_connection_receive(this.#handle, this.#connection, received, receiveBytes);
       if (count === ended || count === reset) {
         if (count === reset && !this.#wire.answer.head) throw new MalformedReply("the server closed the connection without an answer");
         this.#wire.answer.end();
-        return;
+        return true;
       }
-      if (check(count) === 0) break;
+      if (check(count) === 0) return false;
+      this.#taken += count;
       this.#wire.answer.feed(received.subarray(0, count));
-      if (this.#wire.answer.complete) return;
+      if (this.#wire.answer.complete) return true;
     }
-    if (step.reason === "idle" || step.reason === "paused") return;
-    throw endedEarly(step, withinRequest);
   }
 }
 
-/** Of the whole request, of which the step that was under way had only what was left. */
-function tooLate(milliseconds: number): PristineError<"TIMEOUT"> {
+/** A time-out is the whole request's, of which the step that was under way had only what was left. */
+function ofRequest(error: unknown, milliseconds: number): unknown {
+  if (!PristineError.is(error, "TIMEOUT") || error.details.kind !== "wall") return error;
   return new PristineError("TIMEOUT", `the server took longer than ${milliseconds} ms`, "raise `timeout` (--timeout)", {
     kind: "wall",
     milliseconds,

@@ -37,6 +37,8 @@ export interface Wire {
   readonly head: Uint8Array;
   readonly hasBody: boolean;
   readonly gathering: Gathering;
+  /** Nothing runs behind the last byte of an answer; else what the server does then is done before it is put back. */
+  readonly endsWithAnswer: boolean;
   readonly answer: Answer;
   /** A piece of the body as it travels. */
   piece(bytes: Uint8Array): Uint8Array;
@@ -49,6 +51,7 @@ export class HttpWire implements Wire {
   readonly head: Uint8Array;
   readonly hasBody: boolean;
   readonly gathering: Gathering;
+  readonly endsWithAnswer = false;
   readonly answer: Reply;
   readonly #framing: Framing;
 

@@ -204,6 +204,12 @@ pub fn close(k: *Kernel, socket: *Socket) void {
     k.changed();
 }
 
+/// Whether the guest has sent something that was not taken yet.
+pub fn hasBytes(k: *const Kernel) bool {
+    for (k.files.sockets.list.items) |socket| if (socket.outside and !socket.received.isEmpty()) return true;
+    return false;
+}
+
 /// Whether the embedder has something to do: bytes to take, room for those it has left, or the end of a connection that it
 /// has not been told.
 pub fn anyNews(k: *const Kernel) bool {
