@@ -36,24 +36,28 @@ async function costOf(image: Snapshot, serving: WarmupOptions): Promise<number> 
   return least;
 }
 
+/** A warm server, which `goOn` brings from one instant to the next. */
+export interface Warm {
+  readonly machine: Machine;
+  readonly serving: WarmupOptions;
+  /** How many milliseconds the shortest request to the machine itself has taken. */
+  readonly least: number;
+  goOn(): Promise<void>;
+}
+
 /**
- * The image of the instant at which a request costs least, of up to `instants`. `goOn` brings the machine from one to the next, and
- * says how many milliseconds a request to the machine itself took. Each costs a copy of the machine's memory and a few requests.
+ * The image of the instant at which a request costs least, of up to `instants`. Each costs a copy of the machine's memory and a few
+ * requests.
  */
-export async function bestImage(
-  machine: Machine,
-  instants: number,
-  goOn: () => Promise<number>,
-  serving: WarmupOptions,
-): Promise<Snapshot> {
+export async function bestImage(warm: Warm, instants: number): Promise<Snapshot> {
+  const { machine, serving } = warm;
   let best = machine.freeze();
   if (instants === 1) return best;
   try {
     let least = await costOf(best, serving);
-    let own = Number.POSITIVE_INFINITY;
     for (let instant = 1; instant < instants; instant++) {
-      own = Math.min(own, await goOn());
-      if (least <= goodEnough * own) break;
+      if (least <= goodEnough * warm.least) break;
+      await warm.goOn();
       const image = machine.freeze();
       const cost = await costOf(image, serving);
       const [kept, dropped] = cost < least ? [image, best] : [best, image];

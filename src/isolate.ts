@@ -115,16 +115,27 @@ async function bootServer(options: ServerOptions, workers: number): Promise<Orig
     const warmup = warmupOf(options);
     const instants = instantsFor(warmup);
     const ahead = (instants - 1) * requestsBetween;
-    for (let left = warmup - ahead; left > 0; left--) await warmUp(machine, { connection: 0, port });
+    let least = Number.POSITIVE_INFINITY;
+    const warm = async (requests: number, connection: number) => {
+      for (let left = requests; left > 0; left--) least = Math.min(least, await warmUp(machine, { connection, port }));
+    };
+    await warm(warmup - ahead, 0);
     const connection = options.connection === "fresh" ? 0 : await keptConnection(machine, port);
     await idle(machine);
+    const serving = { connection, port };
     const goOn = async () => {
-      let least = Number.POSITIVE_INFINITY;
-      for (let left = requestsBetween; left > 0; left--) least = Math.min(least, await warmUp(machine, { connection, port }));
+      await warm(requestsBetween, connection);
       await idle(machine);
-      return least;
     };
-    const image = await bestImage(machine, instants, goOn, { connection, port });
+    const image = await bestImage(
+      {
+        ...{ machine, serving, goOn },
+        get least() {
+          return least;
+        },
+      },
+      instants,
+    );
     // What the machine had of the host is not needed while its image is doubled.
     machine.close();
     return { images: doubled(image, workers), serving: { address: stop.address, port, connection } };
