@@ -339,7 +339,9 @@ export class Pool implements AsyncDisposable {
       throw error;
     }
     const isFresh = client?.isFresh ?? false;
-    const budget = this.#underWay++ === 0 ? this.#inline.budget() : 0;
+    const isAlone = this.#underWay++ === 0;
+    // In a worker process it runs on that one's threads.
+    const budget = isAlone && !this.#remake ? this.#inline.budget() : 0;
     try {
       const { response, keeps, overBudget, done } = await exchange(fork, request, {
         ...this.#serving,

@@ -146,16 +146,7 @@ class Exchange {
       const pieces = this.#wire.answer.takeBody();
       const body = bodyless.has(status) || pieces.length === 0 ? null : pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
       const response = new Response(body as Uint8Array<ArrayBuffer> | null, init);
-      return {
-        response,
-        keeps: this.#wire.answer.keepsAlive,
-        overBudget: this.#overBudget,
-        done: this.#failure
-          ? Promise.reject(this.#failure)
-          : this.#isMidway && !this.#wire.endsWithAnswer
-            ? this.#finish()
-            : Promise.resolve(),
-      };
+      return { response, keeps: this.#wire.answer.keepsAlive, overBudget: this.#overBudget, done: this.#finish() };
     }
     this.#body = new BodyStream(leave);
     this.#body.push(this.#wire.answer.takeBody());
@@ -172,6 +163,7 @@ class Exchange {
         body.push(this.#wire.answer.takeBody());
       }
       body.end();
+      await this.#finish();
     } catch (error) {
       body.fail(error);
       throw error;
@@ -184,6 +176,7 @@ class Exchange {
     this.#readOn();
     const left = this.#deadline - performance.now();
     if (this.#budget > 0 && left > 0 && (this.#bodyEnded || !this.#reading)) return this.#stepHere(left);
+    this.#isMidway = false;
     const ran = stepOf(this.#fork, Math.max(0, left), this.#abort.signal).catch((error) => {
       throw ofRequest(error, this.#options.timeout);
     });
@@ -234,9 +227,11 @@ class Exchange {
 
   /** Behind the answer: the server does what it has left for then, as far as it has time for the request. */
   async #finish(): Promise<void> {
+    if (this.#failure) throw this.#failure;
+    if (!this.#isMidway || this.#wire.endsWithAnswer) return;
     await new Promise<void>((resolve) => setImmediate(resolve));
     const left = this.#deadline - performance.now();
-    const step = this.#budget > 0 ? stepHere(this.#fork, "rest", Math.min(this.#budget, left), left) : undefined;
+    const step = this.#budget > 0 && left > 0 ? stepHere(this.#fork, "rest", this.#budget, left) : undefined;
     if (!step || step.reason === "paused") await restOf(this.#fork, Math.max(0, this.#deadline - performance.now()));
   }
 
