@@ -15,7 +15,7 @@ interface Counts {
 }
 
 const root = join(import.meta.dir, "..");
-/** What depends on how the processor translates addresses, traps and switches. */
+/** What depends on how the processor translates addresses, traps and switches, and how requests go through all of it. */
 const processorFiles = [
   "test/lane.test.ts",
   "test/mapping.test.ts",
@@ -25,6 +25,7 @@ const processorFiles = [
   "test/reset/planted.test.ts",
   "test/threads.test.ts",
   "test/bad-threads.test.ts",
+  "test/pool.test.ts",
 ];
 /** These compute for long and are bound to no time: beside the others they take a processor that those leave idle. */
 const besideOthers = [...new Bun.Glob("test/{reset,compatibility,runtimes}/**/*.test.ts").scanSync({ cwd: root })];

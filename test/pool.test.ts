@@ -132,9 +132,14 @@ describe("a server", () => {
     await using web = await server({ forks: 1 });
     await (await web.fetch(at("/"))).text();
     const exits = () => web.use((fork) => fork.counters().exits);
-    const before = await exits();
-    for (let i = 0; i < 20; i++) await (await web.fetch(at("/"))).text();
-    expect((await exits()) - before).toBeLessThanOrEqual(20 * 3);
+    const counts: number[] = [];
+    for (let i = 0; i < 21; i++) {
+      const before = await exits();
+      await (await web.fetch(at("/"))).text();
+      counts.push((await exits()) - before);
+    }
+    // A host that stops this thread in the middle of one makes it go on on another, which is one more.
+    expect(counts.sort((a, b) => a - b)[10]).toBeLessThanOrEqual(3);
   });
 
   for (const connection of ["kept", "fresh"] as const) {
