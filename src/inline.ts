@@ -1,10 +1,10 @@
 /** Whether a request's server runs on this thread or on one of its own. */
 
 /** As long as the way to another thread and back takes a good part of what is done there. */
-const budgetMs = 2;
+const budgetMs = 4;
 /** So many requests are not tried here behind one that took longer, and twice as many behind each further one. */
 const restFirst = 4;
-const restMax = 256;
+const restMax = 32;
 
 /**
  * Requests that come one at a time and are answered soon run on this thread: it would only wait for them. Those that take longer go
