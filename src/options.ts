@@ -118,7 +118,12 @@ export function parseArguments(args: readonly string[] | undefined): string[] {
 }
 
 export function parseVolumes(volumes: readonly Volume[] | undefined): { host: string; guest: string; write: boolean; fd: number }[] {
-  return (volumes ?? []).map(({ host, guest, write, fd = -1 }) => {
+  if (volumes !== undefined && !Array.isArray(volumes))
+    throw badOption("volumes", "`volumes` is no array", 'give an array such as [{ host: "/srv/data", guest: "/data" }]');
+  return (volumes ?? []).map((volume) => {
+    const { host, guest, write, fd = -1 } = volume ?? {};
+    if (typeof host !== "string" || typeof guest !== "string")
+      throw badOption("volumes", "a volume has no `host` or no `guest`", 'give both, such as { host: "/srv/data", guest: "/data" }');
     if (host.startsWith("/") && guest.startsWith("/")) return { host, guest, write: write === true, fd };
     throw badOption("volumes", `the volume ${host}:${guest} has a relative path`, "give absolute paths for host and guest");
   });

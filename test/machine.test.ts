@@ -89,6 +89,9 @@ test("absurd options are BAD_OPTION with the option's name", async () => {
     [{ permissions: { read: "/usr" } }, "permissions.read"],
     [{ permissions: { read: ["relative"] } }, "permissions"],
     [{ volumes: [{ host: "/nowhere/x", guest: "/y" }] }, "volumes"],
+    [{ volumes: [{ from: "/usr", to: "/y" }] }, "volumes"],
+    [{ volumes: [null] }, "volumes"],
+    [{ volumes: { "/usr": "/y" } }, "volumes"],
   ];
   for (const [options, option] of cases) {
     const error = await failure(Machine.boot(guest("hello"), { ...quiet, ...options }));
