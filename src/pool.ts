@@ -381,7 +381,8 @@ export class Pool implements AsyncDisposable {
     client.rest();
     client.usedAt = performance.now();
     this.#clients.add(client);
-    if (this.#waiting.length > 0 || this.#stopping) client.close();
+    // Those for whom a fork is being warmed do not want this one.
+    if (this.#waiting.length > this.#warming || this.#stopping) client.close();
     else if (!client.ended) return;
     this.#end(client);
   }
