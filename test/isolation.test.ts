@@ -37,7 +37,9 @@ function poolOf(name: Name, path: string, warmup: number): Promise<Pool> {
       env: { PYTHONDONTWRITEBYTECODE: "1", LC_ALL: "C.UTF-8" },
     });
   }
-  return isolate(join(files, "handler.ts"), { ...shared, runtime: name === "deno" ? { path } : name });
+  // For an answer of a worker that should not be there.
+  const env = { PATIENCE_MS: emulated ? "2000" : "20" };
+  return isolate(join(files, "handler.ts"), { ...shared, env, runtime: name === "deno" ? { path } : name });
 }
 
 /** What each attempt finds if the machine has never run one. */

@@ -149,7 +149,7 @@ const attempts: Record<string, Attempt> = {
         channel.postMessage("who is there?");
         setTimeout(() => resolve("nobody"), milliseconds);
       });
-    const found = await answer(20);
+    const found = await answer(Number(process.env.PATIENCE_MS));
     const source =
       "const { parentPort } = require('node:worker_threads'); const c = new BroadcastChannel('kept'); c.onmessage = () => c.postMessage('a worker'); parentPort.postMessage('up');";
     const worker = new Worker(source, { eval: true });
