@@ -81,7 +81,7 @@ export class Client {
 }
 
 /** Waits until a process that was started as a server takes connections. */
-export async function untilUp(port: number, child: ChildProcess): Promise<void> {
+async function untilUp(port: number, child: ChildProcess): Promise<void> {
   for (let tries = 0; ; tries++) {
     try {
       const client = await Client.open(port);
@@ -98,13 +98,17 @@ export async function untilUp(port: number, child: ChildProcess): Promise<void> 
   }
 }
 
-/** A server process of the host's own. */
-export async function native(runtime: Runtime, program: string) {
-  const port = await freePort();
-  const env = { ...process.env, ...environment(port), ...runtime.env };
-  const child = spawn(runtime.path, [...runtime.args, program], { env, stdio: ["ignore", "ignore", "inherit"] });
+/** A process that serves at a port, once it does. */
+export async function serverProcess(command: readonly string[], port: number, env: Runtime["env"] = {}) {
+  const [path, ...args] = command as [string, ...string[]];
+  const child = spawn(path, args, { env: { ...process.env, ...environment(port), ...env }, stdio: ["ignore", "ignore", "inherit"] });
   await untilUp(port, child);
   return { port, pid: child.pid as number, [Symbol.dispose]: () => child.kill("SIGKILL") };
+}
+
+/** A server process of the host's own. */
+export async function native(runtime: Runtime, program: string) {
+  return serverProcess([runtime.path, ...runtime.args, program], await freePort(), runtime.env);
 }
 
 export function percentile(sorted: readonly number[], part: number): number {

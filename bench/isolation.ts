@@ -2,7 +2,6 @@
  * What isolation for each request costs: one unmodified server with a React page, as a native process, in a machine without resets,
  * and by `pristine serve` with either reset; a handler inline and isolated; and the other ways to give each request its own.
  */
-import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import vm from "node:vm";
@@ -15,8 +14,8 @@ import {
   percentile,
   type Runtime,
   runtimes,
+  serverProcess,
   throughput,
-  untilUp,
   withProgram,
 } from "./http.ts";
 import { type Benchmark, type Finding, floor, root } from "./rounds.ts";
@@ -36,10 +35,7 @@ const pauseMs = 2;
 const rawExitUs = () => floor().floor_raw_exit(1000) / 1000;
 
 async function spawned(label: string, command: readonly string[], port: number): Promise<Subject> {
-  const [path, ...args] = command as [string, ...string[]];
-  const child = spawn(path, args, { env: { ...process.env, ...environment(port) }, stdio: ["ignore", "ignore", "inherit"] });
-  await untilUp(port, child);
-  return { label, port, pid: child.pid as number, [Symbol.dispose]: () => child.kill("SIGKILL") };
+  return { label, ...(await serverProcess(command, port)) };
 }
 
 const inGuest = (port: number, { env }: Runtime) =>
