@@ -57,6 +57,8 @@ pub const Clock = struct {
     current: Parameters,
     /// How far the monotonic clocks are behind the host's.
     behind_ns: i64 = 0,
+    /// How far CLOCK_BOOTTIME is ahead of the host's: a machine that was saved has been booted before.
+    boottime_ahead_ns: i64 = 0,
     /// In an image, and in a fork until it runs: what the monotonic clocks stand at.
     stands_at: ?Standing = null,
 
@@ -66,6 +68,14 @@ pub const Clock = struct {
         var self: Clock = .{ .tsc_offset = tsc_offset, .calibration = calibration, .page = @ptrCast(page), .current = .{} };
         self.current.flags = parameters_module.flag_clocks | parameters_module.flag_cpu;
         self.current.generation = nextGeneration();
+        self.renew();
+        return self;
+    }
+
+    /// The clocks of an image that comes from a file: forks have pages of their own.
+    pub fn initSaved(calibration: *const Calibration, page: *Parameters) Clock {
+        var self: Clock = .{ .tsc_offset = 0, .calibration = calibration, .page = page, .current = .{} };
+        self.current.flags = parameters_module.flag_clocks | parameters_module.flag_cpu;
         self.renew();
         return self;
     }
@@ -84,6 +94,14 @@ pub const Clock = struct {
         if (self.stands_at != null) return;
         const since = self.elapsedNs(host.rdtsc());
         self.stands_at = .{ .monotonic_ns = self.current.monotonic_ns + since, .monotonic_raw_ns = self.current.monotonic_raw_ns + since };
+    }
+
+    /// For a machine that was saved when both clocks stood so: as long ago as the date says its boot is.
+    pub fn standBoottime(self: *Clock, boottime_ns: i64, realtime_ns: i64) void {
+        const away = @max(0, self.current.realtime_ns -| realtime_ns);
+        const ahead = boottime_ns +| away -| self.current.boottime_ns;
+        self.boottime_ahead_ns = ahead;
+        self.current.boottime_ns += ahead;
     }
 
     /// After a reset the monotonic clocks stand where the image's do, and the guest can see that it is another.
@@ -157,7 +175,7 @@ pub const Clock = struct {
         // What was extrapolated may be a little ahead of the host; monotonic clocks wait for it, they do not go back.
         self.current.monotonic_ns = @max(@as(i64, @intCast(now.monotonic_ns)) - self.behind_ns, old.monotonic_ns + since);
         self.current.monotonic_raw_ns = @max(@as(i64, @intCast(now.monotonic_raw_ns)) - self.behind_ns, old.monotonic_raw_ns + since);
-        self.current.boottime_ns = @max(@as(i64, @intCast(now.boottime_ns)), old.boottime_ns + since);
+        self.current.boottime_ns = @max(@as(i64, @intCast(now.boottime_ns)) + self.boottime_ahead_ns, old.boottime_ns + since);
         self.current.tai_ns = self.current.realtime_ns + tai_offset_ns;
         self.publish();
     }

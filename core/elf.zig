@@ -172,6 +172,27 @@ pub const Image = struct {
     segment_count: usize,
     segment_storage: [segments_max]Segment,
 
+    /// What is known of a program of which there is no file: where it is.
+    pub fn ofRange(page_start: u64, page_end: u64) Image {
+        return .{
+            .kind = .static,
+            .movable = false,
+            .entry = 0,
+            .phdr_vaddr = null,
+            .phnum = 0,
+            .page_start = page_start,
+            .page_end = page_end,
+            .data_end = page_end,
+            .alignment = limits.page_size,
+            .tls = null,
+            .stack_executable = false,
+            .relro = null,
+            .interpreter = null,
+            .segment_count = 0,
+            .segment_storage = undefined,
+        };
+    }
+
     pub fn segments(self: *const Image) []const Segment {
         return self.segment_storage[0..self.segment_count];
     }

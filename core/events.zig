@@ -4,7 +4,7 @@ const linux = std.os.linux;
 const host = @import("host.zig");
 const worker = @import("worker/self.zig");
 
-pub const Kind = enum(u32) { run_done = 1, call_done = 2, output_ready = 3 };
+pub const Kind = enum(u32) { run_done = 1, call_done = 2, output_ready = 3, job_done = 4 };
 
 pub const Event = extern struct { kind: u32, handle: u32, ticket: u32, status: i32 };
 

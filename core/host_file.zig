@@ -14,6 +14,8 @@ pub const HostFile = struct {
     path: []const u8 = "",
     /// What the descriptor is of, if it is a private file's; then it is the content's own.
     content: ?*Content = null,
+    /// Which of the machine's standard streams it is, if it is one.
+    standard: u8 = 0,
 
     /// Takes the descriptor over, on failure too.
     pub fn create(allocator: std.mem.Allocator, fd: i32, path: []const u8) error{OutOfMemory}!*HostFile {
@@ -45,18 +47,26 @@ pub const HostFile = struct {
     }
 
     pub fn size(self: *const HostFile) u64 {
-        var facts: linux.Statx = undefined;
-        const rc: isize = @bitCast(linux.statx(self.fd, "", linux.AT.EMPTY_PATH, .{ .SIZE = true }, &facts));
-        return if (rc < 0) 0 else facts.size;
+        return self.facts().bytes;
+    }
+
+    pub const Facts = struct { bytes: u64 = 0, modified_ns: i64 = 0 };
+
+    /// By which a saved snapshot recognizes the file.
+    pub fn facts(self: *const HostFile) Facts {
+        var found: linux.Statx = undefined;
+        const rc: isize = @bitCast(linux.statx(self.fd, "", linux.AT.EMPTY_PATH, .{ .SIZE = true, .MTIME = true }, &found));
+        if (rc < 0) return .{};
+        return .{ .bytes = found.size, .modified_ns = found.mtime.sec *% std.time.ns_per_s +% found.mtime.nsec };
     }
 
     pub const Identity = struct { major: u32 = 0, minor: u32 = 0, inode: u64 = 0 };
 
     /// What tells the file from others on the host.
     pub fn identity(self: *const HostFile) Identity {
-        var facts: linux.Statx = undefined;
-        const rc: isize = @bitCast(linux.statx(self.fd, "", linux.AT.EMPTY_PATH, .{ .INO = true }, &facts));
-        return if (rc < 0) .{} else .{ .major = facts.dev_major, .minor = facts.dev_minor, .inode = facts.ino };
+        var found: linux.Statx = undefined;
+        const rc: isize = @bitCast(linux.statx(self.fd, "", linux.AT.EMPTY_PATH, .{ .INO = true }, &found));
+        return if (rc < 0) .{} else .{ .major = found.dev_major, .minor = found.dev_minor, .inode = found.ino };
     }
 
     /// Reads until `out` is full or the file ends; how much there was. The host reads into guest memory as well as into

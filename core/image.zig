@@ -32,6 +32,8 @@ pub const Image = struct {
     /// and threads.
     machine: Machine,
     write_set: WriteSet = .{},
+    /// Which standard outputs the embedder reads.
+    piped: [2]bool = .{ false, false },
 
     /// Freezes a machine that does not run.
     pub fn freeze(machine: *Machine) Error!*Image {
@@ -49,6 +51,7 @@ pub const Image = struct {
             .frames = undefined,
             .space = undefined,
             .machine = machine.*,
+            .piped = .{ machine.outputs[0] != null, machine.outputs[1] != null },
         };
         machine.current().segments = machine.currentSegments();
         self.machine.clock.freeze();

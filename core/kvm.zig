@@ -190,7 +190,8 @@ pub const Cpuid = extern struct {
 pub const Xcr = extern struct { xcr: u32, reserved: u32 = 0, value: u64 };
 pub const Xcrs = extern struct { nr_xcrs: u32, flags: u32 = 0, xcrs: [16]Xcr, padding: [16]u64 = @splat(0) };
 
-pub const Xsave = extern struct { region: [4096]u8 align(64) };
+pub const xsave_bytes = 4096;
+pub const Xsave = extern struct { region: [xsave_bytes]u8 align(64) };
 
 pub const DeviceAttr = extern struct { flags: u32 = 0, group: u32, attr: u64, addr: u64 };
 

@@ -4,6 +4,9 @@
 //! vDSO. It lies in the lower half because PVM keeps the upper half for itself.
 const limits = @import("limits.zig");
 
+/// Of all that the VMM puts into the system area: a saved machine goes on only with the same. To be moved on with any change there.
+pub const system_version: u32 = 1;
+
 pub const system_base: u64 = 0x7fff_c000_0000;
 /// End of the lower half: no instruction pointer of ring 3 is at or above it.
 pub const address_end: u64 = 1 << 47;

@@ -91,6 +91,8 @@ pub const epoll_watches_max = 64 * 1024;
 pub const sockets_max = 2048;
 /// What one socket holds of received bytes unless its program sets SO_RCVBUF, and what all of a machine hold.
 pub const socket_buffer_default_bytes = 208 * KiB;
+/// One message, or one piece of a stream, in a saved snapshot.
+pub const socket_piece_max_bytes = 2 * socket_buffer_default_bytes;
 pub const socket_buffers_max_bytes = 64 * MiB;
 /// Linux's net.core.somaxconn.
 pub const listen_backlog_max = 4096;
@@ -148,3 +150,12 @@ pub const runner_stack_bytes = 512 * KiB;
 /// How long an idle native thread waits for another machine before it ends, in nanoseconds.
 pub const runner_idle_ns = 2 * std.time.ns_per_s;
 pub const system_call_numbers = 512;
+
+/// Items of one list of a saved snapshot.
+pub const snapshot_list_max = 1 << 24;
+/// The embedder's own bytes in a saved snapshot.
+pub const snapshot_user_max_bytes = 64 * MiB;
+/// What its state may take: windows and mappings of a large machine.
+pub const snapshot_state_max_bytes = 256 * MiB;
+/// Of a program that is larger, a snapshot has no names.
+pub const snapshot_names_max_bytes = 8 * MiB;

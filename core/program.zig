@@ -125,7 +125,7 @@ pub const Program = struct {
     }
 
     /// The program's names, read when they are first asked for.
-    fn symbolTable(self: *Program, allocator: std.mem.Allocator) ?*symbols.Symbols {
+    pub fn symbolTable(self: *Program, allocator: std.mem.Allocator) ?*symbols.Symbols {
         self.lock.lock();
         defer self.lock.unlock();
         if (self.names == null) self.names = self.readNames(allocator) catch return null;

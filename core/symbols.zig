@@ -58,7 +58,7 @@ pub const Place = struct {
     }
 };
 
-const Kept = struct {
+pub const Kept = struct {
     name_offset: u32,
     name_length: u16,
     info: u8,
@@ -86,6 +86,16 @@ pub const Symbols = struct {
         errdefer self.deinit();
         self.names = try builder.names.toOwnedSlice(allocator);
         self.kept = try builder.kept.toOwnedSlice(allocator);
+        try self.index();
+        return self;
+    }
+
+    /// From what `names` and `kept` of another have been; every place must lie within the names.
+    pub fn of(allocator: Allocator, names: []const u8, kept: []const Kept) Allocator.Error!Symbols {
+        var self: Symbols = .{ .allocator = allocator };
+        errdefer self.deinit();
+        self.names = try allocator.dupe(u8, names);
+        self.kept = try allocator.dupe(Kept, kept);
         try self.index();
         return self;
     }

@@ -74,6 +74,7 @@ async function isolateHandler(handler: string | URL, options: HandlerOptions): P
 async function poolOf(options: PoolOptions & MachineOptions, make: (workers: number) => Promise<Origin>): Promise<Pool> {
   const workers = workersFor({ forks: positive(options.forks, forksDefault, "forks"), jail: Boolean(options.jail) });
   const origin = await make(workers);
+  for (const image of origin.images) image.serving = origin.serving;
   return new Pool(origin.images[0] as Snapshot, options, origin, workers > 0 ? () => make(workers) : undefined);
 }
 

@@ -12,7 +12,18 @@ import { Metrics } from "./metrics.ts";
 import { parseTimeout } from "./options.ts";
 import { Processes } from "./processes.ts";
 import type { Fork, Snapshot } from "./snapshot.ts";
-import type { Args, JailPart, PoolOptions, RequestReport, ResetReport, Result, Signature, Stop, WaitOptions } from "./types.ts";
+import type {
+  Args,
+  JailPart,
+  PoolOptions,
+  RequestReport,
+  ResetReport,
+  Result,
+  SaveOptions,
+  Signature,
+  Stop,
+  WaitOptions,
+} from "./types.ts";
 
 /** @internal */
 export const forksDefault = 4;
@@ -70,6 +81,8 @@ export class Pool implements AsyncDisposable {
   readonly #processes: Processes;
   readonly #options: PoolOptions;
   #serving: Serving | undefined;
+  /** Its images are nobody else's. */
+  readonly #isOwner: boolean;
   readonly #remake: (() => Promise<Origin>) | undefined;
   #remaking: Promise<void> | undefined;
   readonly #timeout: number;
@@ -98,7 +111,8 @@ export class Pool implements AsyncDisposable {
       throw badOption("jail", "the snapshot's machine was not booted in a jail", "give `jail` to Machine.boot() or isolate()");
     this.#processes = new Processes(origin?.images ?? [image]);
     this.#options = options;
-    this.#serving = origin?.serving;
+    this.#serving = origin?.serving ?? image.serving;
+    this.#isOwner = origin !== undefined;
     this.#remake = remake;
     this.#timeout = parseTimeout(options.timeout, "timeout", timeoutDefault);
     this.#forksMax = positive(options.forks, forksDefault, "forks");
@@ -406,6 +420,16 @@ export class Pool implements AsyncDisposable {
     return new Response(null, { status: statusOf(error) });
   }
 
+  /**
+   * Saves the snapshot that its forks are made of, warm and waiting for requests; `new Pool(await Snapshot.open(path))` serves from it.
+   *
+   * @throws as `Snapshot.save`
+   */
+  async save(path: string | URL, options: SaveOptions = {}): Promise<void> {
+    if (this.#closed) throw closedError();
+    await this.#processes.image().save(path, options);
+  }
+
   /** Takes no more requests, and waits for those that it has. */
   async stop(options: WaitOptions = {}): Promise<void> {
     this.#stopping = true;
@@ -426,8 +450,7 @@ export class Pool implements AsyncDisposable {
       this.metrics.forget(fork);
       fork.close();
     }
-    // The images of a server are nobody else's.
-    if (this.#serving) this.#processes.close();
+    if (this.#isOwner) this.#processes.close();
     this.#all.clear();
     this.#free.length = 0;
   }

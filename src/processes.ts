@@ -1,5 +1,5 @@
 /** The processes in which a pool's forks run: this one, or workers that have the same image. */
-import { PristineError } from "./errors.ts";
+import { closedError, PristineError } from "./errors.ts";
 import { core } from "./ffi/library.ts";
 import { handleOf } from "./machine.ts";
 import type { Fork, Snapshot } from "./snapshot.ts";
@@ -40,6 +40,13 @@ export class Processes {
 
   constructor(images: readonly Snapshot[]) {
     this.#all = images.map((image) => ({ image, forks: new Set() }));
+  }
+
+  /** What all forks are made of. */
+  image(): Snapshot {
+    const first = this.#all[0];
+    if (!first) throw closedError();
+    return first.image;
   }
 
   get jail(): readonly JailPart[] {

@@ -4,9 +4,21 @@ import { badOption, PristineError } from "./errors.ts";
 import { check, core, lastError, sealWorker } from "./ffi/library.ts";
 import { MachineBlock, ResetMode as ResetModes } from "./ffi/table.ts";
 import { type Inner, Machine, snapshots } from "./machine.ts";
-import { parseForkMemory, parseSize, parseTimeout } from "./options.ts";
-import type { ForkOptions, JailPart, ResetMode, ResetReport } from "./types.ts";
+import { resolveNetwork } from "./network.ts";
+import { parseForkMemory, parsePermissions, parseSize, parseTimeout, parseVolumes } from "./options.ts";
+import type { Serving } from "./pool.ts";
+import { openImage, saveImage } from "./saved.ts";
+import type { ForkOptions, JailPart, OpenOptions, ResetMode, ResetReport, SaveOptions } from "./types.ts";
 
+/** What is noted in a snapshot's file beside the machine. */
+interface Notes {
+  /** How it waits for requests, if it does. */
+  serving?: Omit<Serving, "wire"> & { wire?: "frames" };
+  timeouts?: { wall: number | null; cpu: number | null };
+}
+
+const standardStreams = { stdin: 0, stdout: 1, stderr: 2 } as const;
+const defaultTimeoutMs = 5_000;
 const defaultResetLimit = 64 * 2 ** 20;
 /** In place of an image's handle: the fork's own. */
 const sameImage = 0xffff_ffff;
@@ -16,6 +28,20 @@ function modeCode(mode: ResetMode): number {
   const code = ResetModes[mode];
   if (code === undefined) throw badOption("mode", `${mode} is not a way to reset`, 'use "auto", "rewrite" or "full"');
   return code;
+}
+
+function pathOf(file: string | URL): string {
+  const path = file instanceof URL ? Bun.fileURLToPath(file) : file;
+  if (typeof path !== "string" || path === "" || path.includes("\0"))
+    throw badOption("path", "the snapshot's file is not a path", "give a path or a file: URL");
+  return path.startsWith("/") ? path : `${process.cwd()}/${path}`;
+}
+
+/** How a saved machine waits: what cannot be saved, for handlers the way their requests travel, is made anew. */
+async function servingOf({ wire, ...serving }: NonNullable<Notes["serving"]>): Promise<Serving> {
+  if (wire === undefined) return serving;
+  const { plainWire } = await import("./handler/wire.ts");
+  return { ...serving, wire: plainWire };
 }
 
 function closedSnapshot(): PristineError<"CLOSED"> {
@@ -86,14 +112,61 @@ export class Fork extends Machine<Spawn.Readable, Spawn.Readable, "ignore"> {
 export class Snapshot implements Disposable {
   readonly #handle: number;
   readonly #timeouts: Inner["timeouts"];
+  /** The embedder's own bytes that were saved with it; empty if it was not opened from a file. */
+  readonly user: Uint8Array<ArrayBuffer>;
+  #serving: Serving | undefined;
   #jail: Inner["jail"];
   #closed = false;
 
   /** @internal */
-  constructor(handle: number, timeouts: Inner["timeouts"], jail: Inner["jail"]) {
+  constructor(handle: number, timeouts: Inner["timeouts"], jail: Inner["jail"], user: Uint8Array<ArrayBuffer> = new Uint8Array(0)) {
     this.#handle = handle;
     this.#timeouts = timeouts;
     this.#jail = jail;
+    this.user = user;
+  }
+
+  /**
+   * Opens a snapshot that was saved. The file grants nothing: what the machine had open of the host is opened again under
+   * `permissions`, and must be the same. Files that are only mapped and may not be read are what the snapshot has of them.
+   * Its standard streams are this process's.
+   *
+   * @example
+   * using image = await Snapshot.open("app.snap", { permissions: { listen: ["127.0.0.1:8000"] } });
+   * await using pool = new Pool(image); // a server's snapshot serves at once
+   * @throws `NOT_FOUND`; `SNAPSHOT_INVALID` for a file that is damaged or needs files that have changed, `SNAPSHOT_MISMATCH` where the
+   * processor lacks what the machine has seen, `DENIED` for what it has open and is not permitted
+   */
+  static async open(file: string | URL, options: OpenOptions = {}): Promise<Snapshot> {
+    const path = pathOf(file);
+    const { verify = "full" } = options;
+    if (verify !== "full" && verify !== "trusted") throw badOption("verify", `\`verify\` is ${verify}`, 'use "full" or "trusted"');
+    const configuration = {
+      ...{ program: path, argv: [], volumes: parseVolumes(options.volumes), verbose: options.verbose ?? false },
+      ...standardStreams,
+      ...(await resolveNetwork(parsePermissions(options.permissions))),
+    };
+    const { handle, user, notes } = await openImage(configuration, verify === "full", options);
+    const { serving, timeouts } = notes as Notes;
+    const snapshot = new Snapshot(handle, { wall: timeouts?.wall ?? defaultTimeoutMs, cpu: timeouts?.cpu ?? Infinity }, [], user);
+    if (serving) snapshot.#serving = await servingOf(serving);
+    return snapshot;
+  }
+
+  /**
+   * Saves the snapshot to one file, which is there whole or not at all: a file that was there before stays until the new one
+   * is on the disk.
+   *
+   * @example
+   * await image.save("app.snap", { user: new TextEncoder().encode("version 3") });
+   * @throws `NOT_FOUND` when the folder is not there, `BAD_OPTION`, `UNSUPPORTED` for a machine in a worker process, `CLOSED`
+   */
+  async save(file: string | URL, options: SaveOptions = {}): Promise<void> {
+    this.#checkOpen();
+    const { user = new Uint8Array(0) } = options;
+    if (!(user instanceof Uint8Array)) throw badOption("user", "`user` is no Uint8Array", "give bytes, up to 64 MiB");
+    const serving = this.#serving && { ...this.#serving, wire: this.#serving.wire && "frames" };
+    await saveImage(this.#handle, pathOf(file), user, { serving, timeouts: this.#timeouts }, options);
   }
 
   /** What the wall around its process is made of; empty without `jail`. */
@@ -133,6 +206,16 @@ export class Snapshot implements Disposable {
     const handle = check(core().pristine_fork(this.#handle, memory));
     const piped = core().pristine_image_piped(this.#handle);
     return new Fork(snapshots.inner(handle, timeouts, { stdout: (piped & 1) !== 0, stderr: (piped & 2) !== 0 }, this.#jail), options);
+  }
+
+  /** @internal How its machine waits for requests, if it does. */
+  get serving(): Serving | undefined {
+    return this.#serving;
+  }
+
+  /** @internal */
+  set serving(serving: Serving | undefined) {
+    this.#serving = serving;
   }
 
   /** Frees the snapshot as soon as no fork needs it. */

@@ -169,6 +169,21 @@ export interface ForkOptions extends WaitOptions {
   reset?: ResetMode;
 }
 
+/** How a snapshot is saved. */
+export interface SaveOptions extends WaitOptions {
+  /** The embedder's own bytes, 64 MiB at most. */
+  user?: Uint8Array;
+}
+
+/** How a saved snapshot is opened. */
+export interface OpenOptions extends WaitOptions, Pick<BootOptions, "permissions" | "volumes" | "verbose"> {
+  /**
+   * `"full"` (default) compares all checksums first; `"trusted"` believes the file but for its header, which is for files that
+   * nobody else can write.
+   */
+  verify?: "full" | "trusted";
+}
+
 /** What became of one request. */
 export interface RequestReport {
   readonly method: string;

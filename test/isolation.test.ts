@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { isolate, type Pool } from "../src/index.ts";
+import { isolate, type Pool, type PristineError } from "../src/index.ts";
 import { paths } from "./runtimes/cases.ts";
 
 const emulated = process.env.PRISTINE_LANE !== undefined;
@@ -26,7 +26,9 @@ const isolated = [
 type Name = (typeof isolated)[number]["name"];
 
 function poolOf(name: Name, path: string, warmup: number): Promise<Pool> {
-  const shared = { forks: 1, timeout, warmup, permissions: {} };
+  // So that a failure says what it was.
+  const onError = (error: PristineError) => Response.json(`${error.message} ${JSON.stringify(error.details)}`, { status: 500 });
+  const shared = { forks: 1, timeout, warmup, permissions: {}, onError };
   if (name === "wsgiref") {
     const permissions = { read: [...systemFolders, files] };
     return isolate({

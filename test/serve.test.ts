@@ -42,7 +42,8 @@ withPython(`answers on a real socket, each request from a state of its own${noPy
 });
 
 withPython(`what goes wrong has the statuses of the contract, and a line of its own${noPython}`, async () => {
-  await using served = servePython();
+  // Little memory, so that filling it takes no time.
+  await using served = servePython(["--memory=128MiB"]);
   const url = await served.url();
   expect(await text(`${url}/exit`)).toBe("500 ");
   expect(await text(`${url}/abort`)).toBe("500 ");

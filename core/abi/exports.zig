@@ -13,6 +13,7 @@ const guest_memory = @import("guest_memory.zig");
 const machines = @import("machines.zig");
 const registry = @import("registry.zig");
 const running = @import("running.zig");
+const snapshots = @import("snapshots.zig");
 const types = @import("types.zig");
 const workers = @import("../worker/client.zig");
 const abi_version = @import("version.zig").abi_version;
@@ -172,6 +173,33 @@ pub export fn pristine_image_memory(image: u32) f64 {
 pub export fn pristine_image_piped(image: u32) i32 {
     if (workers.dispatch("pristine_image_piped", .{image})) |result| return result;
     return images.piped(image);
+}
+
+/// Saves an image to a file on a native thread; the end is an event with `ticket`. `notes` is for whoever opens the file.
+pub export fn pristine_image_save(image: u32, path: [*]const u8, path_length: u32, user: [*]const u8, user_length: u32, notes: [*]const u8, notes_length: u32, ticket: u32) i32 {
+    if (workers.isRemote(image)) return registry.last_error.set(.UNSUPPORTED, "a machine of a worker process cannot be saved", "boot it without `jail`", .{ .feature = "save" }).status();
+    return snapshots.save(image, path[0..path_length], user[0..user_length], notes[0..notes_length], ticket);
+}
+
+/// Opens a saved image on a native thread; the end is an event with `ticket`. What is granted is in the configuration, whose
+/// program is the file.
+pub export fn pristine_image_open(json: [*]const u8, length: u32, verifies: u32, ticket: u32) i32 {
+    return snapshots.open(json[0..length], verifies != 0, ticket);
+}
+
+/// The embedder's own bytes of the snapshot that a job has opened; how many there are.
+pub export fn pristine_job_user(ticket: u32, out: [*]u8, capacity: u32) i32 {
+    return snapshots.userBytes(ticket, out[0..capacity]);
+}
+
+/// A job's result is not wanted any more: it ends soon, with an error or with what it had made by then.
+pub export fn pristine_job_cancel(ticket: u32) i32 {
+    return snapshots.cancel(ticket);
+}
+
+/// What a job came to: an image's handle, with its notes as the result's text, or 0; or a status. The job is gone then.
+pub export fn pristine_job_finish(ticket: u32) i32 {
+    return snapshots.finish(ticket);
 }
 
 /// A fork of an image; its machine handle.

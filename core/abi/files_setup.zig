@@ -65,7 +65,7 @@ fn canonical(files: *table.FileTable, path: []const u8, record: *errors.Record) 
     return arena.dupe(u8, path_found) catch return streams.outOfMemory(record);
 }
 
-fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record) error{Failed}!void {
+pub fn grant(files: *table.FileTable, config: *const Config, record: *errors.Record) error{Failed}!void {
     files.scope.permissions = .{
         .read = try rule(files, config.read, record),
         .write = try rule(files, config.write, record),
@@ -184,6 +184,7 @@ fn connect(machine: *Machine, number: u32, stream: i32, record: *errors.Record) 
             const get_flags = 3;
             const flags: u32 = @intCast(host.check(linux.fcntl(fd, get_flags, 0)) catch access);
             const shared = HostFile.create(registry.allocator, fd, "") catch return streams.outOfMemory(record);
+            shared.standard = @intCast(number);
             const description = files.create(.{ .host_stream = shared }, flags & 3, "");
             if (description == error.OutOfMemory) shared.release(registry.allocator);
             break :blk description;

@@ -14,7 +14,7 @@ const Output = @import("../output.zig").Output;
 var images: std.ArrayList(?*Image) = .empty;
 var free_handles: std.ArrayList(u32) = .empty;
 
-fn find(handle: u32) ?*Image {
+pub fn find(handle: u32) ?*Image {
     if (handle < images.items.len) {
         if (images.items[handle]) |image| return image;
     }
@@ -22,7 +22,7 @@ fn find(handle: u32) ?*Image {
     return null;
 }
 
-fn register(image: *Image) error{OutOfMemory}!u32 {
+pub fn register(image: *Image) error{OutOfMemory}!u32 {
     if (free_handles.pop()) |handle| {
         images.items[handle] = image;
         return handle;
@@ -81,8 +81,8 @@ pub fn fork(handle: u32, memory_bytes: f64) i32 {
 
 fn forkWith(image: *Image, memory_bytes: u64) image_module.Error!i32 {
     var outputs: [2]?*Output = .{ null, null };
-    for (image.machine.outputs, 0..) |frozen, index| {
-        if (frozen == null) continue;
+    for (image.piped, 0..) |is_piped, index| {
+        if (!is_piped) continue;
         errdefer for (outputs) |made| if (made) |some| registry.allocator.destroy(some);
         const output = try registry.allocator.create(Output);
         output.* = .{ .allocator = registry.allocator, .interrupt = undefined, .handle = undefined, .stream = @intCast(index + 1) };
@@ -104,7 +104,7 @@ fn forkWith(image: *Image, memory_bytes: u64) image_module.Error!i32 {
 /// Which standard outputs JavaScript reads: bit 0 stdout, bit 1 stderr.
 pub fn piped(handle: u32) i32 {
     const image = find(handle) orelse return registry.last_error.code.status();
-    return @as(i32, @intFromBool(image.machine.outputs[0] != null)) | @as(i32, @intFromBool(image.machine.outputs[1] != null)) << 1;
+    return @as(i32, @intFromBool(image.piped[0])) | @as(i32, @intFromBool(image.piped[1])) << 1;
 }
 
 const same_image = std.math.maxInt(u32);
@@ -142,7 +142,7 @@ pub fn reset(handle: u32, mode: u32, limit_bytes: f64, to: u32) i32 {
 fn compatible(machine: *const Machine, image: *const Image) bool {
     if (image.machine.kernel.files.scope != machine.kernel.files.scope) return false;
     if (image.frames.bytes_max != machine.frames.bytes_max or image.frames.frames_used > machine.frames.frames_max) return false;
-    for (machine.outputs, image.machine.outputs) |mine, frozen| if ((mine == null) != (frozen == null)) return false;
+    for (machine.outputs, image.piped) |mine, is_piped| if ((mine != null) != is_piped) return false;
     return true;
 }
 

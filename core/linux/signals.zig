@@ -77,7 +77,7 @@ pub const Delivery = struct { entry: Entry, fault: ?faults.Fault = null };
 /// What comes next for a pending signal.
 pub const Disposition = union(enum) { ignore, terminate: u8, handle: struct { delivery: Delivery, action: Action } };
 
-const queue_capacity = limits.signals_queued_max + limits.timers_max + real_time_first;
+pub const queue_capacity = limits.signals_queued_max + limits.timers_max + real_time_first;
 
 pub fn bit(signal: u32) u64 {
     return @as(u64, 1) << @intCast(signal - 1);

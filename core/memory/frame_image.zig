@@ -76,6 +76,37 @@ pub const FrameImage = struct {
         if (space.memory == .own) try self.takeOver(space);
     }
 
+    /// Memory for an image's pages, to be written to by descriptor.
+    pub fn emptyMemfd(extent: u64) Error!i32 {
+        const memfd: i32 = @intCast(try host.check(linux.memfd_create("pristine-image", linux.MFD.CLOEXEC | linux.MFD.ALLOW_SEALING)));
+        errdefer host.close(memfd);
+        _ = try host.check(linux.ftruncate(memfd, @intCast(extent)));
+        return memfd;
+    }
+
+    /// An image of pages that have been written to a memfd, which is taken over, on failure too. What else it has (blocks,
+    /// shared files) is the caller's to fill in.
+    pub fn ofMemfd(allocator: std.mem.Allocator, memfd: i32, extent: u64) Error!FrameImage {
+        errdefer host.close(memfd);
+        const mapped = try host.check(linux.mmap(null, extent, .{ .READ = true }, .{ .TYPE = .PRIVATE, .NORESERVE = true }, memfd, 0));
+        var self: FrameImage = .{
+            .allocator = allocator,
+            .memfd = memfd,
+            .bytes = @as([*]align(page) const u8, @ptrFromInt(mapped))[0..extent],
+            .data = .{},
+            .anonymous = .{},
+            .blocks = &.{},
+            .frames_used = 0,
+            .free_blocks = 0,
+            .bytes_max = 0,
+        };
+        errdefer _ = linux.munmap(self.bytes.ptr, extent);
+        try self.findData();
+        errdefer self.data.deinit(allocator);
+        _ = try host.check(linux.fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
+        return self;
+    }
+
     pub fn deinit(self: *FrameImage) void {
         _ = linux.munmap(self.bytes.ptr, self.bytes.len);
         host.close(self.memfd);
@@ -150,9 +181,8 @@ pub const FrameImage = struct {
 
     /// A new memfd with the pages of `space` that are not zero.
     fn copyToMemfd(space: *FrameSpace, extent: u64) Error!i32 {
-        const memfd: i32 = @intCast(try host.check(linux.memfd_create("pristine-image", linux.MFD.CLOEXEC | linux.MFD.ALLOW_SEALING)));
+        const memfd = try emptyMemfd(extent);
         errdefer host.close(memfd);
-        _ = try host.check(linux.ftruncate(memfd, @intCast(extent)));
         try space.touched.scan(space.allocator, space.base, space.end());
         const old = space.memory.image;
         for (0..@intCast(extent / page)) |index| {

@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 2746551657;
+export const ABI_VERSION = 2022403977;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -31,6 +31,11 @@ export const symbols = {
   pristine_image_close: { args: ["u32"], returns: "i32" },
   pristine_image_memory: { args: ["u32"], returns: "f64" },
   pristine_image_piped: { args: ["u32"], returns: "i32" },
+  pristine_image_save: { args: ["u32", "ptr", "u32", "ptr", "u32", "ptr", "u32", "u32"], returns: "i32" },
+  pristine_image_open: { args: ["ptr", "u32", "u32", "u32"], returns: "i32" },
+  pristine_job_user: { args: ["u32", "ptr", "u32"], returns: "i32" },
+  pristine_job_cancel: { args: ["u32"], returns: "i32" },
+  pristine_job_finish: { args: ["u32"], returns: "i32" },
   pristine_fork: { args: ["u32", "f64"], returns: "i32" },
   pristine_reset: { args: ["u32", "u32", "f64", "u32"], returns: "i32" },
   pristine_difference: { args: ["u32", "u32"], returns: "i32" },
@@ -113,6 +118,7 @@ export const EventKind = {
   run_done: 1,
   call_done: 2,
   output_ready: 3,
+  job_done: 4,
 } as const;
 
 export const MachineState = {

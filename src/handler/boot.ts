@@ -12,7 +12,7 @@ import { bundleHandler, bundleShim } from "./bundle.ts";
 import { type Told, toGuest } from "./kinds.ts";
 import { Positions } from "./positions.ts";
 import { opensslConfiguration, opensslPath, type Runtime, shown } from "./runtime.ts";
-import { emptyFrame, FrameWire, Readiness, type Tell } from "./wire.ts";
+import { emptyFrame, FrameWire, handlerFailed, Readiness, type Tell } from "./wire.ts";
 
 export { runtimeOf } from "./runtime.ts";
 
@@ -43,16 +43,7 @@ export interface HandlerBoot
 
 /** The handler failed: its error is the cause, with positions in the user's files. */
 function teller(positions: Positions): Tell {
-  return ({ name, message, stack }: Told) => {
-    const cause = Object.assign(new Error(message), { name, stack: positions.inStack(stack) });
-    return new PristineError(
-      "GUEST_EXIT",
-      `the handler failed: ${name}: ${message}`,
-      "see `cause` for the guest's stack",
-      { exitCode: 1 },
-      { cause },
-    );
-  };
+  return (told: Told) => handlerFailed(told, positions.inStack(told.stack));
 }
 
 /** Files that are in memory alone, shown in the machine. */

@@ -1,5 +1,5 @@
 /** A request and its answer as frames, for a handler's shim. */
-import type { PristineError } from "../errors.ts";
+import { PristineError } from "../errors.ts";
 import { framingOf } from "../http/message.ts";
 import { type Head, MalformedReply } from "../http/reply.ts";
 import { type Answer, type Gathering, gatheringOf, type Wire } from "../http/wire.ts";
@@ -15,6 +15,18 @@ const nothing = new Uint8Array();
 
 /** Makes the error of a guest's, with positions of the user's files. */
 export type Tell = (told: Told) => PristineError;
+
+/** The error of a handler that failed, with `stack` as its cause's. */
+export function handlerFailed({ name, message }: Told, stack: string): PristineError {
+  const cause = Object.assign(new Error(message), { name, stack });
+  return new PristineError(
+    "GUEST_EXIT",
+    `the handler failed: ${name}: ${message}`,
+    "see `cause` for the guest's stack",
+    { exitCode: 1 },
+    { cause },
+  );
+}
 
 /** Frames that have come from the guest, which is not trusted: body frames piece by piece, others as a whole. */
 class FrameReader {
@@ -198,4 +210,9 @@ function encodeRequest(request: Request, flags: number): Uint8Array {
   crypto.getRandomValues(frame.subarray(frameHead, frameHead + entropyBytes));
   frame.set(text, frameHead + entropyBytes);
   return frame;
+}
+
+/** The way of requests to a handler of which the user's files are not at hand: its errors have the places in the bundle. */
+export function plainWire(request: Request): FrameWire {
+  return new FrameWire(request, (told) => handlerFailed(told, told.stack), false);
 }

@@ -72,9 +72,14 @@ pub const Pipe = struct {
         self.start = 0;
         self.fill = from.fill;
         self.limit = from.limit;
-        const first = @min(from.fill, capacity - from.start);
-        @memcpy(self.bytes[0..first], from.bytes[from.start..][0..first]);
-        @memcpy(self.bytes[first..from.fill], from.bytes[0 .. from.fill - first]);
+        from.peek(self.bytes[0..from.fill]);
+    }
+
+    /// Copies what it holds, in order.
+    pub fn peek(self: *const Pipe, out: []u8) void {
+        const first = @min(self.fill, capacity - self.start);
+        @memcpy(out[0..first], self.bytes[self.start..][0..first]);
+        @memcpy(out[first..self.fill], self.bytes[0 .. self.fill - first]);
     }
 
     pub fn sameAs(self: *const Pipe, other: *const Pipe) bool {

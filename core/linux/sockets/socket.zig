@@ -29,7 +29,7 @@ pub const State = enum {
 pub const Shutdown = struct { receive: bool = false, send: bool = false };
 
 /// Senders that are remembered: a server answers before it has heard so many more.
-const heard_max = 16;
+pub const heard_max = 16;
 
 pub const Socket = struct {
     family: Family,

@@ -187,6 +187,41 @@ pub const Tree = struct {
         return made;
     }
 
+    /// Becomes what saved nodes say, which are known to make sense: counts and links between them are made anew.
+    pub fn adopt(self: *Tree, roots: []const []const u8, saved: anytype, contents: []const *Content, next_inode: u64) error{OutOfMemory}!void {
+        const allocator = self.allocator;
+        for (self.nodes.items) |*node| self.deinitNode(node);
+        self.* = .{ .allocator = allocator, .roots = roots, .nodes = self.nodes, .next_inode = next_inode };
+        self.nodes.clearRetainingCapacity();
+        try self.nodes.ensureTotalCapacity(allocator, saved.len);
+        for (saved) |*record| {
+            self.nodes.appendAssumeCapacity(.{});
+            const index: u32 = @intCast(self.nodes.items.len - 1);
+            const node = self.at(index);
+            if (record.kind == .free) {
+                node.parent = self.first_free;
+                self.first_free = index;
+                continue;
+            }
+            inline for (.{ "kind", "mode", "owner", "links", "inode", "accessed", "modified", "changed", "parent", "size", "next_cookie", "merged", "origin" }) |name| @field(node, name) = @field(record, name);
+            if (self.isRoot(index)) node.parent = none;
+            self.used += 1;
+            self.bytes += pagesOf(node.size);
+            if (record.content) |number| {
+                node.content = contents[number].retain();
+                self.contents += 1;
+            }
+            if (record.target.len > 0) node.target = try allocator.dupe(u8, record.target);
+            for (record.entries) |entry| {
+                try node.entries.ensureUnusedCapacity(allocator, 1);
+                try node.hashes.ensureUnusedCapacity(allocator, 1);
+                node.entries.appendAssumeCapacity(.{ .name = try allocator.dupe(u8, entry.name), .node = entry.node, .cookie = entry.cookie });
+                node.hashes.appendAssumeCapacity(hashOf(entry.name));
+                self.names += 1;
+            }
+        }
+    }
+
     /// The tree for an image: shared, unless a mapping could change it behind the image's back.
     pub fn freeze(self: *Tree) Error!*Tree {
         if (!self.mapped) return self.retain();

@@ -1,0 +1,153 @@
+//! A snapshot's file as it is read: nothing in it is believed before it was checked.
+//!
+//! Each section's checksum is compared before its bytes are used, and no size in the file asks for more memory than the file
+//! itself has bytes. Not here: what the state means (`check.zig`).
+const std = @import("std");
+const linux = std.os.linux;
+const errors = @import("../errors.zig");
+const format = @import("format.zig");
+const host = @import("../host.zig");
+const limits = @import("../limits.zig");
+
+const page = format.page;
+const group_bytes = format.group_pages * page;
+
+pub const Error = error{Failed};
+
+pub const File = struct {
+    fd: i32,
+    header: format.Header,
+    record: *errors.Record,
+    /// Checksums are compared.
+    verifies: bool,
+    /// Somebody does not want it any more.
+    cancelled: *const std.atomic.Value(bool),
+
+    pub fn open(path: [:0]const u8, verifies: bool, cancelled: *const std.atomic.Value(bool), record: *errors.Record) Error!File {
+        const fd = host.check(linux.open(path, .{ .CLOEXEC = true }, 0)) catch {
+            const name = path[0..@min(path.len, 1024)];
+            _ = switch (host.last_errno) {
+                .NOENT, .NOTDIR => record.format(.NOT_FOUND, "there is no snapshot {s}", .{name}, "check the path, or make one with `pristine snapshot`", .{ .path = name }),
+                else => record.format(.BAD_OPTION, "{s} cannot be read ({t})", .{ name, host.last_errno }, "give a file that you may read", .{ .option = "path" }),
+            };
+            return error.Failed;
+        };
+        var self: File = .{ .fd = @intCast(fd), .header = undefined, .record = record, .verifies = verifies, .cancelled = cancelled };
+        errdefer self.close();
+        try self.readHeader();
+        return self;
+    }
+
+    pub fn close(self: *File) void {
+        host.close(self.fd);
+    }
+
+    pub fn invalid(self: *const File, where: []const u8, comptime why: []const u8, arguments: anytype) Error {
+        var buffer: [256]u8 = undefined;
+        const text = std.fmt.bufPrint(&buffer, why, arguments) catch "";
+        _ = self.record.format(.SNAPSHOT_INVALID, "the snapshot cannot be used: {s} ({s})", .{ text, where }, "take the snapshot again, or get the file once more from where it comes from", .{ .section = where });
+        return error.Failed;
+    }
+
+    /// What was there before the end of the file.
+    pub fn read(self: *const File, out: []u8, offset: u64) usize {
+        var done: usize = 0;
+        while (done < out.len) {
+            const got = host.check(linux.pread(self.fd, out.ptr + done, out.len - done, @intCast(offset + done))) catch {
+                if (host.last_errno == .INTR) continue;
+                break;
+            };
+            if (got == 0) break;
+            done += got;
+        }
+        return done;
+    }
+
+    fn readHeader(self: *File) Error!void {
+        const bytes = std.mem.asBytes(&self.header);
+        const got = self.read(bytes, 0);
+        if (got < format.magic.len or !std.mem.eql(u8, &self.header.magic, &format.magic)) return self.invalid("header", "it is not a snapshot", .{});
+        if (got < bytes.len) return self.invalid("header", "it is cut short", .{});
+        if (self.header.major != format.major) return self.invalid("header", "its format is version {d}, this is version {d}", .{ self.header.major, format.major });
+        // The header is always verified: all else hangs on it.
+        if (!self.header.isWhole()) return self.invalid("header", "it is damaged", .{});
+        if (self.header.minor > format.minor) return self.invalid("header", "a later version of Pristine has written it", .{});
+        var facts: linux.Statx = undefined;
+        const rc: isize = @bitCast(linux.statx(self.fd, "", linux.AT.EMPTY_PATH, .{ .SIZE = true, .TYPE = true }, &facts));
+        if (rc < 0 or facts.mode & linux.S.IFMT != linux.S.IFREG) return self.invalid("header", "it is no regular file", .{});
+        if (facts.size < self.header.file_bytes) return self.invalid("header", "it is cut short", .{});
+        for (self.header.sections, 1..) |it, kind| {
+            const end = std.math.add(u64, it.offset, it.length) catch std.math.maxInt(u64);
+            if (it.kind != kind or it.offset % page != 0 or it.offset < page or end > self.header.file_bytes) return self.invalid("header", "a section is not where it can be", .{});
+        }
+        const extent = self.header.memory_extent;
+        const ceiling = self.header.memory_ceiling;
+        if (extent == 0 or extent % limits.window_size != 0 or extent > limits.physical_space_max_bytes) return self.invalid("header", "its memory has no size that there is", .{});
+        if (ceiling < limits.memory_min_bytes or ceiling > limits.memory_max_bytes) return self.invalid("header", "its memory has no size that there is", .{});
+    }
+
+    /// The bytes of a section, whole and verified.
+    pub fn section(self: *const File, arena: std.mem.Allocator, comptime kind: format.SectionKind, most: u64) (Error || error{OutOfMemory})![]align(8) u8 {
+        const it = self.header.section(kind);
+        if (it.length > most) return self.invalid(@tagName(kind), "it is larger than it can be", .{});
+        const bytes = try arena.alignedAlloc(u8, .@"8", @intCast(it.length));
+        if (self.read(bytes, it.offset) < bytes.len) return self.invalid(@tagName(kind), "it is cut short", .{});
+        if (self.verifies and format.sum(bytes) != it.checksum) return self.invalid(@tagName(kind), "it is damaged", .{});
+        return bytes;
+    }
+
+    /// Copies the pages to where they are in the machine's memory.
+    pub fn loadPages(self: *const File, allocator: std.mem.Allocator, memfd: i32, runs: []const format.Run, sums: []const u64) (Error || error{ OutOfMemory, HostFailure })!void {
+        const it = self.header.section(.pages);
+        if (self.verifies and format.sum(std.mem.sliceAsBytes(sums)) != it.checksum) return self.invalid("sums", "it is damaged", .{});
+        const buffer = try allocator.alignedAlloc(u8, .fromByteUnits(page), group_bytes);
+        defer allocator.free(buffer);
+        var cursor: Cursor = .{ .runs = runs };
+        for (sums, 0..) |sum, group| {
+            if (self.cancelled.load(.monotonic)) {
+                _ = self.record.set(.ABORTED, "the snapshot is not wanted any more", "", .{});
+                return error.Failed;
+            }
+            const start = group * group_bytes;
+            const bytes = buffer[0..@intCast(@min(group_bytes, it.length - start))];
+            if (self.read(bytes, it.offset + start) < bytes.len) return self.invalid("pages", "it is cut short", .{});
+            if (self.verifies and format.sum(bytes) != sum) return self.invalid("pages", "group {d} is damaged", .{group});
+            try cursor.scatter(memfd, bytes);
+        }
+    }
+
+    /// Whether runs are what the pages can be: as many, in the memory, none twice.
+    pub fn checkRuns(self: *const File, runs: []const format.Run, sum_count: usize) Error!void {
+        const it = self.header.section(.pages);
+        if (it.length % page != 0 or sum_count != std.math.divCeil(u64, it.length, group_bytes) catch unreachable) return self.invalid("sums", "there are not as many as groups of pages", .{});
+        var total: u64 = 0;
+        for (runs) |run| {
+            if (run.count == 0 or (@as(u64, run.frame) + run.count) * page > self.header.memory_extent) return self.invalid("runs", "one is outside of the memory", .{});
+            total += run.count;
+        }
+        if (total * page != it.length) return self.invalid("runs", "there are not as many pages", .{});
+    }
+};
+
+/// Where in the runs the next page belongs.
+const Cursor = struct {
+    runs: []const format.Run,
+    done: u32 = 0,
+
+    fn scatter(self: *Cursor, memfd: i32, bytes: []const u8) host.Error!void {
+        var at: usize = 0;
+        while (at < bytes.len) {
+            const run = self.runs[0];
+            const count = @min(run.count - self.done, (bytes.len - at) / page);
+            const length = count * page;
+            const offset = (@as(u64, run.frame) + self.done) * page;
+            var put: usize = 0;
+            while (put < length) put += try host.check(linux.pwrite(memfd, bytes.ptr + at + put, length - put, @intCast(offset + put)));
+            at += length;
+            self.done += @intCast(count);
+            if (self.done < run.count) continue;
+            self.runs = self.runs[1..];
+            self.done = 0;
+        }
+    }
+};

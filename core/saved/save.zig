@@ -1,0 +1,286 @@
+//! Writes an image to a file: all of it or nothing, whatever happens meanwhile.
+//!
+//! The file is made without a name beside the one that it is to have, written, forced to the disk, and only then put in the
+//! other's place. Sources: open(2) (O_TMPFILE), linkat(2), rename(2), fsync(2), lseek(2) (SEEK_DATA).
+const std = @import("std");
+const linux = std.os.linux;
+const codec = @import("codec.zig");
+const errors = @import("../errors.zig");
+const format = @import("format.zig");
+const host = @import("../host.zig");
+const limits = @import("../limits.zig");
+const processor = @import("processor.zig");
+const records = @import("records.zig");
+const Capture = @import("capture.zig").Capture;
+const Content = @import("../linux/files/private/content.zig").Content;
+const Image = @import("../image.zig").Image;
+
+const page = format.page;
+const group_bytes = format.group_pages * page;
+
+/// `Failed`: the record says why.
+pub const Error = error{Failed};
+
+pub const Request = struct {
+    path: [:0]const u8,
+    /// The embedder's own bytes.
+    user: []const u8 = "",
+    /// How the machine waits, for whoever opens the file: JSON of the embedder's.
+    notes: []const u8 = "",
+    /// Somebody does not want it any more.
+    cancelled: *const std.atomic.Value(bool),
+};
+
+pub fn save(allocator: std.mem.Allocator, image: *Image, request: *const Request, record: *errors.Record) Error!void {
+    var arena: std.heap.ArenaAllocator = .init(allocator);
+    defer arena.deinit();
+    var target = try Target.create(request.path, record);
+    defer target.close();
+    write(arena.allocator(), image, request, target.fd) catch |failure| return explain(record, request.path, failure);
+    target.publish() catch return explain(record, request.path, error.HostFailure);
+}
+
+fn explain(record: *errors.Record, path: []const u8, failure: anyerror) Error {
+    const name = path[0..@min(path.len, 1024)];
+    _ = switch (failure) {
+        error.Cancelled => record.set(.ABORTED, "the snapshot is not wanted any more", "", .{}),
+        error.OutOfMemory => record.set(.INTERNAL, "the host has no memory left to save the snapshot", "free memory on the host", .{}),
+        error.TooLarge => record.set(.BAD_OPTION, "the bytes given with the snapshot are too many", "give at most 64 MiB as `user` (--user)", .{ .option = "user" }),
+        else => switch (host.last_errno) {
+            .NOENT => record.format(.NOT_FOUND, "the folder of {s} is not there", .{name}, "make it, or choose another path", .{ .path = name }),
+            .NOSPC, .DQUOT => record.format(.INTERNAL, "the disk has no room left for {s}", .{name}, "free room on it, or choose another path; a file that was there before is unchanged", .{}),
+            else => record.format(.BAD_OPTION, "{s} cannot be written ({t})", .{ name, host.last_errno }, "choose a path in a folder that you may write to; a file that was there before is unchanged", .{ .option = "path" }),
+        },
+    };
+    return error.Failed;
+}
+
+/// A file that has no name yet.
+const Target = struct {
+    fd: i32,
+    folder: i32,
+    name: [:0]const u8,
+    /// Where it is on file systems that know no files without a name.
+    temporary: [32:0]u8 = @splat(0),
+
+    fn create(path: [:0]const u8, record: *errors.Record) Error!Target {
+        const folder_path = std.fs.path.dirname(path) orelse ".";
+        var buffer: [limits.path_max_bytes]u8 = undefined;
+        const folder_name = std.fmt.bufPrintZ(&buffer, "{s}", .{folder_path}) catch return explain(record, path, error.HostFailure);
+        const folder = host.check(linux.open(folder_name, .{ .DIRECTORY = true, .CLOEXEC = true }, 0)) catch |failure| return explain(record, path, failure);
+        var self: Target = .{ .fd = -1, .folder = @intCast(folder), .name = path[path.len - std.fs.path.basename(path).len .. :0] };
+        errdefer self.close();
+        if (isFolder(self.folder, self.name)) {
+            host.last_errno = .ISDIR;
+            return explain(record, path, error.HostFailure);
+        }
+        const mode = 0o600;
+        const without_name = linux.openat(self.folder, ".", .{ .ACCMODE = .RDWR, .TMPFILE = true, .DIRECTORY = true, .CLOEXEC = true }, mode);
+        if (host.check(without_name)) |fd| {
+            self.fd = @intCast(fd);
+            return self;
+        } else |failure| if (host.last_errno != .OPNOTSUPP and host.last_errno != .ISDIR) return explain(record, path, failure);
+        self.nameTemporary();
+        self.fd = @intCast(host.check(linux.openat(self.folder, &self.temporary, .{ .ACCMODE = .RDWR, .CREAT = true, .EXCL = true, .CLOEXEC = true }, mode)) catch |failure| return explain(record, path, failure));
+        return self;
+    }
+
+    fn isFolder(folder: i32, name: [:0]const u8) bool {
+        var facts: linux.Statx = undefined;
+        const rc: isize = @bitCast(linux.statx(folder, name, linux.AT.SYMLINK_NOFOLLOW, .{ .TYPE = true }, &facts));
+        return rc == 0 and facts.mode & linux.S.IFMT == linux.S.IFDIR;
+    }
+
+    fn nameTemporary(self: *Target) void {
+        var random: u64 = undefined;
+        _ = linux.getrandom(std.mem.asBytes(&random), 8, 0);
+        _ = std.fmt.bufPrintZ(&self.temporary, ".pristine-{x}", .{random}) catch unreachable;
+    }
+
+    fn publish(self: *Target) host.Error!void {
+        _ = try host.check(linux.fsync(self.fd));
+        if (self.temporary[0] == 0) {
+            self.nameTemporary();
+            var link: [32]u8 = undefined;
+            const from = std.fmt.bufPrintZ(&link, "/proc/self/fd/{d}", .{self.fd}) catch unreachable;
+            _ = host.check(linux.linkat(linux.AT.FDCWD, from, self.folder, &self.temporary, linux.AT.SYMLINK_FOLLOW)) catch |failure| {
+                self.temporary[0] = 0;
+                return failure;
+            };
+        }
+        _ = try host.check(linux.renameat(self.folder, &self.temporary, self.folder, self.name));
+        self.temporary[0] = 0;
+        _ = try host.check(linux.fsync(self.folder));
+    }
+
+    fn close(self: *Target) void {
+        host.close(self.fd);
+        if (self.temporary[0] != 0) _ = linux.unlinkat(self.folder, &self.temporary, 0);
+        host.close(self.folder);
+    }
+};
+
+const WriteError = error{ OutOfMemory, HostFailure, TooLarge, Cancelled };
+
+fn write(arena: std.mem.Allocator, image: *Image, request: *const Request, fd: i32) WriteError!void {
+    if (request.user.len > limits.snapshot_user_max_bytes) return error.TooLarge;
+    const state, const contents = try Capture.take(arena, image);
+    var encoded: codec.Writer = .{ .allocator = arena };
+    inline for (@typeInfo(records.State).@"struct".fields) |field| try encoded.table(@typeInfo(field.type).pointer.child, @field(state, field.name));
+
+    var out: Out = .{ .fd = fd };
+    out.header.memory_extent = image.frames.bytes.len;
+    out.header.memory_ceiling = image.machine.frames.frames_max * page;
+    out.header.saved_at = @intCast(host.nowNs(.REALTIME));
+    out.at = page;
+    try out.section(.processor, std.mem.asBytes(&processor.here(image.machine.platform)));
+    try out.section(.notes, request.notes);
+    try out.section(.state, encoded.bytes.items);
+    // How many runs there will be is known when the pages have been looked at: room for the most there can be, which costs no
+    // place on the disk.
+    const runs_at = out.at;
+    const data_pages = image.frames.data.count();
+    out.at = std.mem.alignForward(u64, out.at + data_pages * @sizeOf(format.Run), page);
+    const sums_at = out.at;
+    out.at = std.mem.alignForward(u64, out.at + (data_pages / format.group_pages + 1) * 8, page);
+    try out.section(.user, request.user);
+    try out.contents(contents, state.contents);
+    var pages: Pages = .{ .arena = arena, .out = &out, .cancelled = request.cancelled, .buffer = try arena.alignedAlloc(u8, .fromByteUnits(page), group_bytes) };
+    try pages.writeAll(image);
+    const end = out.at;
+    out.at = runs_at;
+    try out.section(.runs, std.mem.sliceAsBytes(pages.runs.items));
+    out.at = sums_at;
+    try out.section(.sums, std.mem.sliceAsBytes(pages.sums.items));
+    _ = try host.check(linux.ftruncate(fd, @intCast(end)));
+    out.header.file_bytes = end;
+    out.header.seal();
+    try out.put(std.mem.asBytes(&out.header), 0);
+}
+
+const Out = struct {
+    fd: i32,
+    header: format.Header = .{},
+    at: u64 = 0,
+
+    fn put(self: *const Out, bytes: []const u8, offset: u64) host.Error!void {
+        var done: usize = 0;
+        while (done < bytes.len) done += try host.check(linux.pwrite(self.fd, bytes.ptr + done, bytes.len - done, @intCast(offset + done)));
+    }
+
+    /// Writes a section whose bytes are there.
+    fn section(self: *Out, kind: format.SectionKind, bytes: []const u8) host.Error!void {
+        try self.put(bytes, self.at);
+        self.describe(kind, self.at, bytes.len, format.sum(bytes));
+        self.at = std.mem.alignForward(u64, self.at + bytes.len, page);
+    }
+
+    fn describe(self: *Out, kind: format.SectionKind, offset: u64, length: u64, checksum: u64) void {
+        self.header.sections[@intFromEnum(kind) - 1] = .{ .kind = @intFromEnum(kind), .offset = offset, .length = length, .checksum = checksum };
+    }
+
+    fn contents(self: *Out, list: []const *const Content, saved: []const records.Content) WriteError!void {
+        const start = self.at;
+        var sum: format.Sum = .init(0);
+        var buffer: [64 * limits.KiB]u8 = undefined;
+        for (list, saved) |content, record| {
+            var at: u64 = 0;
+            while (at < record.bytes) {
+                const wanted = @min(buffer.len, record.bytes - at);
+                const got = try host.check(linux.pread(content.fd, &buffer, wanted, @intCast(at)));
+                // A private file is as long as its node says.
+                if (got == 0) @memset(buffer[0..wanted], 0);
+                const piece = buffer[0..if (got == 0) wanted else got];
+                sum.update(piece);
+                try self.put(piece, self.at);
+                self.at += piece.len;
+                at += piece.len;
+            }
+        }
+        self.describe(.contents, start, self.at - start, sum.final());
+        self.at = std.mem.alignForward(u64, self.at, page);
+    }
+};
+
+/// Gathers the pages that are not zero, in groups.
+const Pages = struct {
+    arena: std.mem.Allocator,
+    out: *Out,
+    cancelled: *const std.atomic.Value(bool),
+    buffer: []align(page) u8,
+    used: usize = 0,
+    runs: std.ArrayList(format.Run) = .empty,
+    sums: std.ArrayList(u64) = .empty,
+
+    fn writeAll(self: *Pages, image: *const Image) WriteError!void {
+        const start = self.out.at;
+        const data = &image.frames.data;
+        var first: usize = 0;
+        while (first < data.bit_length) {
+            if (!data.isSet(first)) {
+                first += 1;
+                continue;
+            }
+            var last = first + 1;
+            while (last < data.bit_length and data.isSet(last)) last += 1;
+            try self.add(image.frames.memfd, first, last);
+            first = last;
+        }
+        try self.flush();
+        self.out.describe(.pages, start, self.out.at - start, format.sum(std.mem.sliceAsBytes(self.sums.items)));
+    }
+
+    /// Pages in a row are read into the rest of the group at once; what of them is zero is dropped there.
+    fn add(self: *Pages, memfd: i32, first: usize, last: usize) WriteError!void {
+        var at = first;
+        while (at < last) {
+            const room = (self.buffer.len - self.used) / page;
+            const count = @min(room, last - at);
+            const into = self.buffer[self.used..][0 .. count * page];
+            var done: usize = 0;
+            while (done < into.len) {
+                const got = try host.check(linux.pread(memfd, into.ptr + done, into.len - done, @intCast(at * page + done)));
+                if (got == 0) return error.HostFailure;
+                done += got;
+            }
+            for (0..count) |index| {
+                const bytes = into[index * page ..][0..page];
+                if (isZero(bytes)) continue;
+                const to = self.buffer[self.used..][0..page];
+                if (to.ptr != bytes.ptr) @memcpy(to, bytes);
+                self.used += page;
+                try self.note(@intCast(at + index));
+            }
+            at += count;
+            if (self.used == self.buffer.len) try self.flush();
+        }
+    }
+
+    fn isZero(bytes: *align(1) const [page]u8) bool {
+        // Most pages say so in their first bytes.
+        const head = std.mem.bytesAsSlice(u64, bytes[0..64]);
+        for (head) |word| if (word != 0) return false;
+        return std.mem.allEqual(u8, bytes, 0);
+    }
+
+    fn note(self: *Pages, frame: u32) error{OutOfMemory}!void {
+        if (self.runs.items.len > 0) {
+            const run = &self.runs.items[self.runs.items.len - 1];
+            if (run.frame + run.count == frame) {
+                run.count += 1;
+                return;
+            }
+        }
+        try self.runs.append(self.arena, .{ .frame = frame, .count = 1 });
+    }
+
+    fn flush(self: *Pages) WriteError!void {
+        if (self.cancelled.load(.monotonic)) return error.Cancelled;
+        if (self.used == 0) return;
+        const bytes = self.buffer[0..self.used];
+        try self.sums.append(self.arena, format.sum(bytes));
+        try self.out.put(bytes, self.out.at);
+        self.out.at += bytes.len;
+        self.used = 0;
+    }
+};

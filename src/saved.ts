@@ -1,0 +1,79 @@
+/** Snapshots in files: the core's jobs that save and open them, and what is noted beside a machine of how it waits. */
+import { PristineError } from "./errors.ts";
+import { completion } from "./events.ts";
+import { check, core, encode, lastError, resultText } from "./ffi/library.ts";
+import { errorCodes } from "./ffi/table.ts";
+import { parseTimeout } from "./options.ts";
+import type { WaitOptions } from "./types.ts";
+
+const abortedStatus = -(errorCodes.indexOf("ABORTED") + 1);
+const timedOut = Symbol();
+
+/** The core takes no address of nothing. */
+function bytesOf(bytes: Uint8Array): Uint8Array {
+  return bytes.length > 0 ? bytes : new Uint8Array(1);
+}
+
+/** Runs a job to its end; whoever aborts it or waits no longer gets its error at once, and what it made is thrown away. */
+async function finished(
+  options: WaitOptions,
+  what: string,
+  start: (ticket: number) => void,
+): Promise<{ result: number; user: Uint8Array<ArrayBuffer> }> {
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const timeout = parseTimeout(options.timeout, "timeout", Infinity);
+  let ticket = 0;
+  let unwanted: unknown;
+  const cancel = (reason: unknown) => {
+    unwanted ??= reason;
+    core().pristine_job_cancel(ticket);
+  };
+  const aborted = () => cancel(signal?.reason);
+  signal?.addEventListener("abort", aborted, { once: true });
+  const late = timeout === Infinity ? undefined : setTimeout(() => cancel(timedOut), timeout);
+  try {
+    await completion((mine) => {
+      ticket = mine;
+      start(mine);
+    });
+  } finally {
+    signal?.removeEventListener("abort", aborted);
+    clearTimeout(late);
+  }
+  const user = new Uint8Array(Math.max(0, core().pristine_job_user(ticket, new Uint8Array(1), 0)));
+  core().pristine_job_user(ticket, bytesOf(user), user.length);
+  const result = core().pristine_job_finish(ticket);
+  if (unwanted !== undefined && (result === abortedStatus || result >= 0)) {
+    if (result > 0 || (result === 0 && what === "open")) core().pristine_image_close(result);
+    if (unwanted !== timedOut) throw unwanted;
+    throw new PristineError("TIMEOUT", `the snapshot took longer than ${timeout} ms to ${what}`, "raise `timeout`", {
+      kind: "wall",
+      milliseconds: timeout,
+    });
+  }
+  if (result < 0) throw lastError();
+  return { result, user };
+}
+
+/** Saves an image. `notes` are for whoever opens it. */
+export async function saveImage(handle: number, path: string, user: Uint8Array, notes: object, options: WaitOptions): Promise<void> {
+  const where = encode(path);
+  const text = encode(JSON.stringify(notes));
+  await finished(options, "save", (ticket) =>
+    check(core().pristine_image_save(handle, where, where.length, bytesOf(user), user.length, bytesOf(text), text.length, ticket)),
+  );
+}
+
+/** Opens a saved image; `configuration` is a machine's, whose program is the file. */
+export async function openImage(
+  configuration: object,
+  verifies: boolean,
+  options: WaitOptions,
+): Promise<{ handle: number; user: Uint8Array<ArrayBuffer>; notes: unknown }> {
+  const json = encode(JSON.stringify(configuration));
+  const { result, user } = await finished(options, "open", (ticket) =>
+    check(core().pristine_image_open(json, json.length, Number(verifies), ticket)),
+  );
+  return { handle: result, user, notes: JSON.parse(resultText() || "{}") };
+}
