@@ -33,6 +33,9 @@ test {
     _ = @import("memory/vma.zig");
     _ = @import("platform.zig");
     _ = @import("reset_document_test.zig");
+    _ = @import("saved/codec.zig");
+    _ = @import("saved/format.zig");
+    _ = @import("saved/processor.zig");
     _ = @import("script.zig");
     _ = @import("shared_libraries.zig");
     _ = @import("vdso_test.zig");

@@ -87,6 +87,14 @@ function isolateServer(options: ServerOptions): Promise<Pool> {
   return poolOf(options, (workers) => bootServer(options, workers));
 }
 
+/** @internal The image of a server that waits for requests, for who saves it. */
+export async function serverImage(options: ServerOptions): Promise<Snapshot> {
+  const { images, serving } = await bootServer(options, 0);
+  const image = images[0] as Snapshot;
+  image.serving = serving;
+  return image;
+}
+
 async function bootServer(options: ServerOptions, workers: number): Promise<Origin> {
   const machine = await Machine.boot(options.program, {
     args: options.args,

@@ -77,3 +77,32 @@ export async function openImage(
   );
   return { handle: result, user, notes: JSON.parse(resultText() || "{}") };
 }
+
+/** What a snapshot's file holds. */
+export interface SnapshotFacts {
+  readonly format: { major: number; minor: number };
+  /** Milliseconds since 1970. */
+  readonly savedAt: number;
+  readonly fileBytes: number;
+  /** Bytes of the pages that are not zero, what the machine's memory extends to, and its ceiling. */
+  readonly memory: { bytes: number; pages: number; extent: number; ceiling: number; mappings: number };
+  readonly processor: string;
+  readonly state: string;
+  readonly command: readonly string[];
+  readonly workingDirectory: string;
+  readonly threads: readonly { id: number; name: string; state: string }[];
+  readonly descriptors: readonly { fd: number; kind: string; path: string }[];
+  /** Those of the host's are bound again when the snapshot is opened. */
+  readonly listeners: readonly { address: string; inside: boolean }[];
+  /** Files of the host's that it has open or mapped. */
+  readonly files: readonly { path: string; bytes: number }[];
+  readonly privateFiles: { count: number; bytes: number };
+  readonly userBytes: number;
+  readonly sections: readonly { name: string; offset: number; bytes: number }[];
+}
+
+export function inspectSnapshot(path: string): SnapshotFacts {
+  const where = encode(path);
+  check(core().pristine_snapshot_inspect(where, where.length));
+  return JSON.parse(resultText()) as SnapshotFacts;
+}

@@ -148,7 +148,12 @@ export class Snapshot implements Disposable {
     };
     const { handle, user, notes } = await openImage(configuration, verify === "full", options);
     const { serving, timeouts } = notes as Notes;
-    const snapshot = new Snapshot(handle, { wall: timeouts?.wall ?? defaultTimeoutMs, cpu: timeouts?.cpu ?? Infinity }, [], user);
+    const snapshot = new Snapshot(
+      handle,
+      { wall: timeouts ? (timeouts.wall ?? Infinity) : defaultTimeoutMs, cpu: timeouts?.cpu ?? Infinity },
+      [],
+      user,
+    );
     if (serving) snapshot.#serving = await servingOf(serving);
     return snapshot;
   }

@@ -187,6 +187,11 @@ pub export fn pristine_image_open(json: [*]const u8, length: u32, verifies: u32,
     return snapshots.open(json[0..length], verifies != 0, ticket);
 }
 
+/// What a snapshot's file holds, as the result's text of JSON; its length.
+pub export fn pristine_snapshot_inspect(path: [*]const u8, length: u32) i32 {
+    return snapshots.inspect(path[0..length]);
+}
+
 /// The embedder's own bytes of the snapshot that a job has opened; how many there are.
 pub export fn pristine_job_user(ticket: u32, out: [*]u8, capacity: u32) i32 {
     return snapshots.userBytes(ticket, out[0..capacity]);

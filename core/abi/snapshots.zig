@@ -7,6 +7,7 @@ const events = @import("../events.zig");
 const files_setup = @import("files_setup.zig");
 const host = @import("../host.zig");
 const images = @import("images.zig");
+const inspection = @import("../saved/inspect.zig");
 const opening = @import("../saved/open.zig");
 const registry = @import("registry.zig");
 const runner = @import("../runner.zig");
@@ -170,4 +171,15 @@ pub fn finish(ticket: u32) i32 {
     out.writeAll(opened.notes) catch {};
     _ = opened.image.retain();
     return @intCast(handle);
+}
+
+/// What a file holds, as the result's text; its length.
+pub fn inspect(path: []const u8) i32 {
+    const name = registry.allocator.dupeZ(u8, path) catch return outOfMemory();
+    defer registry.allocator.free(name);
+    inspection.write(registry.allocator, name, registry.newResult(), &registry.last_error) catch |failure| return switch (failure) {
+        error.Failed => registry.last_error.code.status(),
+        error.OutOfMemory, error.WriteFailed => outOfMemory(),
+    };
+    return @intCast(registry.resultText().len);
 }

@@ -4,6 +4,9 @@ const commands = `pristine: run unmodified Linux executables inside tiny KVM vir
 
   pristine run     [options] [--] PROGRAM [ARGUMENT…]   run a program; streams and exit status pass through
   pristine serve   [options] [--] PROGRAM [ARGUMENT…]   run an HTTP server; every request gets a fresh copy of it
+  pristine snapshot [options] -o FILE [--] PROGRAM …    boot a program until it is ready, and save it
+  pristine resume  [options] FILE                       go on from a saved snapshot; a server's serves
+  pristine inspect [--json] FILE                        what a snapshot holds
   pristine doctor  [--json] [--selftest]                what this machine offers, what is missing, how to mend it
   pristine help    [COMMAND]                            this text, or a command's options
   pristine --version
@@ -94,6 +97,56 @@ Examples
   pristine serve --allow-read --metrics 127.0.0.1:9090 --json node server.js
 `;
 
+const snapshot = `pristine snapshot [options] -o FILE [--] PROGRAM [ARGUMENT…]
+
+Boots a program until it is ready and saves it: its memory, threads, open files and private files, in one file that is there
+whole or not at all. What the file reveals: everything the program had in memory (docs/snapshots.md).
+
+  -o, --output FILE             the snapshot
+  --ready listen|ready|exit     when: it waits for connections and has been warmed (default), it has called pristine_ready(),
+                                or it has ended, for its functions to be called
+  --warmup N                    requests for / before the freeze of a server (default 20)
+  --user FILE                   bytes to keep in the snapshot for whoever opens it, up to 64 MiB
+Permissions, volumes, environment, working directory, limits and messages are those of "run".
+
+Exit status: 0 when it is saved; the program's own if it ends before; otherwise as "run".
+
+Examples
+  pristine snapshot --allow-read -o web.snap deno serve main.ts
+  pristine snapshot --ready ready -o calc.snap ./calculator
+`;
+
+const resume = `pristine resume [options] FILE
+
+Goes on from a snapshot. One of a server serves as "pristine serve" does; any other program runs on, with this command's
+standard streams, to its end.
+The file grants nothing: what the program had open of the host is opened again under the permissions given here, and must be
+the same. Its processor must have all that the one had where the snapshot was taken.
+
+  --verify full|trusted         compare all checksums first (default), or believe a file that nobody else can write
+  --allow-read and so on, -v    as for "run"
+  --allow-listen, --forks, --timeout, --memory, --reset, --reset-limit, --per, --metrics, --json, --verbose, --quiet
+                                as for "serve"
+
+Exit status: as "serve" or "run"; 125 also for a snapshot that is damaged or does not fit this machine.
+
+Examples
+  pristine resume --allow-listen=127.0.0.1:8000 web.snap
+  pristine resume calc.snap < input
+`;
+
+const inspect = `pristine inspect [--json] [--secrets PATTERN] FILE
+
+Tells what a snapshot holds: program, memory, threads, open files, and which files of the host it refers to.
+  --json                        for programs
+  --secrets PATTERN             where in it the regular expression is found: sections and places in the file (1000 at most);
+                                exit status 1 if it is
+
+Examples
+  pristine inspect web.snap
+  pristine inspect --secrets 'AKIA[0-9A-Z]{16}' web.snap
+`;
+
 const doctor = `pristine doctor [--json] [--selftest]
 
 Each line is pass, warn or fail, with what to do. Exit status 1 if something that is needed is missing.
@@ -101,7 +154,7 @@ Each line is pass, warn or fail, with what to do. Exit status 1 if something tha
   --selftest   also boots machines and tries the properties everything rests on
 `;
 
-const texts: Record<string, string> = { run, serve, doctor };
+const texts: Record<string, string> = { run, serve, snapshot, resume, inspect, doctor };
 
 export function help(command?: string): number {
   process.stdout.write((command && texts[command]) || commands);

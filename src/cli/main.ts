@@ -2,7 +2,8 @@
 /** The command `pristine`. Each command is loaded only when it is used. */
 import { say, status } from "./status.ts";
 
-const unfinished = ["snapshot", "resume", "record", "inspect", "bench"];
+const finished = ["run", "serve", "snapshot", "resume", "inspect", "doctor", "help"];
+const unfinished = ["record", "bench"];
 
 async function main(words: readonly string[]): Promise<number> {
   const [command, ...rest] = words;
@@ -11,6 +12,12 @@ async function main(words: readonly string[]): Promise<number> {
       return (await import("./run.ts")).run(rest);
     case "serve":
       return (await import("./serve.ts")).serve(rest);
+    case "snapshot":
+      return (await import("./snapshot.ts")).snapshot(rest);
+    case "resume":
+      return (await import("./resume.ts")).resume(rest);
+    case "inspect":
+      return (await import("./inspect.ts")).inspect(rest);
     case "doctor":
       return (await import("./doctor.ts")).doctor(rest);
     case undefined:
@@ -27,11 +34,11 @@ async function main(words: readonly string[]): Promise<number> {
       break;
   }
   if (unfinished.includes(command)) {
-    say(`\`pristine ${command}\` is not in this version`, "this version has run, serve and doctor");
+    say(`\`pristine ${command}\` is not in this version`, `this version has ${finished.join(", ")}`);
     return status.failed;
   }
   const { nearest } = await import("./grammar.ts");
-  const like = nearest(command, ["run", "serve", "doctor", "help", ...unfinished]);
+  const like = nearest(command, [...finished, ...unfinished]);
   say(`there is no command ${command}`, like ? `did you mean \`pristine ${like}\`?` : "see `pristine help`");
   return status.failed;
 }

@@ -5,7 +5,7 @@ import { Machine } from "../machine.ts";
 import { signalByName } from "../signals.ts";
 import { split, UsageError } from "./grammar.ts";
 import { isWhole, jailLine } from "./jail.ts";
-import { runOptions, settingsOf } from "./options.ts";
+import { type RunSettings, runOptions, settingsOf } from "./options.ts";
 import { findProgram, workingDirectory } from "./program.ts";
 import { say, status } from "./status.ts";
 
@@ -57,20 +57,25 @@ export async function run(words: readonly string[]): Promise<number> {
     });
     if (!settings.quiet && (settings.verbose ? machine.jail.length > 0 : !isWhole(machine.jail)))
       console.error(`pristine: ${jailLine(machine.jail)}`);
-    forwardSignals(machine);
-    const stop = await machine.run();
-    if (stop.reason === "exit") {
-      if (stop.exitCode !== 0 && !settings.quiet && startedProcesses(machine))
-        say("the program tried to start another process, which this version does not have", "run what it would start by itself");
-      return stop.exitCode;
-    }
-    const report = machine.report();
-    if (report !== "" && !settings.quiet)
-      say(settings.verbose ? report.trimEnd() : (report.split("\n", 1)[0] as string), "the fault is in the program");
-    return 128 + signalByName(stop.signalCode);
+    return await goOn(machine, settings);
   } finally {
     if (trace > 2) fs().closeSync(trace);
   }
+}
+
+/** Runs a machine to its end; the process's exit status. */
+export async function goOn(machine: Machine, settings: Pick<RunSettings, "quiet" | "verbose">): Promise<number> {
+  forwardSignals(machine);
+  const stop = await machine.run();
+  if (stop.reason === "exit") {
+    if (stop.exitCode !== 0 && !settings.quiet && startedProcesses(machine))
+      say("the program tried to start another process, which this version does not have", "run what it would start by itself");
+    return stop.exitCode;
+  }
+  const report = machine.report();
+  if (report !== "" && !settings.quiet)
+    say(settings.verbose ? report.trimEnd() : (report.split("\n", 1)[0] as string), "the fault is in the program");
+  return 128 + signalByName(stop.signalCode);
 }
 
 /** The exit status for an error, printed. */

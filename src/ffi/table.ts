@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 2022403977;
+export const ABI_VERSION = 3829696491;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -33,6 +33,7 @@ export const symbols = {
   pristine_image_piped: { args: ["u32"], returns: "i32" },
   pristine_image_save: { args: ["u32", "ptr", "u32", "ptr", "u32", "ptr", "u32", "u32"], returns: "i32" },
   pristine_image_open: { args: ["ptr", "u32", "u32", "u32"], returns: "i32" },
+  pristine_snapshot_inspect: { args: ["ptr", "u32"], returns: "i32" },
   pristine_job_user: { args: ["u32", "ptr", "u32"], returns: "i32" },
   pristine_job_cancel: { args: ["u32"], returns: "i32" },
   pristine_job_finish: { args: ["u32"], returns: "i32" },

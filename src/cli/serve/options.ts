@@ -1,8 +1,9 @@
 /** What the options of `pristine serve` mean. */
 import { parseSize } from "../../options.ts";
 import type { ResetMode, Size } from "../../types.ts";
-import { type Given, nearest, type OptionSpec, UsageError } from "../grammar.ts";
+import type { Given, OptionSpec } from "../grammar.ts";
 import { type RunSettings, runOptions, settingsOf } from "../options.ts";
+import { choice, count, text } from "../values.ts";
 import { parseAddress, type Wanted, wantedAddress } from "./address.ts";
 
 /** Of `run`'s, those that make no sense for a server that is inside its machine. */
@@ -30,24 +31,6 @@ export interface ServeSettings extends RunSettings {
   reset: ResetMode | undefined;
   resetLimit: Size | undefined;
   json: boolean;
-}
-
-function text(given: Given, name: string): string | undefined {
-  return given.get(name)?.[0] as string | undefined;
-}
-
-function count(given: Given, name: string, least: number): number | undefined {
-  const value = text(given, name);
-  if (value === undefined) return undefined;
-  if (/^\d{1,6}$/.test(value) && Number(value) >= least) return Number(value);
-  throw new UsageError(`${value} is not a number for --${name}`, `give --${name} a whole number of at least ${least}`);
-}
-
-function choice<T extends string>(given: Given, name: string, words: readonly T[]): T | undefined {
-  const value = text(given, name);
-  if (value === undefined || words.includes(value as T)) return value as T | undefined;
-  const like = nearest(value, words);
-  throw new UsageError(`--${name} is not ${value}`, like ? `did you mean ${like}?` : `give one of ${words.join(", ")}`);
 }
 
 /** Checked here, since forks are made only behind the boot. */

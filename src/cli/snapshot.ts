@@ -1,0 +1,71 @@
+/** `pristine snapshot`: boots a program until it is ready and saves it to one file. */
+import { endedEarly } from "../errors.ts";
+import { serverImage } from "../isolate.ts";
+import { fs } from "../lazy.ts";
+import { Machine } from "../machine.ts";
+import type { Snapshot } from "../snapshot.ts";
+import { type OptionSpec, split, UsageError } from "./grammar.ts";
+import { type RunSettings, runOptions, settingsOf } from "./options.ts";
+import { findProgram, workingDirectory } from "./program.ts";
+import { choice, count, text } from "./values.ts";
+
+const points = ["listen", "ready", "exit"] as const;
+type Point = (typeof points)[number];
+
+/** A jail's machines are in processes of their own, from where they are not saved yet. */
+const notSaved = ["trace", "jail", "deny-listen"];
+
+const snapshotOptions: readonly OptionSpec[] = [
+  ...runOptions.filter(({ name }) => !notSaved.includes(name)),
+  { name: "output", arity: "required", short: "o" },
+  { name: "ready", arity: "required" },
+  { name: "warmup", arity: "required" },
+  { name: "user", arity: "required" },
+  { name: "cpu-baseline", arity: "required" },
+];
+
+function readUser(file: string | undefined): Uint8Array {
+  if (file === undefined) return new Uint8Array(0);
+  try {
+    return fs().readFileSync(file);
+  } catch {
+    throw new UsageError(`${file} cannot be read`, "give --user a file with the bytes to keep in the snapshot");
+  }
+}
+
+/** A server's snapshot waits for requests; any other program stands where it said that it is ready, or has ended. */
+async function imageAt(point: Point, program: string, argv: readonly string[], settings: RunSettings, warmup?: number): Promise<Snapshot> {
+  const shared = {
+    ...{ argv0: argv[0] as string, args: argv.slice(1), env: settings.env, cwd: workingDirectory(settings) },
+    ...{ memory: settings.memory, volumes: settings.volumes, verbose: settings.verbose, cpuTimeout: settings.cpuTimeout },
+    ...{ permissions: settings.permissions, stdout: "inherit" as const, stderr: "inherit" as const },
+  } as const;
+  if (point === "listen") return serverImage({ ...shared, program, ...(warmup === undefined ? {} : { warmup }) });
+  await using machine = await Machine.boot(program, { ...shared, stdin: "inherit", timeout: settings.timeout });
+  const stop = await (point === "ready" ? machine.run({ until: "ready" }) : machine.run());
+  const isThere = point === "ready" ? stop.reason === "ready" : stop.reason === "exit";
+  if (!isThere)
+    throw endedEarly(stop, {
+      ...{ who: "the program", when: point === "ready" ? "before it said that it is ready" : "by a signal", report: machine.report() },
+      hint: "a program says it by pristine_ready(); for a server give --ready listen, for one that has ended --ready exit",
+    });
+  return machine.freeze();
+}
+
+export async function snapshot(words: readonly string[]): Promise<number> {
+  const { options, rest } = split(words, snapshotOptions);
+  if (options.has("help")) return (await import("./help.ts")).help("snapshot");
+  const settings = settingsOf(options);
+  const output = text(options, "output");
+  if (output === undefined) throw new UsageError("no file is given for the snapshot", "give -o FILE");
+  if (options.has("cpu-baseline"))
+    throw new UsageError("--cpu-baseline is not in this version", "the snapshot needs a processor with all that this one has");
+  const point = choice(options, "ready", points) ?? "listen";
+  const warmup = count(options, "warmup", 0);
+  const user = readUser(text(options, "user"));
+  const program = findProgram("snapshot", rest);
+  using image = await imageAt(point, program, rest, settings, warmup);
+  await image.save(output, { user });
+  if (!settings.quiet) console.error(`pristine: saved ${output}, ${(fs().statSync(output).size / 2 ** 20).toFixed(1)} MiB`);
+  return 0;
+}
