@@ -217,7 +217,8 @@ pub const Capture = struct {
             .path = item.path,
             .content = if (item.content) |some| try self.content(some, facts.bytes) else null,
             .bytes = facts.bytes,
-            .modified_ns = facts.modified_ns,
+            // Of a private file that is when its copy was made.
+            .modified_ns = if (item.content == null) facts.modified_ns else 0,
             .access = if (access < 0) 0 else @intCast(access & 3),
         });
         return number;
@@ -364,15 +365,26 @@ pub const Capture = struct {
                 .frames = try self.framesOf(&window.frames),
             });
         }
+        // One machine is one file, whatever order a table has them in.
+        std.mem.sort(records.Window, windows.items, {}, windowBefore);
         state.windows = windows.items;
         var tables: std.ArrayList(records.Table) = .empty;
         var made = space.tables.iterator();
         while (made.next()) |entry| if (entry.value_ptr.live) try tables.append(self.arena, .{ .key = entry.key_ptr.*, .frame = entry.value_ptr.frame });
+        std.mem.sort(records.Table, tables.items, {}, tableBefore);
         state.tables = tables.items;
         const blocks = try self.arena.alloc(records.Block, self.image.frames.blocks.len);
         for (blocks, self.image.frames.blocks) |*record, *block| record.* = .{ .use = block.use, .used = @bitCast(block.used.masks) };
         state.blocks = blocks;
         state.written = try self.written();
+    }
+
+    fn windowBefore(_: void, left: records.Window, right: records.Window) bool {
+        return left.number < right.number;
+    }
+
+    fn tableBefore(_: void, left: records.Table, right: records.Table) bool {
+        return left.key < right.key;
     }
 
     fn framesOf(self: *Capture, frames: []const u32) Error![]const records.Frames {

@@ -298,8 +298,8 @@ pub const Written = struct { first: u32, count: u32 };
 
 /// All tables, in the order in which they are written.
 pub const State = struct {
-    machine: []const Machine = &.{},
     clock: []const Clock = &.{},
+    machine: []const Machine = &.{},
     program: []const Program = &.{},
     kernel: []const Kernel = &.{},
     threads: []const Thread = &.{},

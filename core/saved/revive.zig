@@ -263,6 +263,11 @@ pub fn kernelState(to: *Kernel, state: *const records.State) void {
 pub fn scaleCycles(to: *Kernel, state: *const records.State, shown: *const Clock) void {
     const then: u128 = state.clock[0].cycle;
     const now: u128 = @max(1, shown.current.multiplier);
+    // How long a cycle is was measured both times: so little apart, it is the same.
+    if (@max(then, now) - @min(then, now) < now / 1000) {
+        to.cycles_before = state.kernel[0].cpu_cycles;
+        return;
+    }
     const scale = struct {
         fn of(cycles: u64, before: u128, after: u128) u64 {
             return @truncate(@min(std.math.maxInt(u64) / 2, @as(u128, cycles) * before / after));

@@ -67,7 +67,7 @@ export const request: fc.Arbitrary<Request> = fc.record({
 });
 
 /** The guest's functions that the checks use. */
-function bind(fork: Fork) {
+export function bind(fork: Fork) {
   return fork.fns({
     change: { args: ["u32", "u64", "u64", "u64"], returns: "i64" },
     look: { args: ["ptr", "ptr", "u32"] },
@@ -281,7 +281,7 @@ function privateFiles(call: ReturnType<typeof bind>): string {
   return `private files ${sums.join(", a layer ")}`;
 }
 
-function lookInside(fork: Fork, call: ReturnType<typeof bind>, request: Request): string[] {
+export function lookInside(fork: Fork, call: ReturnType<typeof bind>, request: Request): string[] {
   const lines: string[] = [];
   const area = fork.memory.allocate(8192, { align: 64 });
   call.vectors(area);
