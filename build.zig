@@ -65,6 +65,7 @@ fn coreModule(b: *std.Build, root: []const u8, target: std.Build.ResolvedTarget,
     const module = b.createModule(.{ .root_source_file = b.path(root), .target = target, .optimize = optimize, .link_libc = true });
     module.addOptions("build_options", options);
     module.addAnonymousImport("reset_document", .{ .root_source_file = b.path("docs/reset.md") });
+    module.addAnonymousImport("snapshot_format_document", .{ .root_source_file = b.path("docs/snapshot-format.md") });
     module.addAnonymousImport("vdso_image", .{ .root_source_file = vdso });
     return module;
 }

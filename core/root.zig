@@ -34,6 +34,7 @@ test {
     _ = @import("platform.zig");
     _ = @import("reset_document_test.zig");
     _ = @import("saved/codec.zig");
+    _ = @import("saved/document_test.zig");
     _ = @import("saved/format.zig");
     _ = @import("saved/processor.zig");
     _ = @import("script.zig");
