@@ -2,9 +2,10 @@
  * Which instant of a warm server to freeze. Every fork begins there, and what a runtime was about to do at that instant (collect
  * garbage, compile again, wake its helpers) every request would do: instants differ by several times in what a request costs.
  */
+import { type ErrorCode, PristineError } from "./errors.ts";
 import { askOnce, type WarmupOptions } from "./http/warmup.ts";
 import type { Machine } from "./machine.ts";
-import type { Snapshot } from "./snapshot.ts";
+import type { Fork, Snapshot } from "./snapshot.ts";
 
 const instantsMax = 10;
 /** An instant is good enough when a request to a fork of it costs so little more than one to the machine itself. */
@@ -16,24 +17,49 @@ export const requestsBetween = 2;
 /** The first request of a fork pays for its memory; the least of the others counts. */
 const trials = 5;
 const trialTimeoutMs = 5_000;
+const livingAttempts = 5;
 
 /** How many instants are tried with so many requests of warm-up: with few of them one, behind the last. */
 export function instantsFor(warmup: number): number {
   return Math.max(1, Math.min(instantsMax, Math.floor(warmup / requestsPerInstant)));
 }
 
-/** Milliseconds of a request to a fork that has been put back. */
+/** The machine itself has survived requests; a fork that ends by one shows that it was frozen where it cannot go on from. */
+function hasEnded(fork: Fork, error: unknown): boolean {
+  return fork.state !== "stopped" && ["GUEST_FAULT", "GUEST_EXIT", "INTERNAL"].some((code) => PristineError.is(error, code as ErrorCode));
+}
+
+/** Milliseconds of a request to a fork that has been put back; of one that ends by it, infinite. */
 async function costOf(image: Snapshot, serving: WarmupOptions): Promise<number> {
   using fork = image.fork({ timeout: trialTimeoutMs });
   let least = Number.POSITIVE_INFINITY;
   for (let trial = 0; trial < trials; trial++) {
     const began = performance.now();
     // What fails for the warm-up fails here too, and has its cost.
-    await askOnce(fork, serving, trialTimeoutMs).catch(() => {});
+    const error = await askOnce(fork, serving, trialTimeoutMs).catch((error) => error);
+    if (hasEnded(fork, error)) return Number.POSITIVE_INFINITY;
     if (trial > 0) least = Math.min(least, performance.now() - began);
     fork.reset();
   }
   return least;
+}
+
+/**
+ * The image of an instant from which a fork can go on: the first of a few that outlives a request, between which `goOn` lets the
+ * machine work.
+ *
+ * @throws the error by which the last one's fork has ended
+ */
+export async function livingImage(machine: Machine, serving: WarmupOptions, goOn: () => Promise<void>): Promise<Snapshot> {
+  for (let attempt = 1; ; attempt++) {
+    const image = machine.freeze();
+    using fork = image.fork({ timeout: trialTimeoutMs });
+    const error = await askOnce(fork, serving, trialTimeoutMs).catch((error) => error);
+    if (!hasEnded(fork, error)) return image;
+    image.close();
+    if (attempt === livingAttempts) throw error;
+    await goOn();
+  }
 }
 
 /** A warm server, which `goOn` brings from one instant to the next. */
@@ -51,8 +77,8 @@ export interface Warm {
  */
 export async function bestImage(warm: Warm, instants: number): Promise<Snapshot> {
   const { machine, serving } = warm;
+  if (instants === 1) return livingImage(machine, serving, () => warm.goOn());
   let best = machine.freeze();
-  if (instants === 1) return best;
   try {
     let least = await costOf(best, serving);
     for (let instant = 1; instant < instants; instant++) {
@@ -65,7 +91,9 @@ export async function bestImage(warm: Warm, instants: number): Promise<Snapshot>
       best = kept;
       dropped.close();
     }
-    return best;
+    if (least < Number.POSITIVE_INFINITY) return best;
+    best.close();
+    return await livingImage(machine, serving, () => warm.goOn());
   } catch (error) {
     best.close();
     throw error;

@@ -136,15 +136,18 @@ async function bootServer(options: ServerOptions, workers: number): Promise<Orig
       await warm(requestsBetween, connection);
       await idle(machine);
     };
-    const image = await bestImage(
-      {
-        ...{ machine, serving, goOn },
-        get least() {
-          return least;
-        },
-      },
-      instants,
-    );
+    const image =
+      warmup === 0
+        ? machine.freeze()
+        : await bestImage(
+            {
+              ...{ machine, serving, goOn },
+              get least() {
+                return least;
+              },
+            },
+            instants,
+          );
     // What the machine had of the host is not needed while its image is doubled.
     machine.close();
     return { images: doubled(image, workers), serving: { address: stop.address, port, connection } };

@@ -2,6 +2,7 @@
 import type { Spawn } from "bun";
 import { endedEarly, PristineError } from "../errors.ts";
 import { check, core } from "../ffi/library.ts";
+import { livingImage } from "../freezing.ts";
 import { bootTimeoutMs, idle, warmUp } from "../http/warmup.ts";
 import { fs } from "../lazy.ts";
 import { handleOf, Machine, stepOf } from "../machine.ts";
@@ -92,10 +93,14 @@ export async function bootHandler(options: HandlerBoot): Promise<{ image: Snapsh
     // What the first requests behind a collection cost is not to be every fork's.
     await warmUpTimes(machine, connection, tell, last, false);
     await idle(machine);
-    return {
-      image: machine.freeze(),
-      serving: { address: { unix: channelPath }, port: channelPort, connection, wire: (request) => new FrameWire(request, tell, false) },
+    const wire = (request: Request) => new FrameWire(request, tell, false);
+    const goOn = async () => {
+      await warmUpTimes(machine, connection, tell, 1, false);
+      await idle(machine);
     };
+    // Without a warm-up nobody wants a request, not even in a fork.
+    const image = options.warmup === 0 ? machine.freeze() : await livingImage(machine, { connection, port: channelPort, wire }, goOn);
+    return { image, serving: { address: { unix: channelPath }, port: channelPort, connection, wire } };
   } finally {
     machine.close();
   }
