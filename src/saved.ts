@@ -4,10 +4,49 @@ import { completion } from "./events.ts";
 import { check, core, encode, lastError, resultText } from "./ffi/library.ts";
 import { errorCodes } from "./ffi/table.ts";
 import { parseTimeout } from "./options.ts";
+import type { Serving } from "./pool.ts";
 import type { WaitOptions } from "./types.ts";
 
 const abortedStatus = -(errorCodes.indexOf("ABORTED") + 1);
 const timedOut = Symbol();
+
+/** What is noted in a snapshot's file beside the machine. */
+export interface Notes {
+  /** How it waits for requests, if it does. */
+  readonly serving?: (Omit<Serving, "wire"> & { readonly wire?: "frames" | undefined }) | undefined;
+  /** In milliseconds; null for none. */
+  readonly timeouts?: { readonly wall: number | null; readonly cpu: number | null };
+}
+
+/** The notes of a file, which may say anything. */
+function notesOf(text: string): Notes {
+  let notes: Notes;
+  try {
+    notes = JSON.parse(text || "{}");
+    if (isObject(notes) && isServing(notes.serving) && areTimeouts(notes.timeouts)) return notes;
+  } catch {}
+  throw new PristineError("SNAPSHOT_INVALID", "the snapshot cannot be used: its notes make no sense (notes)", "take the snapshot again", {
+    section: "notes",
+  });
+}
+
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null && !Array.isArray(value);
+const isWhole = (value: unknown, most: number) => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= most;
+
+function isServing(serving: Notes["serving"]): boolean {
+  if (serving === undefined) return true;
+  const { address, port, connection, wire } = serving;
+  const isAddress =
+    isObject(address) &&
+    ("unix" in address ? typeof address.unix === "string" : typeof address.host === "string" && isWhole(address.port, 65_535));
+  return isAddress && isWhole(port, 65_535) && isWhole(connection, Number.MAX_SAFE_INTEGER) && (wire === undefined || wire === "frames");
+}
+
+function areTimeouts(timeouts: Notes["timeouts"]): boolean {
+  if (timeouts === undefined) return true;
+  const isTimeout = (value: unknown) => value === null || (typeof value === "number" && value >= 0);
+  return isTimeout(timeouts.wall) && isTimeout(timeouts.cpu);
+}
 
 /** The core takes no address of nothing. */
 function bytesOf(bytes: Uint8Array): Uint8Array {
@@ -57,7 +96,7 @@ async function finished(
 }
 
 /** Saves an image. `notes` are for whoever opens it. */
-export async function saveImage(handle: number, path: string, user: Uint8Array, notes: object, options: WaitOptions): Promise<void> {
+export async function saveImage(handle: number, path: string, user: Uint8Array, notes: Notes, options: WaitOptions): Promise<void> {
   const where = encode(path);
   const text = encode(JSON.stringify(notes));
   await finished(options, "save", (ticket) =>
@@ -70,12 +109,17 @@ export async function openImage(
   configuration: object,
   verifies: boolean,
   options: WaitOptions,
-): Promise<{ handle: number; user: Uint8Array<ArrayBuffer>; notes: unknown }> {
+): Promise<{ handle: number; user: Uint8Array<ArrayBuffer>; notes: Notes }> {
   const json = encode(JSON.stringify(configuration));
   const { result, user } = await finished(options, "open", (ticket) =>
     check(core().pristine_image_open(json, json.length, Number(verifies), ticket)),
   );
-  return { handle: result, user, notes: JSON.parse(resultText() || "{}") };
+  try {
+    return { handle: result, user, notes: notesOf(resultText()) };
+  } catch (error) {
+    core().pristine_image_close(result);
+    throw error;
+  }
 }
 
 /** What a snapshot's file holds. */

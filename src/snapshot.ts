@@ -7,15 +7,8 @@ import { type Inner, Machine, snapshots } from "./machine.ts";
 import { resolveNetwork } from "./network.ts";
 import { parseForkMemory, parsePermissions, parseSize, parseTimeout, parseVolumes } from "./options.ts";
 import type { Serving } from "./pool.ts";
-import { openImage, saveImage } from "./saved.ts";
+import { type Notes, openImage, saveImage } from "./saved.ts";
 import type { ForkOptions, JailPart, OpenOptions, ResetMode, ResetReport, SaveOptions } from "./types.ts";
-
-/** What is noted in a snapshot's file beside the machine. */
-interface Notes {
-  /** How it waits for requests, if it does. */
-  serving?: Omit<Serving, "wire"> & { wire?: "frames" };
-  timeouts?: { wall: number | null; cpu: number | null };
-}
 
 const standardStreams = { stdin: 0, stdout: 1, stderr: 2 } as const;
 const defaultTimeoutMs = 5_000;
@@ -147,13 +140,9 @@ export class Snapshot implements Disposable {
       ...(await resolveNetwork(parsePermissions(options.permissions))),
     };
     const { handle, user, notes } = await openImage(configuration, verify === "full", options);
-    const { serving, timeouts } = notes as Notes;
-    const snapshot = new Snapshot(
-      handle,
-      { wall: timeouts ? (timeouts.wall ?? Infinity) : defaultTimeoutMs, cpu: timeouts?.cpu ?? Infinity },
-      [],
-      user,
-    );
+    const { serving, timeouts } = notes;
+    const wall = timeouts === undefined ? defaultTimeoutMs : (timeouts.wall ?? Infinity);
+    const snapshot = new Snapshot(handle, { wall, cpu: timeouts?.cpu ?? Infinity }, [], user);
     if (serving) snapshot.#serving = await servingOf(serving);
     return snapshot;
   }
@@ -170,7 +159,7 @@ export class Snapshot implements Disposable {
     this.#checkOpen();
     const { user = new Uint8Array(0) } = options;
     if (!(user instanceof Uint8Array)) throw badOption("user", "`user` is no Uint8Array", "give bytes, up to 64 MiB");
-    const serving = this.#serving && { ...this.#serving, wire: this.#serving.wire && "frames" };
+    const serving = this.#serving && { ...this.#serving, wire: this.#serving.wire && ("frames" as const) };
     await saveImage(this.#handle, pathOf(file), user, { serving, timeouts: this.#timeouts }, options);
   }
 

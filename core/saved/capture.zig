@@ -85,11 +85,11 @@ pub const Capture = struct {
         const from = &self.image.machine;
         comptime records.covers(Machine, records.Machine, &.{
             // Made anew for each fork or its own.
-            "allocator",   "platform", "vm",    "attachment", "vcpu",    "interrupt", "tracer", "report",    "image",
-            "is_fork",     "populated", "resets", "broken",
+            "allocator", "platform",  "vm",     "attachment", "vcpu",   "interrupt", "tracer", "report", "image",
+            "is_fork",   "populated", "resets", "broken",
             // Tables of their own.
-               "frames",  "space",     "clock",  "kernel",    "kernel_made",
-            "program",     "arena",
+                "frames", "space",     "clock",  "kernel", "kernel_made",
+            "program",   "arena",
         });
         var record: records.Machine = undefined;
         records.copyShared(&record, from);
@@ -139,13 +139,13 @@ pub const Capture = struct {
     fn kernelRecord(self: *Capture) Error!records.Kernel {
         const from = &self.image.machine.kernel;
         comptime records.covers(Kernel, records.Kernel, &.{
-            "allocator",    "memory", "space",         "clock",           "interrupt",    "counters",     "answers",     "made",
+            "allocator", "memory",        "space",       "clock",            "interrupt",     "counters",     "answers",      "made",
             // Null in a machine that does not run.
-            "stop",         "stack_pointer", "entered_tsc", "cycles_forgotten", "cycles_before",
+            "stop",      "stack_pointer", "entered_tsc", "cycles_forgotten", "cycles_before",
             // The program's.
             "program_path", "program_file", "command_line",
             // Tables of their own.
-                 "files",        "threads",
+            "files",     "threads",
         });
         comptime records.covers(Threads, records.Kernel, &.{ "allocator", "list", "caller", "calling", "caller_fresh", "slice_began_ns", "replan" });
         comptime records.covers(FileTable, records.Kernel, &.{

@@ -3,6 +3,8 @@
 //!
 //! What is derived (counts, references, sets of what is in use) is not in the records at all: `revive.zig` makes it anew.
 const std = @import("std");
+const calls = @import("../linux/table.zig");
+const epoll = @import("../linux/events/epoll.zig");
 const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
 const options = @import("../linux/sockets/option_values.zig");
@@ -13,6 +15,10 @@ const tree = @import("../linux/files/private/tree.zig");
 
 const page = limits.page_size;
 const block_frames = limits.window_pages;
+/// open(2)'s access mode.
+const read_and_write = 2;
+/// In files and folders, as lseek(2) has them.
+const place_max = std.math.maxInt(i64) - limits.transfer_max_bytes;
 pub const Error = error{ Invalid, OutOfMemory };
 
 /// What was wrong, for the message.
@@ -37,6 +43,11 @@ pub fn state(arena: std.mem.Allocator, all: *const records.State) Error!void {
     try nodes(arena, all);
     try mappings(all);
     try memory(arena, all);
+}
+
+/// Numbers that only grow, so that none comes to its end.
+fn growing(what: []const u8, numbers: []const u64) error{Invalid}!void {
+    for (numbers) |number| try require(what, number < 1 << 62);
 }
 
 fn machine(it: *const records.Machine) Error!void {
@@ -74,7 +85,9 @@ fn kernel(all: *const records.State) Error!void {
     };
     try require("kernel", isPath(it.working_directory));
     try require("kernel", it.next_port >= 32768 and it.next_port <= 60999);
-    try require("kernel", it.next_id > it.identity.pid);
+    try require("kernel", it.next_id > it.identity.pid and it.next_id <= limits.thread_id_max + 1);
+    try growing("kernel", &.{ it.signals.arrivals, it.cpu_cycles, it.turns, it.changes, it.served, it.least_had, it.switched_at, it.next_number, it.next_inode });
+    try require("kernel", it.umask <= 0o777 and it.scheduling.nice >= -20 and it.scheduling.nice <= 19);
     try require("kernel", it.layers.len <= limits.layers_max and it.ways.len <= limits.layers_max);
     for (it.layers) |path| try require("kernel", isPath(path));
     for (it.ways) |path| try require("kernel", isPath(path));
@@ -104,6 +117,11 @@ fn threads(all: *const records.State) Error!void {
         // Only the first stays when it has ended; the caller's is not one of them.
         try require("threads", thread.state != .ended or index < 2);
         try require("threads", isAddress(thread.segments.fs) and isAddress(thread.segments.gs));
+        try growing("threads", &.{ thread.turn, thread.had, thread.cycles, thread.call.seen });
+        try require("threads", thread.state != .waiting or calls.find(thread.call.number) != null);
+        // Bytes, and above them messages.
+        const done = thread.call.progress;
+        try require("threads", @as(u32, @truncate(done)) <= std.math.maxInt(i32) and done >> 32 <= limits.vector_max_pieces);
         if (thread.call.listens) |listens| try require("threads", listens < limits.sockets_max);
         try require("threads", thread.signals.alternate.flags & ~(signals.SS_DISABLE | signals.SS_AUTODISARM) == 0);
         if (thread.signals.fault) |fault| try require("threads", fault.signal >= 1 and fault.signal <= signals.count);
@@ -136,7 +154,11 @@ fn sockets(arena: std.mem.Allocator, all: *const records.State) Error!void {
     @memset(queued, false);
     for (all.sockets, 0..) |*socket, index| {
         try require("sockets", socket.heard_next < socket.heard.len);
-        for ([_]@TypeOf(socket.local){ socket.local, socket.remote }) |address| if (address == .unix) try require("sockets", address.unix.length <= address.unix.bytes.len);
+        for ([_]@TypeOf(socket.local){ socket.local, socket.remote }) |address| try require("sockets", switch (address) {
+            .none, .unspecified => true,
+            .ip => socket.family != .unix,
+            .unix => |name| socket.family == .unix and name.length <= name.bytes.len,
+        });
         for (options.rows, socket.options.values) |row, value| if (row.kind == .buffer) try require("sockets", value >= 0 and value <= 2 * limits.socket_buffer_default_bytes);
         if (socket.wants) |wanted| try require("sockets", wanted < all.sockets.len and wanted != index);
         if (socket.peer) |peer| {
@@ -144,6 +166,7 @@ fn sockets(arena: std.mem.Allocator, all: *const records.State) Error!void {
             // Who sends datagrams may send to one that knows nothing of it; both ends of a connection know each other.
             try require("sockets", socket.type == .datagram and all.sockets[peer].type == .datagram or socket.type != .datagram and all.sockets[peer].peer == @as(u32, @intCast(index)));
         }
+        try require("sockets", socket.waiting.len == 0 or socket.state == .listening);
         for (socket.waiting) |embryo| {
             try require("sockets", embryo < all.sockets.len and embryo != index and !queued[embryo] and all.sockets[embryo].waiting.len == 0);
             queued[embryo] = true;
@@ -151,6 +174,7 @@ fn sockets(arena: std.mem.Allocator, all: *const records.State) Error!void {
         for (socket.received) |piece| {
             try require("sockets", piece.bytes.len <= piece.capacity and piece.capacity <= limits.socket_piece_max_bytes);
             if (piece.source == .unix) try require("sockets", piece.source.unix.length <= piece.source.unix.bytes.len);
+            try require("sockets", (socket.type != .stream or piece.bytes.len > 0) and piece.rights.len <= limits.rights_per_message_max);
             for (piece.rights) |right| try require("sockets", right < all.descriptions.len);
         }
     }
@@ -159,6 +183,8 @@ fn sockets(arena: std.mem.Allocator, all: *const records.State) Error!void {
         try require("sockets", number < all.sockets.len and !queued[number] and !all.sockets[number].outside);
         queued[number] = true;
     };
+    // Nobody would ever close another.
+    for (all.sockets, queued) |socket, is_held| try require("sockets", is_held or socket.outside);
 }
 
 fn descriptions(arena: std.mem.Allocator, all: *const records.State) Error!void {
@@ -178,21 +204,36 @@ fn descriptions(arena: std.mem.Allocator, all: *const records.State) Error!void 
         switch (description.kind) {
             .host_stream => |number| try require("descriptors", number <= 2),
             .output => |number| try require("descriptors", number == 1 or number == 2),
-            .host_file => |open| try require("descriptors", open.file < all.files.len),
-            .host_directory => |directory| try require("descriptors", isPath(directory.path)),
-            .synthetic_directory => |directory| try require("descriptors", isPath(directory.path)),
-            .private_file => |open| try require("descriptors", open.node < all.nodes.len and all.nodes[open.node].kind == .file),
-            .private_directory => |open| try require("descriptors", open.node < all.nodes.len and all.nodes[open.node].kind == .directory),
+            .host_file => |open| try require("descriptors", open.file < all.files.len and open.at <= place_max),
+            .host_directory => |directory| try require("descriptors", isPath(directory.path) and (directory.at orelse 0) <= place_max),
+            .synthetic_directory => |directory| try require("descriptors", isPath(directory.path) and directory.at <= place_max),
+            .text => |text| try require("descriptors", text.at <= place_max),
+            .private_file => |open| try require("descriptors", open.at <= place_max and open.node < all.nodes.len and all.nodes[open.node].kind == .file),
+            .private_directory => |open| try require("descriptors", open.at <= place_max and open.node < all.nodes.len and all.nodes[open.node].kind == .directory),
             .pipe_read, .pipe_write => |number| try require("descriptors", number < all.pipes.len),
             .epoll => |set| {
                 try require("descriptors", set.next <= set.watches.len);
                 watches += set.watches.len;
                 for (set.watches) |watch| try require("descriptors", watch.description < all.descriptions.len);
             },
-            .socket, .device, .text, .event, .timer, .signals => {},
+            .event => |event| try require("descriptors", event.count < std.math.maxInt(u64)),
+            .socket, .device, .timer, .signals => {},
         }
     }
     try require("descriptors", watches <= limits.epoll_watches_max);
+    try sets(arena, all);
+}
+
+/// Sets may be in one another, but not in themselves, and not as deep as one pleases.
+fn sets(arena: std.mem.Allocator, all: *const records.State) Error!void {
+    const heights = try arena.alloc(u32, all.descriptions.len);
+    @memset(heights, 0);
+    // Each round finds sets that are one higher: those in a ring never end.
+    for (0..epoll.depth_max + 1) |_| for (all.descriptions, heights) |description, *height| {
+        if (description.kind != .epoll) continue;
+        for (description.kind.epoll.watches) |watch| height.* = @max(height.*, heights[watch.description] + 1);
+        try require("descriptors", height.* <= epoll.depth_max);
+    };
 }
 
 fn nodes(arena: std.mem.Allocator, all: *const records.State) Error!void {
@@ -210,6 +251,8 @@ fn nodes(arena: std.mem.Allocator, all: *const records.State) Error!void {
         try require("nodes", node.kind == .file or node.content == null and node.size == 0);
         try require("nodes", node.kind == .directory or node.entries.len == 0 and !node.merged);
         try require("nodes", node.kind != .free or node.links == 0 and node.target.len == 0);
+        try require("nodes", node.mode <= 0o7777 and node.next_cookie < 1 << 62);
+        for ([_]tree.Time{ node.accessed, node.modified, node.changed }) |time| try require("nodes", time.nsec < std.time.ns_per_s);
         try require("nodes", node.target.len < limits.path_max_bytes and node.inode < all.kernel[0].next_inode);
         if (node.content) |content| try require("nodes", content < all.contents.len and all.contents[content].bytes == node.size) else try require("nodes", node.size == 0);
         if (node.kind == .directory and !is_root) try require("nodes", node.parent < list.len);
@@ -287,10 +330,13 @@ fn memory(arena: std.mem.Allocator, all: *const records.State) Error!void {
         try require("memory", !(try keys.getOrPut(arena, made.key)).found_existing);
     }
     var numbers: std.AutoHashMapUnmanaged(u64, void) = .empty;
+    var blocks: std.AutoHashMapUnmanaged(u32, void) = .empty;
+    // Frames that are mapped shared, and of which file.
+    var shared: std.AutoHashMapUnmanaged(u32, records.Number) = .empty;
     for (all.windows) |*window| {
         try require("memory", window.number < layout.address_end / limits.window_size and !(try numbers.getOrPut(arena, window.number)).found_existing);
         try require("memory", window.table < frames and given.isSet(window.table) and all.blocks[window.table / block_frames].use == .tables);
-        if (window.block) |block| try require("memory", block < frames and block % block_frames == 0 and all.blocks[block / block_frames].use == .whole);
+        if (window.block) |block| try require("memory", !(try blocks.getOrPut(arena, block)).found_existing and block < frames and block % block_frames == 0 and all.blocks[block / block_frames].use == .whole);
         for (window.frames) |run| {
             try require("memory", run.count > 0 and @as(u32, run.page) + run.count <= block_frames and @as(u64, run.frame) + run.count <= frames);
             const address = window.number * limits.window_size + @as(u64, run.page) * page;
@@ -298,6 +344,8 @@ fn memory(arena: std.mem.Allocator, all: *const records.State) Error!void {
             for (run.frame..run.frame + run.count) |frame| {
                 const owned = window.block != null and frame / block_frames == window.block.? / block_frames;
                 try give(all, &given, @intCast(frame), if (owned) .whole else .small);
+                const vma = vmaAt(all.vmas, address + (frame - run.frame) * page);
+                if (vma.shared) if (vma.file) |file| try shared.put(arena, @intCast(frame), file);
             }
         }
         for (window.frames, 0..) |run, index| if (index > 0) {
@@ -309,6 +357,10 @@ fn memory(arena: std.mem.Allocator, all: *const records.State) Error!void {
     for (all.pieces) |piece| {
         try require("memory", piece.first >= last and piece.first < piece.last and piece.last <= frames and piece.file < all.files.len and piece.offset % page == 0);
         last = piece.last;
+        const file = &all.files[piece.file];
+        try require("memory", piece.offset <= place_max and file.content == null and (!piece.writable or file.access == read_and_write));
+        // What anybody may cut short must be where the core expects that.
+        for (piece.first..piece.last) |frame| try require("memory", shared.get(@intCast(frame)) == piece.file);
     }
     for (all.written) |run| try require("memory", @as(u64, run.first) + run.count <= frames);
 }
@@ -322,6 +374,11 @@ fn isMapped(vmas: []const records.Vma, start: u64, end: u64) bool {
         if (at >= end) return true;
     }
     return false;
+}
+
+/// The mapping of an address that has one.
+fn vmaAt(vmas: []const records.Vma, address: u64) *const records.Vma {
+    return &vmas[std.sort.partitionPoint(records.Vma, vmas, address, endsBelow)];
 }
 
 fn endsBelow(start: u64, vma: records.Vma) bool {

@@ -20,7 +20,7 @@ const flags = EPOLLEXCLUSIVE | EPOLLWAKEUP | EPOLLONESHOT | EPOLLET;
 const removal_step = 1 << 40;
 
 /// Sets in one another, the outermost included.
-const depth_max = 5;
+pub const depth_max = 5;
 
 pub const Watch = struct {
     fd: i32,

@@ -55,6 +55,8 @@ pub fn send(k: *Kernel, description: *const Description, socket: *Socket, out: *
 
 fn sendStream(k: *Kernel, description: *const Description, socket: *Socket, out: *Outgoing, done: *u32) i64 {
     if (out.to != .none and !socket.isInet()) return fail(if (socket.state == .connected) .ISCONN else .OPNOTSUPP);
+    // The guest may have made its buffers shorter while its thread slept.
+    if (done.* > 0 and done.* >= out.data.total) return done.*;
     while (true) {
         const rc = sendSome(k, socket, out, done.*);
         if (rc < 0) {

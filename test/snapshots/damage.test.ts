@@ -1,0 +1,142 @@
+/**
+ * Snapshot files that are damaged, cut, or lie under checksums that are right: each is refused by the name of its section, or what it is
+ * opened as is no worse than a bad guest. `DAMAGE=20000` makes it a long one, `DAMAGE_SEED` the same again.
+ */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Machine, type Snapshot } from "../../src/index.ts";
+import type { Permissions } from "../../src/types.ts";
+import { python } from "../serving.ts";
+import { Dice, SnapshotFile } from "./lies.ts";
+
+const lies = Number(process.env.DAMAGE ?? 2000);
+const seed = Number(process.env.DAMAGE_SEED ?? Date.now() % 2 ** 31);
+const silentMs = 15_000;
+const deathsMax = 10;
+const folder = mkdtempSync(join(tmpdir(), "pristine-damage-"));
+const guests = join(import.meta.dir, "../../zig-out/guests");
+const script = join(import.meta.dir, "rich.py");
+setDefaultTimeout(120_000 + lies * 60);
+console.log(`DAMAGE_SEED=${seed}`);
+
+/** A snapshot, and how to use it. */
+interface Subject {
+  readonly name: string;
+  readonly path: string;
+  readonly kind: "lies" | "lies-run";
+  readonly permissions: Permissions;
+}
+
+const functions: Subject = { name: "functions", path: join(folder, "functions.snap"), kind: "lies", permissions: { read: [guests] } };
+const rich: Subject = {
+  name: "a program that has everything open",
+  path: join(folder, "rich.snap"),
+  kind: "lies-run",
+  permissions: { read: ["/usr", "/lib", "/lib64", "/etc", import.meta.dir] },
+};
+
+async function save(image: Snapshot, path: string): Promise<void> {
+  using mine = image;
+  await mine.save(path, { user: new Uint8Array(300).fill(7) });
+}
+
+beforeAll(async () => {
+  await using machine = await Machine.boot(join(guests, "functions"));
+  await save(machine.freeze(), functions.path);
+  if (python === undefined) return;
+  const { permissions } = rich;
+  await using server = await Machine.boot(python, { args: ["-SIB", script], permissions, inside: true, timeout: 30_000 });
+  expect(await server.run({ until: "listen" })).toMatchObject({ reason: "listen" });
+  await save(server.freeze(), rich.path);
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Kills a process that has said nothing for long. */
+function watch(child: Bun.Subprocess, report: string): Disposable {
+  let [size, since] = [-1, performance.now()];
+  const timer = setInterval(() => {
+    const now = existsSync(report) ? statSync(report).size : 0;
+    if (now !== size) [size, since] = [now, performance.now()];
+    else if (performance.now() - since > silentMs) child.kill("SIGKILL");
+  }, 250);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** What became of each case; a process that dies of one is told of with it, and another goes on behind it. */
+async function outcomesOf(kind: string, { path, permissions }: Subject, count: number): Promise<string[]> {
+  const report = join(folder, `report-${kind}`);
+  const scratch = join(folder, `scratch-${kind}`);
+  rmSync(report, { force: true });
+  const outcomes: string[] = [];
+  const deaths: string[] = [];
+  const began = performance.now();
+  while (outcomes.length < count && deaths.length < deathsMax) {
+    const words = [kind, path, scratch, report, seed, outcomes.length, count, JSON.stringify(permissions)].map(String);
+    const child = Bun.spawn([process.execPath, join(import.meta.dir, "damage.ts"), ...words], { stdio: ["ignore", "ignore", "pipe"] });
+    using _watched = watch(child, report);
+    const [said, status] = await Promise.all([child.stderr.text(), child.exited]);
+    const lines = existsSync(report) ? readFileSync(report, "utf8").split("\n").filter(Boolean) : [];
+    rmSync(report, { force: true });
+    for (const line of lines) {
+      expect(line).toStartWith(`${outcomes.length} `);
+      outcomes.push(line.slice(line.indexOf(" ") + 1));
+    }
+    if (status === 0 && outcomes.length === count) break;
+    const how = child.signalCode ?? `status ${status}`;
+    deaths.push(`DAMAGE_SEED=${seed} ${kind} of ${path}, case ${outcomes.length}: ${how}\n${said.slice(-3000)}`);
+    outcomes.push("died");
+  }
+  rmSync(scratch, { force: true });
+  const rate = Math.round((count * 1000) / (performance.now() - began));
+  console.log(JSON.stringify({ kind, rate, outcomes: Object.fromEntries(tally(outcomes)) }));
+  expect(deaths).toEqual([]);
+  return outcomes;
+}
+
+function tally(outcomes: readonly string[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const outcome of outcomes) counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+  return new Map([...counts].sort(([, a], [, b]) => b - a));
+}
+
+const fileOf = ({ path }: Subject) => new SnapshotFile(new Uint8Array(readFileSync(path)));
+
+test("a flipped bit is found, and its section named; where nothing is, it is nothing", async () => {
+  const file = fileOf(functions);
+  expect(file.isConsistent()).toBe(true);
+  const outcomes = await outcomesOf("flips", functions, Math.ceil(lies / 4));
+  const wanted = outcomes.map((_, number) => {
+    const owner = file.ownerOf(file.flip(new Dice(seed, number)).at);
+    return owner === undefined ? "opened" : `invalid: ${owner}`;
+  });
+  expect(outcomes).toEqual(wanted);
+});
+
+test("a file that is cut short is refused", async () => {
+  const outcomes = await outcomesOf("cuts", functions, Math.ceil(lies / 10));
+  expect(new Set(outcomes)).toEqual(new Set(["invalid: header"]));
+});
+
+/** What is refused says why; what is opened does what guests may do. */
+const refusals = /^(invalid: [a-z]+|mismatch|refused: (DENIED|UNSUPPORTED|BAD_OPTION))$/;
+const uses =
+  /^(opened|opened, and wrong|failed: (GUEST_FAULT|GUEST_EXIT|TIMEOUT|NO_SYMBOL|OUT_OF_MEMORY|UNSUPPORTED|BAD_OPTION|INTERNAL: "the machine cannot go on.*))$/;
+
+function checkLie(outcome: string, about: string): void {
+  if (refusals.test(outcome)) expect(outcome === "mismatch" && about !== "processor" && about !== "header").toBe(false);
+  else for (const use of outcome.split(", then ")) expect(use).toMatch(uses);
+}
+
+for (const subject of [functions, rich]) {
+  describe(subject.name, () => {
+    test.skipIf(subject === rich && python === undefined)("lies under checksums that are right harm nobody", async () => {
+      const file = fileOf(subject);
+      const count = subject === rich ? Math.ceil(lies / 10) : lies;
+      const outcomes = await outcomesOf(subject.kind, subject, count);
+      for (const [number, outcome] of outcomes.entries()) checkLie(outcome, file.lie(new Dice(seed, number)).about);
+    });
+  });
+}

@@ -1,0 +1,82 @@
+/**
+ * Opens damaged snapshots in a process that may die of it: `damage.ts KIND FILE SCRATCH REPORT SEED FROM TO PERMISSIONS`. Each case is a line
+ * of the report: its number, then what became of it.
+ */
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { type Fork, PristineError, Snapshot } from "../../src/index.ts";
+import type { OpenOptions } from "../../src/types.ts";
+import { Dice, type Patch, SnapshotFile } from "./lies.ts";
+
+const [kind, path, scratch, report, seed, from, to, permissions] = process.argv.slice(2) as [string, ...string[]] & { length: 8 };
+const runLimitMs = 150;
+const file = new SnapshotFile(new Uint8Array(readFileSync(path as string)));
+writeFileSync(scratch as string, file.bytes);
+const descriptor = openSync(scratch as string, "r+");
+const out = openSync(report as string, "a");
+const options: OpenOptions = { permissions: JSON.parse(permissions as string) };
+
+function put(patches: readonly Patch[]): void {
+  for (const { at, bytes } of patches) writeSync(descriptor, bytes, 0, bytes.length, at);
+}
+
+function putBack(patches: readonly Patch[]): void {
+  put(patches.map(({ at, bytes }) => ({ at, bytes: file.bytes.subarray(at, at + bytes.length) })));
+}
+
+function codeOf(error: unknown): string {
+  if (!PristineError.is(error)) return `no PristineError: ${JSON.stringify(String(error))}`;
+  return error.code === "INTERNAL" ? `INTERNAL: ${JSON.stringify(error.message)}` : error.code;
+}
+
+/** As a fork of a damaged machine may: it works, faults, or is refused. */
+async function use(fork: Fork): Promise<string> {
+  try {
+    if (kind === "lies-run") await fork.run();
+    else if (fork.call("add", 2, 3) !== 5) return "opened, and wrong";
+    return "opened";
+  } catch (error) {
+    return `failed: ${codeOf(error)}`;
+  }
+}
+
+async function attempt(): Promise<string> {
+  let image: Snapshot;
+  try {
+    image = await Snapshot.open(scratch as string, options);
+  } catch (error) {
+    if (PristineError.is(error, "SNAPSHOT_INVALID")) return `invalid: ${error.details.section}`;
+    return PristineError.is(error, "SNAPSHOT_MISMATCH") ? "mismatch" : `refused: ${codeOf(error)}`;
+  }
+  try {
+    using fork = image.fork({ timeout: runLimitMs });
+    const first = await use(fork);
+    fork.reset();
+    const second = await use(fork);
+    fork.reset({ mode: "full" });
+    return first === second ? first : `${first}, then ${second}`;
+  } catch (error) {
+    return `failed: ${codeOf(error)}`;
+  } finally {
+    image.close();
+  }
+}
+
+for (let number = Number(from); number < Number(to); number++) {
+  const dice = new Dice(Number(seed), number);
+  let outcome: string;
+  if (kind === "cuts") {
+    truncateSync(scratch as string, dice.below(file.bytes.length));
+    outcome = await attempt();
+    put([{ at: 0, bytes: file.bytes }]);
+  } else {
+    const flipped = kind === "flips" ? file.flip(dice) : undefined;
+    const patches = flipped ? [flipped] : file.lie(dice).patches;
+    put(patches);
+    outcome = await attempt();
+    putBack(patches);
+  }
+  writeSync(out, `${number} ${outcome}\n`);
+}
+closeSync(out);
+closeSync(descriptor);
+process.exit(0);
