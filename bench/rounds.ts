@@ -38,7 +38,7 @@ export interface Finding {
   exits?: number;
   detail?: string;
   /** The page that it is told on, if it is not the one of all. */
-  page?: "isolation";
+  page?: "isolation" | "snapshots";
   /** A group of bars for a chart beside the page. */
   plot?: { chart: string; group: string; bars: readonly Bar[] };
 }

@@ -10,6 +10,7 @@ import { alternatives, handlers, isolation } from "./isolation.ts";
 import { compute, idle, lifeCycle, start } from "./programs.ts";
 import type { Benchmark, Finding } from "./rounds.ts";
 import { servers } from "./servers.ts";
+import { snapshots } from "./snapshots.ts";
 
 const benchmarks: Record<string, Benchmark> = {
   call,
@@ -32,10 +33,16 @@ const benchmarks: Record<string, Benchmark> = {
   isolation,
   handlers,
   alternatives,
+  snapshots,
 };
 
 /** Those with a page of their own. */
-const onIsolationPage = new Set(["isolation", "handlers", "alternatives"]);
+const pages: Record<string, Finding["page"]> = {
+  isolation: "isolation",
+  handlers: "isolation",
+  alternatives: "isolation",
+  snapshots: "snapshots",
+};
 
 const words = process.argv.slice(2);
 const json = words.includes("--json");
@@ -53,7 +60,8 @@ for (const [name, benchmark] of Object.entries(benchmarks)) {
   if (names.length > 0 && !names.includes(name)) continue;
   if (!json) console.error(`measuring ${name}`);
   const found = await benchmark(smoke);
-  findings.push(...(onIsolationPage.has(name) ? found.map((finding): Finding => ({ ...finding, page: "isolation" })) : found));
+  const page = pages[name];
+  findings.push(...(page ? found.map((finding): Finding => ({ ...finding, page })) : found));
 }
 if (words.includes("--document")) await writeDocument(findings);
 if (json) console.log(JSON.stringify(findings, null, 2));

@@ -3,6 +3,7 @@ import { PristineError } from "./errors.ts";
 import { completion } from "./events.ts";
 import { check, core, encode, lastError, resultText } from "./ffi/library.ts";
 import { errorCodes } from "./ffi/table.ts";
+import { channelPort } from "./handler/kinds.ts";
 import { parseTimeout } from "./options.ts";
 import type { Serving } from "./pool.ts";
 import type { WaitOptions } from "./types.ts";
@@ -39,7 +40,9 @@ function isServing(serving: Notes["serving"]): boolean {
   const isAddress =
     isObject(address) &&
     ("unix" in address ? typeof address.unix === "string" : typeof address.host === "string" && isWhole(address.port, 65_535));
-  return isAddress && isWhole(port, 65_535) && isWhole(connection, Number.MAX_SAFE_INTEGER) && (wire === undefined || wire === "frames");
+  return (
+    isAddress && isWhole(port, channelPort) && isWhole(connection, Number.MAX_SAFE_INTEGER) && (wire === undefined || wire === "frames")
+  );
 }
 
 function areTimeouts(timeouts: Notes["timeouts"]): boolean {

@@ -10,7 +10,7 @@ import type { Serving } from "../pool.ts";
 import type { Snapshot } from "../snapshot.ts";
 import type { BootOptions, Volume } from "../types.ts";
 import { bundleHandler, bundleShim } from "./bundle.ts";
-import { type Told, toGuest } from "./kinds.ts";
+import { channelPort, type Told, toGuest } from "./kinds.ts";
 import { Positions } from "./positions.ts";
 import { opensslConfiguration, opensslPath, type Runtime, shown } from "./runtime.ts";
 import { emptyFrame, FrameWire, handlerFailed, Readiness, type Tell } from "./wire.ts";
@@ -18,8 +18,6 @@ import { emptyFrame, FrameWire, handlerFailed, Readiness, type Tell } from "./wi
 export { runtimeOf } from "./runtime.ts";
 
 const channelPath = "/dev/pristine";
-/** In place of a port: the stream of who has opened the channel. */
-const channelPort = 0x1_0000;
 /** Runtimes reserve much more than they use. */
 const memoryDefault = "2GiB";
 /** Of the requests of the warm-up, those behind the collection of garbage. */

@@ -55,3 +55,6 @@ export function frameLength(bytes: Uint8Array, at: number): number {
   const [a, b, c, d] = [bytes[at + 1], bytes[at + 2], bytes[at + 3], bytes[at + 4]] as [number, number, number, number];
   return (a | (b << 8) | (c << 16)) + d * 0x1000000;
 }
+
+/** In place of a port: the stream of who has opened the channel. */
+export const channelPort = 0x1_0000;

@@ -177,9 +177,7 @@ class Exchange {
     const left = this.#deadline - performance.now();
     if (this.#budget > 0 && left > 0 && (this.#bodyEnded || !this.#reading)) return this.#stepHere(left);
     this.#isMidway = false;
-    const ran = stepOf(this.#fork, Math.max(0, left), this.#abort.signal).catch((error) => {
-      throw ofRequest(error, this.#options.timeout);
-    });
+    const ran = stepOf(this.#fork, Math.max(0, left), this.#abort.signal).catch((error) => this.#fail(error));
     if (this.#reading) {
       let settled = false;
       const pause = () => {
@@ -211,7 +209,7 @@ class Exchange {
     try {
       step = stepHere(this.#fork, "answer", this.#budget, left);
     } catch (error) {
-      throw ofRequest(error, this.#options.timeout);
+      this.#fail(error);
     }
     const hasSent = this.#receive(step);
     // What was paused without that has used all it had.
@@ -230,9 +228,21 @@ class Exchange {
     if (this.#failure) throw this.#failure;
     if (!this.#isMidway || this.#wire.endsWithAnswer) return;
     await new Promise<void>((resolve) => setImmediate(resolve));
-    const left = this.#deadline - performance.now();
-    const step = this.#budget > 0 && left > 0 ? stepHere(this.#fork, "rest", this.#budget, left) : undefined;
-    if (!step || step.reason === "paused") await restOf(this.#fork, Math.max(0, this.#deadline - performance.now()));
+    try {
+      const left = this.#deadline - performance.now();
+      const step = this.#budget > 0 && left > 0 ? stepHere(this.#fork, "rest", this.#budget, left) : undefined;
+      if (!step || step.reason === "paused") await restOf(this.#fork, Math.max(0, this.#deadline - performance.now()));
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** A time-out is the whole request's, of which the step that was under way had only what was left. */
+  #fail(error: unknown): never {
+    if (!PristineError.is(error, "TIMEOUT") || error.details.kind !== "wall") throw error;
+    const milliseconds = this.#options.timeout;
+    const details = { kind: "wall", milliseconds } as const;
+    throw new PristineError("TIMEOUT", `the server took longer than ${milliseconds} ms`, "raise `timeout` (--timeout)", details);
   }
 
   #send(): void {
@@ -304,15 +314,6 @@ class Exchange {
       if (this.#wire.answer.complete) return true;
     }
   }
-}
-
-/** A time-out is the whole request's, of which the step that was under way had only what was left. */
-function ofRequest(error: unknown, milliseconds: number): unknown {
-  if (!PristineError.is(error, "TIMEOUT") || error.details.kind !== "wall") return error;
-  return new PristineError("TIMEOUT", `the server took longer than ${milliseconds} ms`, "raise `timeout` (--timeout)", {
-    kind: "wall",
-    milliseconds,
-  });
 }
 
 /**
