@@ -30,7 +30,7 @@ pub const Error = error{OutOfMemory};
 /// All that it makes is in `arena`, but for what it refers to, which is the image's.
 pub const Capture = struct {
     arena: std.mem.Allocator,
-    image: *const Image,
+    image: *Image,
     contents: std.ArrayList(*const Content) = .empty,
     content_records: std.ArrayList(records.Content) = .empty,
     files: std.ArrayList(*const HostFile) = .empty,
@@ -38,7 +38,7 @@ pub const Capture = struct {
     pipes: std.ArrayList(*const Pipe) = .empty,
     descriptions: std.ArrayList(*const Description) = .empty,
 
-    pub fn take(arena: std.mem.Allocator, image: *const Image) Error!struct { records.State, []const *const Content } {
+    pub fn take(arena: std.mem.Allocator, image: *Image) Error!struct { records.State, []const *const Content } {
         var self: Capture = .{ .arena = arena, .image = image };
         const kernel = &image.machine.kernel;
         try self.collect(&kernel.files);
@@ -405,6 +405,9 @@ pub const Capture = struct {
 
     fn written(self: *Capture) Error![]const records.Written {
         var list: std.ArrayList(records.Written) = .empty;
+        // Resets of its forks may learn more meanwhile.
+        self.image.write_set.lock.lock();
+        defer self.image.write_set.lock.unlock();
         var frames = self.image.write_set.frames.iterator(.{});
         while (frames.next()) |frame| {
             if (list.items.len > 0) {

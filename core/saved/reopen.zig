@@ -48,7 +48,9 @@ fn openPath(files: *FileTable, path: []const u8, flags: u64, writes: bool) Opene
 pub fn file(allocator: std.mem.Allocator, files: *FileTable, saved: *const records.File, contents: []const *Content, is_open: bool) Error!*HostFile {
     if (saved.content) |number| return HostFile.ofContent(allocator, contents[number], saved.path);
     const writes = saved.access != 0;
-    const fd = if (saved.path.len == 0) return absent(allocator, saved.path) else switch (openPath(files, saved.path, saved.access, writes)) {
+    // A program that was given as bytes has no path.
+    if (!std.mem.startsWith(u8, saved.path, "/")) return absent(allocator, saved.path);
+    const fd = switch (openPath(files, saved.path, saved.access, writes)) {
         .fd => |fd| fd,
         .denied => return if (is_open) refuseFile(saved.path, writes) else absent(allocator, saved.path),
         .missing => return refuse(.SNAPSHOT_INVALID, "the snapshot needs {s}, which is not there any more", saved.path, "put the file back, or take the snapshot again", .{ .section = "files" }),

@@ -280,6 +280,9 @@ const Pages = struct {
         const bytes = self.buffer[0..self.used];
         try self.sums.append(self.arena, format.sum(bytes));
         try self.out.put(bytes, self.out.at);
+        // What is on its way to the disk already is not waited for at the end.
+        const start_writing = 2;
+        _ = linux.syscall4(.sync_file_range, @intCast(self.out.fd), @intCast(self.out.at), bytes.len, start_writing);
         self.out.at += bytes.len;
         self.used = 0;
     }

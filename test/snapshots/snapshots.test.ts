@@ -83,6 +83,15 @@ describe("a program", () => {
     expect(counter()).toBe(first);
   });
 
+  test("that was given as bytes has no file that would have to be there", async () => {
+    using vm = await Machine.boot(new Uint8Array(readFileSync(guest("functions"))), silent);
+    using image = vm.freeze();
+    await image.save(path("bytes.snap"));
+    using again = await Snapshot.open(path("bytes.snap"), { permissions: { read: true } });
+    using fork = again.fork();
+    expect(fork.call("add", 2, 3)).toBe(5);
+  });
+
   test("is the same file each time, but for its clocks", async () => {
     using image = await functions();
     await image.save(path("one.snap"));
