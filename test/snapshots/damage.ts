@@ -3,7 +3,7 @@
  * of the report: its number, then what became of it.
  */
 import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from "node:fs";
-import { type Fork, PristineError, Snapshot } from "../../src/index.ts";
+import { type Fork, Pool, PristineError, Snapshot } from "../../src/index.ts";
 import type { OpenOptions } from "../../src/types.ts";
 import { Dice, type Patch, SnapshotFile } from "./lies.ts";
 
@@ -39,6 +39,23 @@ async function use(fork: Fork): Promise<string> {
   }
 }
 
+/** Forks of an image are used, put back, and used again. */
+async function useForks(image: Snapshot): Promise<[first: string, second: string]> {
+  using fork = image.fork({ timeout: runLimitMs });
+  const first = await use(fork);
+  fork.reset();
+  const second = await use(fork);
+  fork.reset({ mode: "full" });
+  return [first, second];
+}
+
+/** Requests are sent to the server that it is. */
+async function serve(image: Snapshot): Promise<[first: string, second: string]> {
+  await using pool = new Pool(image, { forks: 1, timeout: runLimitMs, warmup: 0 });
+  const ask = async () => ((await pool.fetch(new Request("http://localhost/"))).ok ? "opened" : "opened, and wrong");
+  return [await ask(), await ask()];
+}
+
 async function attempt(): Promise<string> {
   let image: Snapshot;
   try {
@@ -48,11 +65,7 @@ async function attempt(): Promise<string> {
     return PristineError.is(error, "SNAPSHOT_MISMATCH") ? "mismatch" : `refused: ${codeOf(error)}`;
   }
   try {
-    using fork = image.fork({ timeout: runLimitMs });
-    const first = await use(fork);
-    fork.reset();
-    const second = await use(fork);
-    fork.reset({ mode: "full" });
+    const [first, second] = await (kind === "lies-serve" ? serve : useForks)(image);
     return first === second ? first : `${first}, then ${second}`;
   } catch (error) {
     return `failed: ${codeOf(error)}`;
