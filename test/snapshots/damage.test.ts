@@ -158,6 +158,12 @@ function checkLie(outcome: string, about: string): void {
   else for (const use of outcome.split(", then ")) expect(use).toMatch(uses);
 }
 
+test("in a file that is trusted a flipped bit harms nobody", async () => {
+  const file = fileOf(functions);
+  const outcomes = await outcomesOf("flips-trusted", functions, Math.ceil(lies / 4));
+  for (const [number, outcome] of outcomes.entries()) checkLie(outcome, file.ownerOf(file.flip(new Dice(seed, number)).at) ?? "");
+});
+
 for (const subject of [functions, rich, server]) {
   describe(subject.name, () => {
     test.skipIf(subject !== functions && python === undefined)("lies under checksums that are right harm nobody", async () => {
