@@ -133,11 +133,7 @@ fn threads(all: *const records.State) Error!void {
 }
 
 fn files(all: *const records.State) Error!void {
-    var bytes: u64 = 0;
-    for (all.contents) |content| {
-        try require("contents", content.bytes <= limits.private_bytes_max);
-        bytes += content.bytes;
-    }
+    for (all.contents) |content| try require("contents", content.bytes <= limits.private_bytes_max);
     for (all.files) |file| {
         try require("files", file.path.len < limits.path_max_bytes and std.mem.indexOfScalar(u8, file.path, 0) == null and file.access <= 2);
         if (file.content) |content| try require("files", content < all.contents.len);
@@ -243,6 +239,9 @@ fn nodes(arena: std.mem.Allocator, all: *const records.State) Error!void {
     // How many names lead to each, and for a directory how many directories it has.
     const names = try arena.alloc(u32, list.len);
     @memset(names, 0);
+    // A content is one file's.
+    const owned = try arena.alloc(bool, all.contents.len);
+    @memset(owned, false);
     var total: usize = 0;
     var bytes: u64 = 0;
     for (list, 0..) |*node, index| {
@@ -254,7 +253,10 @@ fn nodes(arena: std.mem.Allocator, all: *const records.State) Error!void {
         try require("nodes", node.mode <= 0o7777 and node.next_cookie < 1 << 62);
         for ([_]tree.Time{ node.accessed, node.modified, node.changed }) |time| try require("nodes", time.nsec < std.time.ns_per_s);
         try require("nodes", node.target.len < limits.path_max_bytes and node.inode < all.kernel[0].next_inode);
-        if (node.content) |content| try require("nodes", content < all.contents.len and all.contents[content].bytes == node.size) else try require("nodes", node.size == 0);
+        if (node.content) |content| {
+            try require("nodes", content < all.contents.len and all.contents[content].bytes == node.size and !owned[content]);
+            owned[content] = true;
+        } else try require("nodes", node.size == 0);
         if (node.kind == .directory and !is_root) try require("nodes", node.parent < list.len);
         bytes += std.mem.alignForward(u64, node.size, page);
         total += node.entries.len;

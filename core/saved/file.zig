@@ -49,6 +49,12 @@ pub const File = struct {
         return error.Failed;
     }
 
+    pub fn checkWanted(self: *const File) Error!void {
+        if (!self.cancelled.load(.monotonic)) return;
+        _ = self.record.set(.ABORTED, "the snapshot is not wanted any more", "", .{});
+        return error.Failed;
+    }
+
     /// What was there before the end of the file.
     pub fn read(self: *const File, out: []u8, offset: u64) usize {
         var done: usize = 0;
@@ -104,10 +110,7 @@ pub const File = struct {
         defer allocator.free(buffer);
         var cursor: Cursor = .{ .runs = runs };
         for (sums, 0..) |sum, group| {
-            if (self.cancelled.load(.monotonic)) {
-                _ = self.record.set(.ABORTED, "the snapshot is not wanted any more", "", .{});
-                return error.Failed;
-            }
+            try self.checkWanted();
             const start = group * group_bytes;
             const bytes = buffer[0..@intCast(@min(group_bytes, it.length - start))];
             if (self.read(bytes, it.offset + start) < bytes.len) return self.invalid("pages", "it is cut short", .{});
@@ -121,8 +124,11 @@ pub const File = struct {
         const it = self.header.section(.pages);
         if (it.length % page != 0 or sum_count != std.math.divCeil(u64, it.length, group_bytes) catch unreachable) return self.invalid("sums", "there are not as many as groups of pages", .{});
         var total: u64 = 0;
+        var end: u64 = 0;
         for (runs) |run| {
-            if (run.count == 0 or (@as(u64, run.frame) + run.count) * page > self.header.memory_extent) return self.invalid("runs", "one is outside of the memory", .{});
+            if (run.frame < end) return self.invalid("runs", "they are not in order", .{});
+            end = @as(u64, run.frame) + run.count;
+            if (run.count == 0 or end * page > self.header.memory_extent) return self.invalid("runs", "one is outside of the memory", .{});
             total += run.count;
         }
         if (total * page != it.length) return self.invalid("runs", "there are not as many pages", .{});

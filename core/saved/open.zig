@@ -166,6 +166,7 @@ const Opening = struct {
             _ = try host.check(linux.ftruncate(content.fd, @intCast(saved.bytes)));
             var done: u64 = 0;
             while (done < saved.bytes) {
+                try self.file.checkWanted();
                 const piece = buffer[0..@intCast(@min(buffer.len, saved.bytes - done))];
                 if (self.file.read(piece, at) < piece.len) return self.file.invalid("contents", "it is cut short", .{});
                 sum.update(piece);

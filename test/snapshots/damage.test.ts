@@ -6,9 +6,9 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Machine, type Snapshot } from "../../src/index.ts";
+import { isolate, Machine, type Snapshot } from "../../src/index.ts";
 import type { Permissions } from "../../src/types.ts";
-import { python } from "../serving.ts";
+import { python, folder as servers } from "../serving.ts";
 import { Dice, SnapshotFile } from "./lies.ts";
 
 const lies = Number(process.env.DAMAGE ?? 2000);
@@ -21,20 +21,38 @@ const script = join(import.meta.dir, "rich.py");
 setDefaultTimeout(120_000 + lies * 60);
 console.log(`DAMAGE_SEED=${seed}`);
 
+const system = ["/usr", "/lib", "/lib64", "/etc"];
+
 /** A snapshot, and how to use it. */
 interface Subject {
   readonly name: string;
   readonly path: string;
-  readonly kind: "lies" | "lies-run";
+  readonly kind: "lies" | "lies-run" | "lies-serve";
+  /** Of all lies, those that are told of it. */
+  readonly share: number;
   readonly permissions: Permissions;
 }
 
-const functions: Subject = { name: "functions", path: join(folder, "functions.snap"), kind: "lies", permissions: { read: [guests] } };
+const functions: Subject = {
+  name: "functions",
+  path: join(folder, "functions.snap"),
+  kind: "lies",
+  share: 1,
+  permissions: { read: [guests] },
+};
 const rich: Subject = {
   name: "a program that has everything open",
   path: join(folder, "rich.snap"),
   kind: "lies-run",
-  permissions: { read: ["/usr", "/lib", "/lib64", "/etc", import.meta.dir] },
+  share: 0.1,
+  permissions: { read: [...system, import.meta.dir] },
+};
+const server: Subject = {
+  name: "a server that waits on a connection",
+  path: join(folder, "server.snap"),
+  kind: "lies-serve",
+  share: 0.05,
+  permissions: { read: [...system, servers] },
 };
 
 async function save(image: Snapshot, path: string): Promise<void> {
@@ -47,9 +65,19 @@ beforeAll(async () => {
   await save(machine.freeze(), functions.path);
   if (python === undefined) return;
   const { permissions } = rich;
-  await using server = await Machine.boot(python, { args: ["-SIB", script], permissions, inside: true, timeout: 30_000 });
-  expect(await server.run({ until: "listen" })).toMatchObject({ reason: "listen" });
-  await save(server.freeze(), rich.path);
+  await using program = await Machine.boot(python, { args: ["-SIB", script], permissions, inside: true, timeout: 30_000 });
+  expect(await program.run({ until: "listen" })).toMatchObject({ reason: "listen" });
+  await save(program.freeze(), rich.path);
+  const args = [join(servers, "app.py")];
+  await using pool = await isolate({
+    program: python,
+    args,
+    permissions: server.permissions,
+    stdout: "ignore",
+    stderr: "ignore",
+    warmup: 3,
+  });
+  await pool.save(server.path);
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -130,11 +158,17 @@ function checkLie(outcome: string, about: string): void {
   else for (const use of outcome.split(", then ")) expect(use).toMatch(uses);
 }
 
-for (const subject of [functions, rich]) {
+test("in a file that is trusted a flipped bit harms nobody", async () => {
+  const file = fileOf(functions);
+  const outcomes = await outcomesOf("flips-trusted", functions, Math.ceil(lies / 4));
+  for (const [number, outcome] of outcomes.entries()) checkLie(outcome, file.ownerOf(file.flip(new Dice(seed, number)).at) ?? "");
+});
+
+for (const subject of [functions, rich, server]) {
   describe(subject.name, () => {
-    test.skipIf(subject === rich && python === undefined)("lies under checksums that are right harm nobody", async () => {
+    test.skipIf(subject !== functions && python === undefined)("lies under checksums that are right harm nobody", async () => {
       const file = fileOf(subject);
-      const count = subject === rich ? Math.ceil(lies / 10) : lies;
+      const count = Math.ceil(lies * subject.share);
       const outcomes = await outcomesOf(subject.kind, subject, count);
       for (const [number, outcome] of outcomes.entries()) checkLie(outcome, file.lie(new Dice(seed, number)).about);
     });

@@ -3,7 +3,7 @@
  * of the report: its number, then what became of it.
  */
 import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from "node:fs";
-import { type Fork, PristineError, Snapshot } from "../../src/index.ts";
+import { type Fork, Pool, PristineError, Snapshot } from "../../src/index.ts";
 import type { OpenOptions } from "../../src/types.ts";
 import { Dice, type Patch, SnapshotFile } from "./lies.ts";
 
@@ -13,7 +13,8 @@ const file = new SnapshotFile(new Uint8Array(readFileSync(path as string)));
 writeFileSync(scratch as string, file.bytes);
 const descriptor = openSync(scratch as string, "r+");
 const out = openSync(report as string, "a");
-const options: OpenOptions = { permissions: JSON.parse(permissions as string) };
+const verify = kind === "flips-trusted" ? "trusted" : "full";
+const options: OpenOptions = { permissions: JSON.parse(permissions as string), verify };
 
 function put(patches: readonly Patch[]): void {
   for (const { at, bytes } of patches) writeSync(descriptor, bytes, 0, bytes.length, at);
@@ -39,7 +40,30 @@ async function use(fork: Fork): Promise<string> {
   }
 }
 
-async function attempt(): Promise<string> {
+/** Forks of an image are used, put back, and used again; some are frozen, and some images saved again. */
+async function useForks(image: Snapshot, number: number): Promise<[first: string, second: string]> {
+  using fork = image.fork({ timeout: runLimitMs });
+  if (number % 64 === 0) await image.save(`${scratch}-again`);
+  if (number % 4 === 1) {
+    using again = fork.freeze();
+    using another = again.fork();
+    await use(another);
+  }
+  const first = await use(fork);
+  fork.reset();
+  const second = await use(fork);
+  fork.reset({ mode: "full" });
+  return [first, second];
+}
+
+/** Requests are sent to the server that it is. */
+async function serve(image: Snapshot): Promise<[first: string, second: string]> {
+  await using pool = new Pool(image, { forks: 1, timeout: runLimitMs, warmup: 0 });
+  const ask = async () => ((await pool.fetch(new Request("http://localhost/"))).ok ? "opened" : "opened, and wrong");
+  return [await ask(), await ask()];
+}
+
+async function attempt(number: number): Promise<string> {
   let image: Snapshot;
   try {
     image = await Snapshot.open(scratch as string, options);
@@ -48,11 +72,7 @@ async function attempt(): Promise<string> {
     return PristineError.is(error, "SNAPSHOT_MISMATCH") ? "mismatch" : `refused: ${codeOf(error)}`;
   }
   try {
-    using fork = image.fork({ timeout: runLimitMs });
-    const first = await use(fork);
-    fork.reset();
-    const second = await use(fork);
-    fork.reset({ mode: "full" });
+    const [first, second] = await (kind === "lies-serve" ? serve(image) : useForks(image, number));
     return first === second ? first : `${first}, then ${second}`;
   } catch (error) {
     return `failed: ${codeOf(error)}`;
@@ -66,13 +86,13 @@ for (let number = Number(from); number < Number(to); number++) {
   let outcome: string;
   if (kind === "cuts") {
     truncateSync(scratch as string, dice.below(file.bytes.length));
-    outcome = await attempt();
+    outcome = await attempt(number);
     put([{ at: 0, bytes: file.bytes }]);
   } else {
-    const flipped = kind === "flips" ? file.flip(dice) : undefined;
+    const flipped = kind.startsWith("flips") ? file.flip(dice) : undefined;
     const patches = flipped ? [flipped] : file.lie(dice).patches;
     put(patches);
-    outcome = await attempt();
+    outcome = await attempt(number);
     putBack(patches);
   }
   writeSync(out, `${number} ${outcome}\n`);

@@ -1,4 +1,6 @@
 /** Damage and lies for snapshot files, each the same for one seed and number: `core/saved/format.zig` has the layout. */
+import { type Value, valuesOf } from "./state.ts";
+
 const page = 4096;
 const groupPages = 512;
 const names = ["processor", "notes", "state", "runs", "sums", "user", "contents", "pages"] as const;
@@ -53,8 +55,8 @@ export const checksum = (bytes: Uint8Array): bigint => Bun.hash.xxHash3(bytes) a
 export class SnapshotFile {
   readonly bytes: Uint8Array;
   readonly sections: readonly Section[];
-  /** Where bytes that are zero and others meet in the state: where its fields are, rather than what is in them. */
-  readonly #edges: readonly number[];
+  /** What the state consists of, by table. */
+  readonly #values: readonly (readonly Value[])[];
   readonly #view: DataView;
 
   constructor(bytes: Uint8Array) {
@@ -69,8 +71,7 @@ export class SnapshotFile {
         length: Number(this.#view.getBigUint64(entry + 16, true)),
       };
     });
-    const state = this.#bytesOf(this.section("state"));
-    this.#edges = Array.from(state.keys()).filter((at) => at > 0 && (state[at] === 0) !== (state[at - 1] === 0));
+    this.#values = [...valuesOf(this.#bytesOf(this.section("state"))).values()];
   }
 
   section(name: SectionName): Section {
@@ -120,8 +121,12 @@ export class SnapshotFile {
   #lieIn(name: SectionName, dice: Dice): Lie {
     const section = this.section(name);
     const bytes = this.#bytesOf(section).slice();
-    for (let places = 1 + dice.below(dice.of([1, 1, 3])); places > 0; places--)
-      this.#change(bytes, name === "state" ? this.#edges : [], dice);
+    // Mostly in a value of a table: names and registers, which are most of the bytes, are a few values among many.
+    const isBlind = name !== "state" || dice.below(6) === 0;
+    for (let places = 1 + dice.below(dice.of([1, 1, 3])); places > 0; places--) {
+      if (isBlind) this.#change(bytes, dice);
+      else this.#changeValue(bytes, dice.of(this.#values), dice);
+    }
     const header = this.bytes.slice(0, page);
     const view = new DataView(header.buffer);
     view.setBigUint64(section.entry + 24, checksum(bytes), true);
@@ -132,7 +137,7 @@ export class SnapshotFile {
   #lieInHeader(dice: Dice): Lie {
     const header = this.bytes.slice(0, page);
     const fields = dice.below(3) > 0 ? sectionsAt + names.length * sectionBytes : checksumAt;
-    this.#change(header.subarray(0, fields), [], dice);
+    this.#change(header.subarray(0, fields), dice);
     return { about: "header", patches: [this.#sealed(header)] };
   }
 
@@ -144,7 +149,7 @@ export class SnapshotFile {
     const start = pages.offset + group * groupPages * page;
     const bytes = this.bytes.slice(start, Math.min(start + groupPages * page, pages.offset + pages.length));
     const near = bytes.subarray(0, dice.of([16 * page, bytes.length]));
-    for (let places = 1 + dice.below(8); places > 0; places--) this.#change(near, [], dice);
+    for (let places = 1 + dice.below(8); places > 0; places--) this.#change(near, dice);
     const sumsSection = this.section("sums");
     const sums = this.#bytesOf(sumsSection).slice();
     new DataView(sums.buffer).setBigUint64(group * 8, checksum(bytes), true);
@@ -158,15 +163,28 @@ export class SnapshotFile {
     return { at: 0, bytes: header };
   }
 
-  /** Other bytes in one place. */
-  #change(bytes: Uint8Array, edges: readonly number[], dice: Dice): void {
+  /** Other bytes somewhere. */
+  #change(bytes: Uint8Array, dice: Dice): void {
     if (bytes.length === 0) return;
-    const width = dice.of([1, 1, 2, 4, 4, 8]);
-    const near = edges.length > 0 && dice.below(4) > 0 ? dice.of(edges) + dice.below(9) - 4 : dice.below(bytes.length);
-    const at = Math.max(0, Math.min(near, bytes.length - width));
+    const width = Math.min(dice.of([1, 1, 2, 4, 4, 8]), bytes.length);
+    const at = dice.below(bytes.length - width + 1);
+    this.#replace(bytes.subarray(at, at + width), bytes.slice(dice.below(bytes.length - width + 1)).subarray(0, width), dice);
+  }
+
+  /** Another value of one that is in a table. */
+  #changeValue(bytes: Uint8Array, table: readonly Value[], dice: Dice): void {
+    const { at, width } = dice.of(table);
+    const alike = dice.of(table.filter((other) => other.width === width));
     const place = bytes.subarray(at, at + width);
-    const [first = 0] = place;
-    switch (dice.below(8)) {
+    const other = bytes.slice(alike.at, alike.at + width);
+    const from = dice.below(Math.max(0, width - 8) + 1);
+    this.#replace(place.subarray(from, from + 8), other.subarray(from, from + 8), dice);
+  }
+
+  /** Numbers at the ends of what there is, near the one that is there, or of something else. */
+  #replace(place: Uint8Array, other: Uint8Array, dice: Dice): void {
+    const view = new DataView(place.buffer, place.byteOffset, place.length);
+    switch (dice.below(9)) {
       case 0:
         for (const index of place.keys()) place[index] = dice.below(256);
         break;
@@ -182,18 +200,26 @@ export class SnapshotFile {
         place[place.length - 1] = 0x7f;
         break;
       case 4:
-        place[0] = first + dice.of([1, 1, 2, 255, 255, 254, 16, 128]);
+        place.fill(0);
+        place[0] = 1 + dice.below(8);
         break;
-      case 5:
-        place[0] = first ^ (1 << dice.below(8));
+      case 5: {
+        const step = dice.of([1, -1, 2, -2, 16, -16]);
+        if (place.length === 8) view.setBigUint64(0, view.getBigUint64(0, true) + BigInt(step), true);
+        else if (place.length === 4) view.setUint32(0, view.getUint32(0, true) + step, true);
+        else place[0] = view.getUint8(0) + step;
         break;
+      }
       case 6:
-        // A number that means something elsewhere.
-        place.set(bytes.slice(dice.below(bytes.length - place.length + 1)).subarray(0, place.length));
+        place[dice.below(place.length)] = 1 << dice.below(8);
         break;
-      default:
+      case 7:
         place.fill(0);
         place[dice.below(place.length)] = 1 << dice.below(8);
+        break;
+      default:
+        // A number that means something elsewhere.
+        place.set(other);
     }
   }
 }
