@@ -39,7 +39,8 @@ function isServing(serving: Notes["serving"]): boolean {
   const isAddress =
     isObject(address) &&
     ("unix" in address ? typeof address.unix === "string" : typeof address.host === "string" && isWhole(address.port, 65_535));
-  return isAddress && isWhole(port, 65_535) && isWhole(connection, Number.MAX_SAFE_INTEGER) && (wire === undefined || wire === "frames");
+  // One more than there are is a handler's channel.
+  return isAddress && isWhole(port, 65_536) && isWhole(connection, Number.MAX_SAFE_INTEGER) && (wire === undefined || wire === "frames");
 }
 
 function areTimeouts(timeouts: Notes["timeouts"]): boolean {
