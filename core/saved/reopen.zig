@@ -53,7 +53,8 @@ pub fn file(allocator: std.mem.Allocator, files: *FileTable, saved: *const recor
     const fd = switch (openPath(files, saved.path, saved.access, writes)) {
         .fd => |fd| fd,
         .denied => return if (is_open) refuseFile(saved.path, writes) else absent(allocator, saved.path),
-        .missing => return refuse(.SNAPSHOT_INVALID, "the snapshot needs {s}, which is not there any more", saved.path, "put the file back, or take the snapshot again", .{ .section = "files" }),
+        // Where a machine has files of its own, the host's do not show, and it found its program all the same.
+        .missing => return if (!is_open and !files.scope.permissions.allows(.read, saved.path)) absent(allocator, saved.path) else refuse(.SNAPSHOT_INVALID, "the snapshot needs {s}, which is not there any more", saved.path, "put the file back, or take the snapshot again", .{ .section = "files" }),
     };
     const made = try HostFile.create(allocator, fd, saved.path);
     errdefer made.release(allocator);

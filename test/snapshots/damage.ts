@@ -16,6 +16,17 @@ const out = openSync(report as string, "a");
 const verify = kind === "flips-trusted" ? "trusted" : "full";
 const options: OpenOptions = { permissions: JSON.parse(permissions as string), verify };
 
+/** Now and then without a folder that is open, one of the first or the last, so that what was made by then is given up. */
+function optionsOf(number: number): OpenOptions {
+  const { read } = JSON.parse(permissions as string) as { read: string[] };
+  if (kind !== "lies-run" || number % 16 !== 2) return options;
+  const less =
+    number % 32 === 2
+      ? read.filter((path) => path !== "/etc")
+      : read.flatMap((path) => (path === "/usr" ? ["/usr/bin", "/usr/lib"] : [path]));
+  return { permissions: { read: less } };
+}
+
 function put(patches: readonly Patch[]): void {
   for (const { at, bytes } of patches) writeSync(descriptor, bytes, 0, bytes.length, at);
 }
@@ -66,7 +77,7 @@ async function serve(image: Snapshot): Promise<[first: string, second: string]> 
 async function attempt(number: number): Promise<string> {
   let image: Snapshot;
   try {
-    image = await Snapshot.open(scratch as string, options);
+    image = await Snapshot.open(scratch as string, optionsOf(number));
   } catch (error) {
     if (PristineError.is(error, "SNAPSHOT_INVALID")) return `invalid: ${error.details.section}`;
     return PristineError.is(error, "SNAPSHOT_MISMATCH") ? "mismatch" : `refused: ${codeOf(error)}`;

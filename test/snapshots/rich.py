@@ -1,7 +1,6 @@
 """Has one of everything that a machine can have, waits to be frozen when it listens, and then uses all of it."""
-import mmap, os, select, signal, socket, sys, threading, time
+import mmap, os, select, signal, socket, threading, time
 
-folder = sys.argv[1] if len(sys.argv) > 1 else "/usr"
 os.makedirs("/tmp/rich/deeper", exist_ok=True)
 private = open("/tmp/rich/file", "w+b", buffering=0)
 private.write(b"private bytes " * 1000)
@@ -15,7 +14,7 @@ anonymous = mmap.mmap(-1, 1 << 16, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
 anonymous[:5] = b"there"
 source = open(__file__ if os.path.exists(__file__) else "/usr/bin/python3", "rb", buffering=0)
 source.read(10)
-directories = [os.open("/tmp/rich", os.O_RDONLY), os.open(folder, os.O_RDONLY), os.open("/proc", os.O_RDONLY)]
+directories = [os.open(path, os.O_RDONLY) for path in ("/tmp/rich", "/etc", "/proc")]
 devices = [open("/dev/null", "r+b", buffering=0), open("/dev/urandom", "rb", buffering=0)]
 text = open("/proc/self/maps", "rb", buffering=0)
 text.read(20)
@@ -68,6 +67,8 @@ for thread in threads:
     thread.start()
 time.sleep(0.005)
 
+# Behind all that: it is opened last, when there is most to give up.
+directories.append(os.open("/usr", os.O_RDONLY))
 last = socket.socket()
 last.bind(("127.0.0.1", 8000))
 last.listen(1)

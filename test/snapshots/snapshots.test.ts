@@ -83,6 +83,16 @@ describe("a program", () => {
     expect(counter()).toBe(first);
   });
 
+  test("that was beneath /tmp, of which machines have their own, needs no permission for it", async () => {
+    writeFileSync(path("program"), readFileSync(guest("functions")), { mode: 0o700 });
+    using vm = await Machine.boot(path("program"), silent);
+    using image = vm.freeze();
+    await image.save(path("tmp.snap"));
+    using again = await Snapshot.open(path("tmp.snap"));
+    using fork = again.fork();
+    expect(fork.call("add", 2, 3)).toBe(5);
+  });
+
   test("that was given as bytes has no file that would have to be there", async () => {
     using vm = await Machine.boot(new Uint8Array(readFileSync(guest("functions"))), silent);
     using image = vm.freeze();

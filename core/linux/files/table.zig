@@ -215,7 +215,8 @@ pub const FileTable = struct {
         self.releaseLost();
         for (self.slots.items) |slot| if (slot.description) |description| self.release(description);
         self.slots.clearRetainingCapacity();
-        // Those that never got an open file.
+        // Those that never got an open file, in any order: listeners among them, and who waits for one.
+        for (self.sockets.list.items) |socket| socket.waiting.clearRetainingCapacity();
         while (self.sockets.list.getLastOrNull()) |socket| self.closeSocket(socket);
     }
 
