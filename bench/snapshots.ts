@@ -109,7 +109,9 @@ async function forksBeyondImage(file: string, subject: Subject): Promise<number[
 async function measure(subject: Subject, folder: string, smoke: boolean): Promise<Finding[]> {
   const file = join(folder, "subject.snap");
   const port = 8000;
-  const options = { program: subject.path, args: argumentsAt(subject, port), env: environment(port), port, permissions, forks: 1 };
+  // Caches of its own: those that the native process has change meanwhile.
+  const env = { ...environment(port), HOME: "/var/tmp" };
+  const options = { program: subject.path, args: argumentsAt(subject, port), env, port, permissions, forks: 1 };
   const pool = await isolate({ ...options, ...(subject.memory ? { memory: subject.memory } : {}), stdout: "ignore", stderr: "ignore" });
   const rounds = smoke ? 1 : 5;
   const save = async () => {
