@@ -10,7 +10,6 @@ const host = @import("../host.zig");
 const limits = @import("../limits.zig");
 
 const page = format.page;
-const group_bytes = format.group_pages * page;
 
 pub const Error = error{Failed};
 
@@ -49,8 +48,12 @@ pub const File = struct {
         return error.Failed;
     }
 
+    pub fn isUnwanted(self: *const File) bool {
+        return self.cancelled.load(.monotonic);
+    }
+
     pub fn checkWanted(self: *const File) Error!void {
-        if (!self.cancelled.load(.monotonic)) return;
+        if (!self.isUnwanted()) return;
         _ = self.record.set(.ABORTED, "the snapshot is not wanted any more", "", .{});
         return error.Failed;
     }
@@ -100,60 +103,5 @@ pub const File = struct {
         if (self.read(bytes, it.offset) < bytes.len) return self.invalid(@tagName(kind), "it is cut short", .{});
         if (self.verifies and format.sum(bytes) != it.checksum) return self.invalid(@tagName(kind), "it is damaged", .{});
         return bytes;
-    }
-
-    /// Copies the pages to where they are in the machine's memory.
-    pub fn loadPages(self: *const File, allocator: std.mem.Allocator, memfd: i32, runs: []const format.Run, sums: []const u64) (Error || error{ OutOfMemory, HostFailure })!void {
-        const it = self.header.section(.pages);
-        if (self.verifies and format.sum(std.mem.sliceAsBytes(sums)) != it.checksum) return self.invalid("sums", "it is damaged", .{});
-        const buffer = try allocator.alignedAlloc(u8, .fromByteUnits(page), group_bytes);
-        defer allocator.free(buffer);
-        var cursor: Cursor = .{ .runs = runs };
-        for (sums, 0..) |sum, group| {
-            try self.checkWanted();
-            const start = group * group_bytes;
-            const bytes = buffer[0..@intCast(@min(group_bytes, it.length - start))];
-            if (self.read(bytes, it.offset + start) < bytes.len) return self.invalid("pages", "it is cut short", .{});
-            if (self.verifies and format.sum(bytes) != sum) return self.invalid("pages", "group {d} is damaged", .{group});
-            try cursor.scatter(memfd, bytes);
-        }
-    }
-
-    /// Whether runs are what the pages can be: as many, in the memory, none twice.
-    pub fn checkRuns(self: *const File, runs: []const format.Run, sum_count: usize) Error!void {
-        const it = self.header.section(.pages);
-        if (it.length % page != 0 or sum_count != std.math.divCeil(u64, it.length, group_bytes) catch unreachable) return self.invalid("sums", "there are not as many as groups of pages", .{});
-        var total: u64 = 0;
-        var end: u64 = 0;
-        for (runs) |run| {
-            if (run.frame < end) return self.invalid("runs", "they are not in order", .{});
-            end = @as(u64, run.frame) + run.count;
-            if (run.count == 0 or end * page > self.header.memory_extent) return self.invalid("runs", "one is outside of the memory", .{});
-            total += run.count;
-        }
-        if (total * page != it.length) return self.invalid("runs", "there are not as many pages", .{});
-    }
-};
-
-/// Where in the runs the next page belongs.
-const Cursor = struct {
-    runs: []const format.Run,
-    done: u32 = 0,
-
-    fn scatter(self: *Cursor, memfd: i32, bytes: []const u8) host.Error!void {
-        var at: usize = 0;
-        while (at < bytes.len) {
-            const run = self.runs[0];
-            const count = @min(run.count - self.done, (bytes.len - at) / page);
-            const length = count * page;
-            const offset = (@as(u64, run.frame) + self.done) * page;
-            var put: usize = 0;
-            while (put < length) put += try host.check(linux.pwrite(memfd, bytes.ptr + at + put, length - put, @intCast(offset + put)));
-            at += length;
-            self.done += @intCast(count);
-            if (self.done < run.count) continue;
-            self.runs = self.runs[1..];
-            self.done = 0;
-        }
     }
 };

@@ -7,6 +7,7 @@ const errors = @import("../errors.zig");
 const format = @import("format.zig");
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const pages = @import("pages.zig");
 const processor = @import("processor.zig");
 const records = @import("records.zig");
 const reopen = @import("reopen.zig");
@@ -54,6 +55,8 @@ pub const Opened = struct {
 pub fn open(allocator: std.mem.Allocator, request: *Request, record: *errors.Record) Error!Opened {
     var files_taken = false;
     defer if (!files_taken) request.files.deinit();
+    // Whoever is shown them holds them by then.
+    defer for (request.streams) |stream| if (stream) |some| some.release(allocator);
     var arena_state: std.heap.ArenaAllocator = .init(allocator);
     defer arena_state.deinit();
     const arena = arena_state.allocator();
@@ -123,7 +126,6 @@ const Opening = struct {
     fn release(self: *Opening) void {
         for (self.host_files.items) |file| file.release(self.allocator);
         for (self.contents.items) |content| content.release(self.allocator);
-        for (self.request.streams) |stream| if (stream) |some| some.release(self.allocator);
     }
 
     fn given(self: *const Opening) revive.Given {
@@ -203,11 +205,11 @@ const Opening = struct {
         if (run_bytes.len % @sizeOf(format.Run) != 0 or sum_bytes.len % 8 != 0) return file.invalid("runs", "they have another size", .{});
         const runs = std.mem.bytesAsSlice(format.Run, run_bytes);
         const sums = std.mem.bytesAsSlice(u64, sum_bytes);
-        try file.checkRuns(runs, sums.len);
+        try pages.check(file, runs, sums.len);
         const memfd = try FrameImage.emptyMemfd(file.header.memory_extent);
         var is_taken = false;
         errdefer if (!is_taken) host.close(memfd);
-        try file.loadPages(self.allocator, memfd, runs, sums);
+        try pages.load(self.allocator, file, memfd, runs, sums);
         is_taken = true;
         var frames: FrameImage = try .ofMemfd(self.allocator, memfd, file.header.memory_extent);
         errdefer frames.deinit();

@@ -16,7 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isolate, Machine, Pool, PristineError, Snapshot } from "../../src/index.ts";
 import { hostFolder } from "../folders.ts";
-import { SnapshotFile } from "./file.ts";
+import { SnapshotFile, sectionNames } from "./file.ts";
 
 const emulated = process.env.PRISTINE_LANE !== undefined;
 setDefaultTimeout(emulated ? 600_000 : 60_000);
@@ -243,6 +243,28 @@ describe("a file", () => {
     const large = new Uint8Array(64 * 2 ** 20 + 1);
     expect((await errorOf(image.save(path("large.snap"), { user: large }))).details).toEqual({ option: "user" });
     expect(existsSync(path("large.snap"))).toBe(false);
+  });
+
+  test("that is refused, however far it was read, leaves nothing open", async () => {
+    using image = await functions();
+    await image.save(path("functions.snap"), { user: new Uint8Array(10_000) });
+    const whole = readFileSync(path("functions.snap"));
+    const open = () => readdirSync("/proc/self/fd").length;
+    const refuse = async () => {
+      await errorOf(Snapshot.open(path("nothing.snap")));
+      for (const name of sectionNames) {
+        const { offset, length } = new SnapshotFile(path("functions.snap")).section(name);
+        if (length === 0) continue;
+        const damaged = Buffer.from(whole);
+        damaged[offset] = (damaged[offset] as number) ^ 1;
+        writeFileSync(path("damaged.snap"), damaged);
+        expect((await errorOf(Snapshot.open(path("damaged.snap")))).code).toBe("SNAPSHOT_INVALID");
+      }
+    };
+    await refuse();
+    const before = open();
+    for (let round = 0; round < 5; round++) await refuse();
+    expect(open()).toBe(before);
   });
 
   test("that cannot be written whole leaves the old one as it was, and nothing beside it", async () => {

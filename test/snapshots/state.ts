@@ -53,8 +53,8 @@ const socket: Shape = [
 const node: Shape = [1, 4, 4, 4, 4, 8, times(3, time), 4, maybe(4), 8, "text", list(["text", 4, 8]), 8, 1, maybe([4, 4, 8])];
 
 const tables: Record<string, Shape> = {
-  machine: [times(5, 8), 4, times(4, 1), fault, 4, 8, 8, registers, times(4, 1)],
   clock: times(5, 8),
+  machine: [times(5, 8), 4, times(4, 1), fault, 4, 8, 8, registers, times(4, 1)],
   program: [4, times(4, 8), "text", "text", list([4, 2, 1, 1, 8, 8])],
   kernel,
   threads: thread,
