@@ -157,6 +157,8 @@ pub const snapshot_list_max = 1 << 24;
 pub const snapshot_user_max_bytes = 64 * MiB;
 /// What its state may take: windows and mappings of a large machine.
 pub const snapshot_state_max_bytes = 256 * MiB;
+/// How often an image is tried to be sealed; the kernel waits up to 75 ms each time for pages in use (mm/memfd.c).
+pub const seal_attempts = 20;
 /// Threads that read a snapshot, beside the one that opens it.
 pub const snapshot_threads_max = 3;
 /// Of a program that is larger, a snapshot has no names.

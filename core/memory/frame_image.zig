@@ -103,7 +103,7 @@ pub const FrameImage = struct {
         errdefer _ = linux.munmap(self.bytes.ptr, extent);
         try self.findData();
         errdefer self.data.deinit(allocator);
-        _ = try host.check(linux.fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
+        try seal(memfd);
         return self;
     }
 
@@ -176,7 +176,7 @@ pub const FrameImage = struct {
         try space.mapImage();
         for (kept.items.items) |piece| try space.showFile(piece);
         _ = try host.check(linux.ftruncate(self.memfd, @intCast(beyond)));
-        _ = try host.check(linux.fcntl(self.memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
+        try seal(self.memfd);
     }
 
     /// A new memfd with the pages of `space` that are not zero.
@@ -195,8 +195,22 @@ pub const FrameImage = struct {
             _ = try host.check(linux.pwrite(memfd, bytes.ptr, page, @intCast(@as(u64, frame) * page)));
         }
         try copyFiles(space, memfd);
-        _ = try host.check(linux.fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE));
+        try seal(memfd);
         return memfd;
+    }
+
+    /// From now on nothing can write to the memfd. A page that the host's kernel has in its hands at that moment, for purposes of its
+    /// own, keeps it from that for a while, which the kernel itself waits for only so long.
+    fn seal(memfd: i32) Error!void {
+        const pause: linux.timespec = .{ .sec = 0, .nsec = 2 * std.time.ns_per_ms };
+        for (0..limits.seal_attempts) |_| {
+            if (host.check(linux.fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))) |_| return else |failure| {
+                if (host.last_errno != .BUSY) return failure;
+            }
+            _ = linux.nanosleep(&pause, null);
+        }
+        host.last_errno = .BUSY;
+        return error.HostFailure;
     }
 
     /// Finds what has bytes, and the large areas that have none.
