@@ -133,6 +133,7 @@ export class Snapshot implements Disposable {
   static async open(file: string | URL, options: OpenOptions = {}): Promise<Snapshot> {
     const path = pathOf(file);
     const { verify = "full" } = options;
+    if ("env" in options) throw badOption("env", "a saved machine has its environment already", "give `env` to what is saved");
     if (verify !== "full" && verify !== "trusted") throw badOption("verify", `\`verify\` is ${verify}`, 'use "full" or "trusted"');
     const configuration = {
       ...{ program: path, argv: [], volumes: parseVolumes(options.volumes), verbose: options.verbose ?? false },

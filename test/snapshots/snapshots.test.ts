@@ -240,6 +240,8 @@ describe("a file", () => {
     using image = await functions();
     expect((await errorOf(image.save(path("no/such/folder.snap")))).code).toBe("NOT_FOUND");
     expect((await errorOf(image.save(folder))).code).toBe("BAD_OPTION");
+    const withEnvironment = { env: { A: "1" } } as object;
+    expect((await errorOf(Snapshot.open(path("text"), withEnvironment))).details).toEqual({ option: "env" });
     const large = new Uint8Array(64 * 2 ** 20 + 1);
     expect((await errorOf(image.save(path("large.snap"), { user: large }))).details).toEqual({ option: "user" });
     expect(existsSync(path("large.snap"))).toBe(false);
