@@ -34,10 +34,11 @@ static inline struct timespec after(clockid_t clock, long milliseconds)
 	return (struct timespec){ at / 1000000000, at % 1000000000 };
 }
 
+/* Until a date: what is left of a span would never become less while signals come faster than they are handled. */
 static inline void rest(long milliseconds)
 {
-	struct timespec span = { milliseconds / 1000, milliseconds % 1000 * 1000000 };
-	while (nanosleep(&span, &span) == -1 && errno == EINTR)
+	struct timespec end = after(CLOCK_MONOTONIC, milliseconds);
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, 0) == EINTR)
 		;
 }
 
