@@ -72,14 +72,6 @@ pub const Clock = struct {
         return self;
     }
 
-    /// The clocks of an image that comes from a file: forks have pages of their own.
-    pub fn initSaved(calibration: *const Calibration, page: *Parameters) Clock {
-        var self: Clock = .{ .tsc_offset = 0, .calibration = calibration, .page = page, .current = .{} };
-        self.current.flags = parameters_module.flag_clocks | parameters_module.flag_cpu;
-        self.renew();
-        return self;
-    }
-
     /// The clocks of a fork, of a new generation.
     pub fn initFork(image: *const Clock, page: *align(4096) [4096]u8) Clock {
         var self = image.*;

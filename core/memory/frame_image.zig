@@ -55,22 +55,12 @@ pub const FrameImage = struct {
             .image => try copyToMemfd(space, extent),
         };
         errdefer if (space.memory == .image) host.close(memfd);
-        // Private: a shared mapping, even one for reading, would keep the memfd from being sealed.
-        const mapped = try host.check(linux.mmap(null, extent, .{ .READ = true }, .{ .TYPE = .PRIVATE, .NORESERVE = true }, memfd, 0));
-        self.* = .{
-            .allocator = space.allocator,
-            .memfd = memfd,
-            .bytes = @as([*]align(page) const u8, @ptrFromInt(mapped))[0..extent],
-            .data = .{},
-            .anonymous = .{},
-            .blocks = blocks,
-            .frames_used = space.frames_used,
-            .free_blocks = space.free_blocks,
-            .bytes_max = space.bytes_max,
-        };
-        errdefer _ = linux.munmap(self.bytes.ptr, extent);
-        try self.findData();
-        errdefer self.data.deinit(self.allocator);
+        self.* = try mapped(space.allocator, memfd, extent);
+        errdefer self.unmap();
+        self.blocks = blocks;
+        self.frames_used = space.frames_used;
+        self.free_blocks = space.free_blocks;
+        self.bytes_max = space.bytes_max;
         self.files = try sharedFiles(space);
         errdefer self.releaseFiles();
         if (space.memory == .own) try self.takeOver(space);
@@ -88,11 +78,20 @@ pub const FrameImage = struct {
     /// shared files) is the caller's to fill in.
     pub fn ofMemfd(allocator: std.mem.Allocator, memfd: i32, extent: u64) Error!FrameImage {
         errdefer host.close(memfd);
-        const mapped = try host.check(linux.mmap(null, extent, .{ .READ = true }, .{ .TYPE = .PRIVATE, .NORESERVE = true }, memfd, 0));
+        var self = try mapped(allocator, memfd, extent);
+        errdefer self.unmap();
+        try seal(memfd);
+        return self;
+    }
+
+    /// What lies in a memfd; blocks and the counts of frames are the caller's to fill in.
+    fn mapped(allocator: std.mem.Allocator, memfd: i32, extent: u64) Error!FrameImage {
+        // Private: a shared mapping, even one for reading, would keep the memfd from being sealed.
+        const address = try host.check(linux.mmap(null, extent, .{ .READ = true }, .{ .TYPE = .PRIVATE, .NORESERVE = true }, memfd, 0));
         var self: FrameImage = .{
             .allocator = allocator,
             .memfd = memfd,
-            .bytes = @as([*]align(page) const u8, @ptrFromInt(mapped))[0..extent],
+            .bytes = @as([*]align(page) const u8, @ptrFromInt(address))[0..extent],
             .data = .{},
             .anonymous = .{},
             .blocks = &.{},
@@ -102,16 +101,18 @@ pub const FrameImage = struct {
         };
         errdefer _ = linux.munmap(self.bytes.ptr, extent);
         try self.findData();
-        errdefer self.data.deinit(allocator);
-        try seal(memfd);
         return self;
     }
 
-    pub fn deinit(self: *FrameImage) void {
+    fn unmap(self: *FrameImage) void {
+        self.data.deinit(self.allocator);
         _ = linux.munmap(self.bytes.ptr, self.bytes.len);
+    }
+
+    pub fn deinit(self: *FrameImage) void {
+        self.unmap();
         host.close(self.memfd);
         self.releaseFiles();
-        self.data.deinit(self.allocator);
         self.allocator.free(self.blocks);
         self.* = undefined;
     }

@@ -72,7 +72,7 @@ pub const Capture = struct {
         return @intCast(list.items.len - 1);
     }
 
-    /// Finds all open files, those on their way between sockets and those that only a set watches included.
+    /// Finds all open files, those on their way between sockets included.
     fn collect(self: *Capture, files: *const FileTable) Error!void {
         for (files.slots.items) |slot| if (slot.description) |description| {
             _ = try self.numberOf(&self.descriptions, description);

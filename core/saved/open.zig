@@ -12,7 +12,6 @@ const processor = @import("processor.zig");
 const records = @import("records.zig");
 const reopen = @import("reopen.zig");
 const revive = @import("revive.zig");
-const Clock = @import("../clock.zig").Clock;
 const Content = @import("../linux/files/private/content.zig").Content;
 const File = @import("file.zig").File;
 const FileTable = @import("../linux/files/table.zig").FileTable;
@@ -20,7 +19,6 @@ const FrameImage = @import("../memory/frame_image.zig").FrameImage;
 const HostFile = @import("../host_file.zig").HostFile;
 const Image = @import("../image.zig").Image;
 const loader = @import("../loader.zig");
-const Parameters = @import("../vdso_parameters.zig").Parameters;
 const Platform = @import("../platform.zig").Platform;
 
 /// `Failed`: the record says why.
@@ -131,9 +129,7 @@ const Opening = struct {
     fn given(self: *const Opening) revive.Given {
         return .{
             .allocator = self.allocator,
-            .platform = self.request.platform,
             .state = &self.state,
-            .memory_ceiling = self.file.header.memory_ceiling,
             .files = self.host_files.items,
             .contents = self.contents.items,
         };
@@ -236,8 +232,9 @@ const Opening = struct {
         records.copyShared(machine, saved);
         machine.frames.frames_max = self.file.header.memory_ceiling / limits.page_size;
         machine.arena = .{ .at = saved.arena_at, .end = saved.arena_end };
-        var shown: Parameters align(limits.page_size) = .{};
-        machine.clock = .initSaved(&self.request.platform.calibration, &shown);
+        // Forks have pages of their own.
+        var shown: [limits.page_size]u8 align(limits.page_size) = undefined;
+        machine.clock = .init(0, &self.request.platform.calibration, &shown);
         revive.clock(&self.state, &machine.clock);
         machine.clock.page = undefined;
         machine.program = try revive.program(given_state);
@@ -253,7 +250,6 @@ const Opening = struct {
         try revive.openFiles(given_state, files, &self.request.streams);
         machine.kernel.files = files.*;
         for (self.state.sockets, files.sockets.list.items) |*socket, made| if (socket.has_host) try reopen.listener(&machine.kernel, made);
-        machine.kernel.files = files.*;
         for (self.state.written) |range| for (range.first..range.first + range.count) |frame| image.write_set.add(allocator, @intCast(frame), image.frames.data.capacity());
     }
 };

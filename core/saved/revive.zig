@@ -3,13 +3,9 @@
 //! What counts, refers and summarizes is made anew here, so that no file can say it wrongly. Files of the host come from
 //! `reopen.zig`. Not here: the bytes of the memory (`pages.zig`).
 const std = @import("std");
-const linux = std.os.linux;
 const address_space = @import("../memory/address_space.zig");
 const block_module = @import("../memory/block.zig");
-const host = @import("../host.zig");
-const image_module = @import("../image.zig");
 const kvm = @import("../kvm.zig");
-const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
 const records = @import("records.zig");
 const reopen = @import("reopen.zig");
@@ -27,27 +23,22 @@ const FilePiece = @import("../memory/file_pieces.zig").FilePiece;
 const FileTable = table_module.FileTable;
 const FrameImage = @import("../memory/frame_image.zig").FrameImage;
 const HostFile = @import("../host_file.zig").HostFile;
-const Image = image_module.Image;
 const Kernel = @import("../linux/kernel.zig").Kernel;
 const Piece = @import("../linux/sockets/queue.zig").Piece;
 const Pipe = @import("../linux/files/pipe.zig").Pipe;
-const Platform = @import("../platform.zig").Platform;
 const Program = @import("../program.zig").Program;
 const Socket = @import("../linux/sockets/socket.zig").Socket;
 const SpaceImage = @import("../memory/space_image.zig").SpaceImage;
 const Thread = threads_module.Thread;
 const Threads = threads_module.Threads;
 
-const page = limits.page_size;
 const block_frames = limits.window_pages;
 
 pub const Error = error{ OutOfMemory, HostFailure };
 
 pub const Given = struct {
     allocator: std.mem.Allocator,
-    platform: *const Platform,
     state: *const records.State,
-    memory_ceiling: u64,
     files: []const *HostFile,
     contents: []const *Content,
 };
@@ -326,8 +317,8 @@ pub fn space(given: *const Given) Error!SpaceImage {
 pub fn frames(given: *const Given, to: *FrameImage) Error!void {
     const all = given.state;
     const allocator = given.allocator;
+    // Given up with the image, whatever fails from here on.
     const blocks = try allocator.alloc(block_module.Block, all.blocks.len);
-    errdefer allocator.free(blocks);
     to.blocks = blocks;
     to.free_blocks = 0;
     // A window's record counts as one.
