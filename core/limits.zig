@@ -55,6 +55,8 @@ pub const idle_resets_max = 16;
 pub const resets_per_audit = 256;
 /// Resets in a row that would have been cheaper as full ones before one is.
 pub const oversized_resets = 8;
+/// With fewer private pages than these, a full reset and the faults behind it are never cheaper than comparing them.
+pub const full_reset_min_pages = 256;
 /// Ranges taken out of an image that a rewriting reset puts back; with more it is a full one.
 pub const remapped_ranges_max = 16;
 /// Pages whose private copies a new fork gets at once.

@@ -314,6 +314,8 @@ pub const Machine = struct {
         if (timers) |some| some.arm(interrupt, time_limits);
         if (!self.populated) self.populate();
         const faults_before = if (self.is_fork) touched.threadFaults() else 0;
+        // The slice that was under way when the machine stopped is nobody's now; it may have been another thread's of the host.
+        kernel.threads.replan = true;
         kernel.entered_tsc = host.rdtsc();
         kernel.wakeTimers();
         kernel.tick();

@@ -129,6 +129,10 @@ fn choose(machine: *Machine, mode: Mode, limit_bytes: u64) Mode {
     const private = machine.frames.touched.pages.items.len;
     if (private * page_size > limit_bytes) return .full;
     const history = &machine.resets;
+    if (private < limits.full_reset_min_pages) {
+        history.oversized = 0;
+        return .rewrite;
+    }
     const costs = reset_costs.get(machine.platform);
     const again = history.dirtied_sixteenths / 16 * costs.first_write_ns + costs.full_ns;
     history.oversized = if (private * costs.compare_ns > again) history.oversized + 1 else 0;

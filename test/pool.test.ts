@@ -128,6 +128,11 @@ describe("a server", () => {
     expect(exits).toEqual([0, 0]);
   });
 
+  test("whose threads wait for each other's turn gets on, on whatever thread of the host", async () => {
+    await using web = await server({ timeout: 30_000 });
+    for (let i = 0; i < 3; i++) expect(await (await web.fetch(at("/turns"))).text()).toBe("done");
+  });
+
   test("takes three exits for a request on a connection that is kept", async () => {
     await using web = await server({ forks: 1 });
     await (await web.fetch(at("/"))).text();

@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +109,29 @@ static void wrong(int to, const char *path)
 		say(to, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
 }
 
+/* Two threads that do not sleep while they wait for each other: each round needs a slice of both. */
+static atomic_int turn;
+
+static void *take_turns(void *other)
+{
+	for (int round = 0; round < 25; round++) {
+		while (atomic_load(&turn) != (other != 0))
+			;
+		atomic_store(&turn, other == 0);
+	}
+	return 0;
+}
+
+static void both_take_turns(void)
+{
+	pthread_t other;
+	atomic_store(&turn, 0);
+	if (pthread_create(&other, 0, take_turns, &turn))
+		_exit(99);
+	take_turns(0);
+	pthread_join(other, 0);
+}
+
 /* 0 if the connection is to be closed. */
 static int serve(int to, const char *method, const char *path, const char *body, size_t length)
 {
@@ -132,6 +157,9 @@ static int serve(int to, const char *method, const char *path, const char *body,
 			usleep(20000);
 		}
 		say(to, "0\r\n\r\n");
+	} else if (!strcmp(path, "/turns")) {
+		both_take_turns();
+		answer(to, "done", 4);
 	} else if (!strcmp(path, "/exit"))
 		_exit(3);
 	else if (!strcmp(path, "/fault"))
