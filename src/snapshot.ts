@@ -5,10 +5,11 @@ import { check, core, lastError, sealWorker } from "./ffi/library.ts";
 import { MachineBlock, ResetMode as ResetModes } from "./ffi/table.ts";
 import { type Inner, Machine, snapshots } from "./machine.ts";
 import { resolveNetwork } from "./network.ts";
+import { objectOf, withCopy } from "./object-storage.ts";
 import { parseForkMemory, parsePermissions, parseSize, parseTimeout, parseVolumes } from "./options.ts";
 import type { Serving } from "./pool.ts";
 import { type Notes, openImage, saveImage } from "./saved.ts";
-import type { ForkOptions, JailPart, OpenOptions, ResetMode, ResetReport, SaveOptions } from "./types.ts";
+import type { ForkOptions, JailPart, OpenOptions, ResetMode, ResetReport, SaveOptions, WaitOptions } from "./types.ts";
 
 const standardStreams = { stdin: 0, stdout: 1, stderr: 2 } as const;
 const defaultTimeoutMs = 5_000;
@@ -26,7 +27,7 @@ function modeCode(mode: ResetMode): number {
 function pathOf(file: string | URL): string {
   const path = file instanceof URL ? Bun.fileURLToPath(file) : file;
   if (typeof path !== "string" || path === "" || path.includes("\0"))
-    throw badOption("path", "the snapshot's file is not a path", "give a path or a file: URL");
+    throw badOption("path", "the snapshot's file is not a path", "give a path, a file: URL, or for `Snapshot.open` s3://BUCKET/KEY");
   return path.startsWith("/") ? path : `${process.cwd()}/${path}`;
 }
 
@@ -127,20 +128,27 @@ export class Snapshot implements Disposable {
    * @example
    * using image = await Snapshot.open("app.snap", { permissions: { listen: ["127.0.0.1:8000"] } });
    * await using pool = new Pool(image); // a server's snapshot serves at once
+   * @param file - a path, or an object in S3-compatible storage: `s3://BUCKET/KEY` with the credentials of the environment
+   * (S3_ENDPOINT, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, S3_REGION), or a file of a `Bun.S3Client`. It is fetched first.
    * @throws `NOT_FOUND`; `SNAPSHOT_INVALID` for a file that is damaged or needs files that have changed, `SNAPSHOT_MISMATCH` where the
    * processor lacks what the machine has seen, `DENIED` for what it has open and is not permitted
    */
-  static async open(file: string | URL, options: OpenOptions = {}): Promise<Snapshot> {
-    const path = pathOf(file);
+  static async open(file: string | URL | Bun.S3File, options: OpenOptions = {}): Promise<Snapshot> {
     const { verify = "full" } = options;
     if ("env" in options) throw badOption("env", "a saved machine has its environment already", "give `env` to what is saved");
     if (verify !== "full" && verify !== "trusted") throw badOption("verify", `\`verify\` is ${verify}`, 'use "full" or "trusted"');
-    const configuration = {
-      ...{ program: path, argv: [], volumes: parseVolumes(options.volumes), verbose: options.verbose ?? false },
+    const settings = {
+      ...{ argv: [], volumes: parseVolumes(options.volumes), verbose: options.verbose ?? false },
       ...standardStreams,
       ...(await resolveNetwork(parsePermissions(options.permissions))),
     };
-    const { handle, user, notes } = await openImage(configuration, verify === "full", options);
+    const openAt = (program: string, waits: WaitOptions) => Snapshot.#openAt({ ...settings, program }, verify === "full", waits);
+    const object = objectOf(file);
+    return object ? await withCopy(object, options, openAt) : await openAt(pathOf(file as string | URL), options);
+  }
+
+  static async #openAt(configuration: object, verifies: boolean, options: WaitOptions): Promise<Snapshot> {
+    const { handle, user, notes } = await openImage(configuration, verifies, options);
     const { serving, timeouts } = notes;
     const wall = timeouts === undefined ? defaultTimeoutMs : (timeouts.wall ?? Infinity);
     const snapshot = new Snapshot(handle, { wall, cpu: timeouts?.cpu ?? Infinity }, [], user);

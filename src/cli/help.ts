@@ -122,6 +122,7 @@ Goes on from a snapshot. One of a server serves as "pristine serve" does; any ot
 standard streams, to its end.
 The file grants nothing: what the program had open of the host is opened again under the permissions given here, and must be
 the same. Its processor must have all that the one had where the snapshot was taken.
+s3://BUCKET/KEY in place of FILE is fetched from object storage, with the credentials of S3_ENDPOINT, S3_ACCESS_KEY_ID and so on.
 
   --verify full|trusted         compare all checksums first (default), or believe a file that nobody else can write
   --allow-read and so on, -v    as for "run"

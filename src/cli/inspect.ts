@@ -1,6 +1,7 @@
 /** `pristine inspect`: what a snapshot's file holds, and whether it holds a secret. */
 
 import { fs } from "../lazy.ts";
+import { objectOf, withCopy } from "../object-storage.ts";
 import { inspectSnapshot, type SnapshotFacts } from "../saved.ts";
 import { type OptionSpec, split, UsageError } from "./grammar.ts";
 
@@ -81,9 +82,17 @@ export async function inspect(words: readonly string[]): Promise<number> {
   const [path, more] = rest;
   if (path === undefined || more !== undefined) throw new UsageError("one snapshot is to be given", "pristine inspect [options] FILE");
   const patterns = ((options.get("secrets") ?? []) as string[]).map(parsePattern);
-  const facts = inspectSnapshot(path);
-  const secrets = patterns.length > 0 ? search(path, facts, patterns) : undefined;
-  if (options.has("json")) console.log(JSON.stringify(secrets ? { ...facts, secrets } : facts, undefined, 2));
+  const isJson = options.has("json");
+  const object = objectOf(path);
+  const show = async (at: string) => showFile(path, at, patterns, isJson);
+  return await (object ? withCopy(object, {}, show) : show(path));
+}
+
+/** @param at - where it is read */
+function showFile(path: string, at: string, patterns: readonly RegExp[], isJson: boolean): number {
+  const facts = inspectSnapshot(at);
+  const secrets = patterns.length > 0 ? search(at, facts, patterns) : undefined;
+  if (isJson) console.log(JSON.stringify(secrets ? { ...facts, secrets } : facts, undefined, 2));
   else if (!secrets) print(path, facts);
   else for (const { section, offset, pattern } of secrets) console.log(`${section} at ${offset}: ${pattern}`);
   return secrets && secrets.length > 0 ? found : 0;

@@ -1,0 +1,152 @@
+/** Snapshots in S3-compatible storage: an independent server of it, and one that behaves badly. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import S3rver from "s3rver";
+import { Machine, Snapshot } from "../../src/index.ts";
+
+setDefaultTimeout(120_000);
+
+const root = join(import.meta.dir, "../..");
+const guest = join(root, "zig-out/guests/functions");
+const folder = mkdtempSync("/tmp/pristine-objects-");
+const saved = join(folder, "functions.snap");
+const keys = { accessKeyId: "S3RVER", secretAccessKey: "S3RVER" };
+const storage = new S3rver({
+  ...{ address: "127.0.0.1", port: 0, silent: true, directory: join(folder, "storage") },
+  configureBuckets: [{ name: "snapshots" }],
+});
+let endpoint = "";
+let client: Bun.S3Client;
+/** More than a range, so that several are asked for. */
+const user = new Uint8Array(20 * 2 ** 20 + 12_345).map((_, index) => (index * 2_654_435_761) >>> 24);
+
+beforeAll(async () => {
+  endpoint = `http://127.0.0.1:${(await storage.run()).port}`;
+  client = new Bun.S3Client({ ...keys, endpoint, bucket: "snapshots" });
+  await using vm = await Machine.boot(guest, { stdout: "ignore", stderr: "ignore" });
+  await vm.run();
+  using image = vm.freeze();
+  await image.save(saved, { user });
+  await client.write("apps/functions.snap", Bun.file(saved));
+});
+
+afterAll(async () => {
+  await storage.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const permissions = { read: [guest] };
+const copies = () => readdirSync("/proc/self/fd").length;
+
+/** A server that answers for one object as it is told. */
+function badly(answer: (request: Request, asked: number) => Response | Promise<Response>): Disposable & { file: Bun.S3File } {
+  let asked = 0;
+  const server = Bun.serve({ port: 0, hostname: "127.0.0.1", idleTimeout: 100, fetch: (request) => answer(request, ++asked) });
+  const file = new Bun.S3Client({ ...keys, endpoint: server.url.origin, bucket: "bad" }).file("some.snap");
+  return { file, [Symbol.dispose]: () => void server.stop(true) };
+}
+
+/** The part of the file that was asked for, as storage answers it. */
+function part(request: Request, etag = '"one"', bytes = readFileSync(saved)): Response {
+  const [, begin, end] = /bytes=(\d+)-(\d+)/.exec(request.headers.get("range") ?? "") ?? [];
+  if (request.method === "HEAD") return new Response(null, { headers: { etag, "content-length": String(bytes.length) } });
+  const piece = bytes.subarray(Number(begin), Number(end) + 1);
+  return new Response(piece, { status: 206, headers: { etag, "content-range": `bytes ${begin}-${end}/${bytes.length}` } });
+}
+
+describe("a snapshot in object storage", () => {
+  test("is opened as its file would be, and nothing of it is left", async () => {
+    const before = copies();
+    {
+      using image = await Snapshot.open(client.file("apps/functions.snap"), { permissions });
+      expect(image.user).toEqual(user);
+      using fork = image.fork();
+      expect(fork.call("add", 40, 2)).toBe(42);
+    }
+    // Only what the library has open from its first use on.
+    using again = await Snapshot.open(client.file("apps/functions.snap"), { permissions, verify: "trusted" });
+    expect(again.user).toEqual(user);
+    expect(copies() - before).toBeLessThan(20);
+    expect(readdirSync("/tmp").filter((name) => name.startsWith("pristine-") && name.endsWith(".snap"))).toEqual([]);
+  });
+
+  test("is named by its address, with the environment's credentials, also on the command line", async () => {
+    const environment = { S3_ENDPOINT: endpoint, S3_ACCESS_KEY_ID: keys.accessKeyId, S3_SECRET_ACCESS_KEY: keys.secretAccessKey };
+    const run = async (...words: string[]) => {
+      const child = Bun.spawn([process.execPath, ...words], {
+        cwd: root,
+        env: { ...process.env, ...environment },
+        stdout: "pipe",
+        stderr: "pipe",
+      });
+      return [await new Response(child.stdout).text(), await new Response(child.stderr).text(), await child.exited] as const;
+    };
+    const address = "s3://snapshots/apps/functions.snap";
+    const [shown, , status] = await run("src/cli/main.ts", "inspect", "--json", address);
+    expect(status).toBe(0);
+    expect(JSON.parse(shown)).toMatchObject({ userBytes: user.length, command: [guest] });
+    const program = `import { Snapshot } from "pristine-vm"; using image = await Snapshot.open(new URL("${address}"), { permissions: "all" });
+      console.log(image.fork().call("add", 40, 2));`;
+    expect(await run("-e", program)).toEqual(["42\n", "", 0]);
+    const [, missing, code] = await run("src/cli/main.ts", "resume", "s3://snapshots/none.snap");
+    expect([missing, code]).toEqual([expect.stringContaining("there is no snapshot s3://snapshots/none.snap"), 127]);
+  });
+
+  test("that is not there, no snapshot, refused or out of reach is an error that says so", async () => {
+    await client.write("text", "x".repeat(100_000));
+    await client.write("short", "x");
+    const open = (file: Bun.S3File | string) => Snapshot.open(file, { permissions });
+    expect(open(client.file("none"))).rejects.toMatchObject({ code: "NOT_FOUND", details: { path: "s3://snapshots/none" } });
+    for (const name of ["text", "short"])
+      expect(open(client.file(name))).rejects.toMatchObject({ code: "SNAPSHOT_INVALID", details: { section: "header" } });
+    expect(open("s3://bucket")).rejects.toMatchObject({ code: "BAD_OPTION" });
+    const nowhere = new Bun.S3Client({ ...keys, endpoint: "http://127.0.0.1:1", bucket: "b" });
+    expect(open(nowhere.file("some"))).rejects.toMatchObject({ code: "BAD_OPTION", hint: expect.stringContaining("S3_ENDPOINT") });
+    using refusing = badly(() => new Response("<Error><Code>AccessDenied</Code></Error>", { status: 403 }));
+    expect(open(refusing.file)).rejects.toMatchObject({ code: "BAD_OPTION" });
+  });
+
+  test("whose bytes were changed on the way, or which was replaced meanwhile, is refused", async () => {
+    const changed = readFileSync(saved);
+    changed.writeUInt8(changed.readUInt8(changed.length - 5000) ^ 1, changed.length - 5000);
+    using lying = badly((request) => part(request, '"one"', changed));
+    expect(Snapshot.open(lying.file, { permissions })).rejects.toMatchObject({ code: "SNAPSHOT_INVALID" });
+    using moving = badly((request, asked) => part(request, `"${asked}"`));
+    expect(Snapshot.open(moving.file, { permissions })).rejects.toMatchObject({ code: "SNAPSHOT_INVALID" });
+    using short = badly((request) => (request.method === "HEAD" ? part(request) : new Response("PRISTINE", { status: 206 })));
+    expect(Snapshot.open(short.file, { permissions })).rejects.toMatchObject({ code: "SNAPSHOT_INVALID" });
+  });
+
+  test("is asked for again where a connection broke", async () => {
+    let broken = 0;
+    using breaking = badly((request) => {
+      if (request.method === "HEAD" || broken >= 2) return part(request);
+      broken++;
+      return new Response(new ReadableStream({ start: (controller) => controller.error(new Error("gone")) }), { status: 206 });
+    });
+    using image = await Snapshot.open(breaking.file, { permissions });
+    expect([image.user.length, broken]).toEqual([user.length, 2]);
+  });
+
+  test("is not waited for by who has left, nor for longer than he wants to", async () => {
+    const before = copies();
+    const hanging = () =>
+      badly(async (request) => {
+        if (request.method !== "HEAD" && !request.headers.get("range")?.includes("bytes=0-15")) await Bun.sleep(60_000);
+        return part(request);
+      });
+    using one = hanging();
+    expect(Snapshot.open(one.file, { permissions, timeout: 200 })).rejects.toMatchObject({
+      code: "TIMEOUT",
+      details: { milliseconds: 200 },
+    });
+    expect(Snapshot.open(one.file, { permissions, signal: AbortSignal.abort(new Error("left before")) })).rejects.toThrow("left before");
+    const leaving = new AbortController();
+    const opening = Snapshot.open(one.file, { permissions, signal: leaving.signal });
+    setTimeout(() => leaving.abort(new Error("left")), 200);
+    expect(opening).rejects.toThrow("left");
+    await opening.catch(() => {});
+    expect(copies() - before).toBeLessThan(20);
+  });
+});
