@@ -90,6 +90,8 @@ static void storm(void)
 	sigaction(SIGUSR1, &action, 0);
 	action.sa_flags = SA_RESTART | SA_NODEFER;
 	sigaction(SIGUSR2, &action, 0);
+	/* These queue up: handlers within handlers would need more stack than a thread has. */
+	action.sa_flags = SA_RESTART;
 	sigaction(SIGRTMIN + 3, &action, 0);
 	pthread_barrier_init(&all_sent, 0, senders);
 	for (int i = 0; i < senders; i++)
