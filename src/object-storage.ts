@@ -5,6 +5,7 @@
 import { badOption, PristineError } from "./errors.ts";
 import { os, path } from "./lazy.ts";
 import { parseTimeout } from "./options.ts";
+import { tookTooLong } from "./saved.ts";
 import type { WaitOptions } from "./types.ts";
 
 const rangeBytes = 8 * 2 ** 20;
@@ -52,20 +53,24 @@ function invalid(object: Bun.S3File, why: string): PristineError<"SNAPSHOT_INVAL
   });
 }
 
-async function range(object: Bun.S3File, begin: number, end: number, signal: AbortSignal): Promise<Uint8Array> {
+/** One request to the storage, made again where its connection broke. */
+async function ask<T>(object: Bun.S3File, request: () => Promise<T>, signal: AbortSignal): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     try {
-      const bytes = await wanted(object.slice(begin, end).bytes(), signal);
-      if (bytes.length !== end - begin) throw invalid(object, "it is shorter than its storage says");
-      return bytes;
+      return await wanted(request(), signal);
     } catch (error) {
       signal.throwIfAborted();
       const isBroken = brokenCodes.has((error as { code?: string }).code ?? "");
-      if (isBroken && attempt < attemptsMax) continue;
-      throw error instanceof PristineError ? error : refused(object, error);
+      if (!isBroken || attempt === attemptsMax) throw refused(object, error);
     }
   }
+}
+
+async function range(object: Bun.S3File, begin: number, end: number, signal: AbortSignal): Promise<Uint8Array> {
+  const bytes = await ask(object, () => object.slice(begin, end).bytes(), signal);
+  if (bytes.length !== end - begin) throw invalid(object, "it is shorter than its storage says");
+  return bytes;
 }
 
 /** Rejects as soon as nobody wants it, though the storage may still answer. */
@@ -84,8 +89,8 @@ function wanted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
  * meanwhile; `BAD_OPTION` for what the storage refuses; `signal.reason`
  */
 async function fetchObject(object: Bun.S3File, signal: AbortSignal): Promise<LocalCopy> {
-  const facts = () => object.stat().catch((error) => Promise.reject(refused(object, error)));
-  const { size, etag } = await wanted(facts(), signal);
+  const facts = () => ask(object, () => object.stat(), signal);
+  const { size, etag } = await facts();
   if (size < magic.length) throw invalid(object, "it is not a snapshot");
   const head = await range(object, 0, magic.length, signal);
   if (Buffer.from(head).toString("latin1") !== magic) throw invalid(object, "it is not a snapshot");
@@ -109,7 +114,7 @@ async function fetchObject(object: Bun.S3File, signal: AbortSignal): Promise<Loc
     // The file is closed only when nobody writes to it any more.
     const all = await Promise.allSettled(Array.from({ length: rangesAtOnce }, fetchRanges));
     for (const one of all) if (one.status === "rejected") throw one.reason;
-    if ((await wanted(facts(), signal)).etag !== etag) throw invalid(object, "it was replaced while it was fetched");
+    if ((await facts()).etag !== etag) throw invalid(object, "it was replaced while it was fetched");
     return { path: `/proc/self/fd/${file.fd}`, [Symbol.asyncDispose]: () => file.close() };
   } catch (error) {
     await file.close();
@@ -118,7 +123,7 @@ async function fetchObject(object: Bun.S3File, signal: AbortSignal): Promise<Loc
 }
 
 /**
- * Fetches an object and hands over the path of its copy, with what is left of the time for the whole.
+ * Fetches an object and hands over the path of its copy, with a signal that ends the whole.
  *
  * @throws what `fetchObject` throws; `TIMEOUT`
  */
@@ -128,17 +133,12 @@ export async function withCopy<T>(
   use: (path: string, rest: WaitOptions) => Promise<T>,
 ): Promise<T> {
   const timeout = parseTimeout(options.timeout, "timeout", Infinity);
-  const began = performance.now();
   const ending = new AbortController();
-  const details = { kind: "wall", milliseconds: timeout } as const;
-  const late = () =>
-    ending.abort(new PristineError("TIMEOUT", `the snapshot took longer than ${timeout} ms to fetch`, "raise `timeout`", details));
-  const timer = timeout === Infinity ? undefined : setTimeout(late, timeout);
+  const timer = timeout === Infinity ? undefined : setTimeout(() => ending.abort(tookTooLong("open", timeout)), timeout);
   const signal = options.signal ? AbortSignal.any([options.signal, ending.signal]) : ending.signal;
   try {
     await using copy = await fetchObject(object, signal);
-    const left = Math.max(1, timeout - (performance.now() - began));
-    return await use(copy.path, { signal: options.signal, timeout: left });
+    return await use(copy.path, { signal });
   } finally {
     clearTimeout(timer);
   }

@@ -51,6 +51,11 @@ function areTimeouts(timeouts: Notes["timeouts"]): boolean {
   return isTimeout(timeouts.wall) && isTimeout(timeouts.cpu);
 }
 
+export function tookTooLong(what: string, timeout: number): PristineError<"TIMEOUT"> {
+  const details = { kind: "wall", milliseconds: timeout } as const;
+  return new PristineError("TIMEOUT", `the snapshot took longer than ${timeout} ms to ${what}`, "raise `timeout`", details);
+}
+
 /** The core takes no address of nothing. */
 function bytesOf(bytes: Uint8Array): Uint8Array {
   return bytes.length > 0 ? bytes : new Uint8Array(1);
@@ -89,10 +94,7 @@ async function finished(
   if (unwanted !== undefined && (result === abortedStatus || result >= 0)) {
     if (result > 0 || (result === 0 && what === "open")) core().pristine_image_close(result);
     if (unwanted !== timedOut) throw unwanted;
-    throw new PristineError("TIMEOUT", `the snapshot took longer than ${timeout} ms to ${what}`, "raise `timeout`", {
-      kind: "wall",
-      milliseconds: timeout,
-    });
+    throw tookTooLong(what, timeout);
   }
   if (result < 0) throw lastError();
   return { result, user };

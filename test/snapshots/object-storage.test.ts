@@ -37,7 +37,7 @@ afterAll(async () => {
 });
 
 const permissions = { read: [guest] };
-const copies = () => readdirSync("/proc/self/fd").length;
+const descriptors = () => readdirSync("/proc/self/fd").length;
 
 /** A server that answers for one object as it is told. */
 function badly(answer: (request: Request, asked: number) => Response | Promise<Response>): Disposable & { file: Bun.S3File } {
@@ -57,7 +57,7 @@ function part(request: Request, etag = '"one"', bytes = readFileSync(saved)): Re
 
 describe("a snapshot in object storage", () => {
   test("is opened as its file would be, and nothing of it is left", async () => {
-    const before = copies();
+    const before = descriptors();
     {
       using image = await Snapshot.open(client.file("apps/functions.snap"), { permissions });
       expect(image.user).toEqual(user);
@@ -67,7 +67,7 @@ describe("a snapshot in object storage", () => {
     // Only what the library has open from its first use on.
     using again = await Snapshot.open(client.file("apps/functions.snap"), { permissions, verify: "trusted" });
     expect(again.user).toEqual(user);
-    expect(copies() - before).toBeLessThan(20);
+    expect(descriptors() - before).toBeLessThan(20);
     expect(readdirSync("/tmp").filter((name) => name.startsWith("pristine-") && name.endsWith(".snap"))).toEqual([]);
   });
 
@@ -130,7 +130,7 @@ describe("a snapshot in object storage", () => {
   });
 
   test("is not waited for by who has left, nor for longer than he wants to", async () => {
-    const before = copies();
+    const before = descriptors();
     const hanging = () =>
       badly(async (request) => {
         if (request.method !== "HEAD" && !request.headers.get("range")?.includes("bytes=0-15")) await Bun.sleep(60_000);
@@ -147,6 +147,6 @@ describe("a snapshot in object storage", () => {
     setTimeout(() => leaving.abort(new Error("left")), 200);
     expect(opening).rejects.toThrow("left");
     await opening.catch(() => {});
-    expect(copies() - before).toBeLessThan(20);
+    expect(descriptors() - before).toBeLessThan(20);
   });
 });
