@@ -364,7 +364,7 @@ pub const Machine = struct {
         self.state = switch (outcome) {
             .ready, .listen, .idle, .paused, .call_return => .stopped,
             .exit, .signal => .exited,
-            .out_of_memory, .timeout, .aborted, .closed, .broken => .poisoned,
+            .out_of_memory, .timeout, .aborted, .closed, .cut_off, .broken => .poisoned,
         };
         if (outcome == .signal and self.last_fault.signal == outcome.signal) self.writeReport();
         if (self.state == .exited or self.state == .poisoned) self.endOutputs();

@@ -37,6 +37,7 @@ test {
     _ = @import("saved/document_test.zig");
     _ = @import("saved/format.zig");
     _ = @import("saved/processor.zig");
+    _ = @import("saved/source.zig");
     _ = @import("script.zig");
     _ = @import("shared_libraries.zig");
     _ = @import("vdso_test.zig");

@@ -34,6 +34,8 @@ pub const Outcome = union(enum) {
     timeout: enum { wall, cpu },
     aborted,
     closed,
+    /// Some of the image's memory never comes; `FrameSpace.cutOff` says why.
+    cut_off,
     /// The VM cannot go on, and why.
     broken: []const u8,
 };
@@ -48,6 +50,7 @@ const same_fault_max = 64;
 pub fn run(machine: *Machine, goal: Goal) Outcome {
     machine.fault_repeats = 0;
     while (true) {
+        if (machine.frames.cutOff() != null) return stopAsUser(machine, .cut_off);
         if (machine.frames.lost) return .{ .broken = "the host refused to change the guest's memory" };
         if (machine.interrupt.pending() != 0) {
             if (interrupted(machine)) |outcome| return stopAsUser(machine, outcome);

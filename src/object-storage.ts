@@ -3,6 +3,7 @@
  * without a name that is gone with whoever opened it.
  */
 import { badOption, PristineError } from "./errors.ts";
+import { check, core } from "./ffi/library.ts";
 import { os, path } from "./lazy.ts";
 import { parseTimeout } from "./options.ts";
 import { tookTooLong } from "./saved.ts";
@@ -12,16 +13,22 @@ const rangeBytes = 8 * 2 ** 20;
 const rangesAtOnce = 4;
 /** How often a range is asked for whose connection broke. */
 const attemptsMax = 3;
+const headerBytes = 4096;
+/** Places in the header. */
+const hotPagesAt = 48;
+const pagesOffsetAt = 64 + 7 * 32 + 8;
 const magic = "PRISTINE SNAP\r\n\x1a";
 /** What Bun's client calls an object or bucket that is not there; a HEAD's answer says no more than its status. */
 const missingCodes = new Set(["NoSuchKey", "NoSuchBucket", "UnknownError404"]);
 /** Connections that did not come about, or broke. */
 const brokenCodes = new Set(["ConnectionClosed", "ConnectionReset", "ECONNRESET", "Timeout"]);
 
-/** A copy of an object on this host. */
+/** A copy of an object on this host, of which only the header is there at first. */
 interface LocalCopy extends AsyncDisposable {
   /** Good until it is disposed. */
   readonly path: string;
+  /** Fetches the rest in order; `arrived` is told how many bytes from the start are there. */
+  fetch(arrived: (bytes: number) => void): Promise<void>;
 }
 
 /** The object that an address or Bun's own client names; undefined for a file of this host. */
@@ -82,64 +89,153 @@ function wanted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return Promise.race([promise, left]).finally(() => signal.removeEventListener("abort", leave));
 }
 
+/** What has to be there first, as the header says: up to the end of its hot pages; docs/snapshot-format.md. */
+function hotEnd(header: Uint8Array, size: number): number {
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
+  const number = (offset: number) => Number(view.getBigUint64(offset, true));
+  return Math.min(size, Math.max(headerBytes, number(pagesOffsetAt) + number(hotPagesAt) * 4096) || size);
+}
+
+/** The ranges in the order in which they are fetched: those of what is needed first end where it does. */
+function rangesOf(begin: number, hot: number, size: number): [begin: number, end: number][] {
+  const ranges: [number, number][] = [];
+  for (let at = begin; at < size; ) {
+    const end = Math.min(at + rangeBytes, at < hot ? hot : size);
+    ranges.push([at, end]);
+    at = end;
+  }
+  return ranges;
+}
+
 /**
  * Fetches an object into a file without a name in the folder for temporary files.
  *
  * @throws `NOT_FOUND`; `SNAPSHOT_INVALID` for what is no snapshot, before more than its first bytes were fetched, or was replaced
  * meanwhile; `BAD_OPTION` for what the storage refuses; `signal.reason`
  */
-async function fetchObject(object: Bun.S3File, signal: AbortSignal): Promise<LocalCopy> {
+async function beginCopy(object: Bun.S3File, signal: AbortSignal): Promise<LocalCopy> {
   const facts = () => ask(object, () => object.stat(), signal);
   const { size, etag } = await facts();
-  if (size < magic.length) throw invalid(object, "it is not a snapshot");
-  const head = await range(object, 0, magic.length, signal);
-  if (Buffer.from(head).toString("latin1") !== magic) throw invalid(object, "it is not a snapshot");
+  if (size < headerBytes) throw invalid(object, "it is not a snapshot");
+  const header = await range(object, 0, headerBytes, signal);
+  if (Buffer.from(header).toString("latin1", 0, magic.length) !== magic) throw invalid(object, "it is not a snapshot");
   const { open, rm } = await import("node:fs/promises");
   const name = path().join(os().tmpdir(), `pristine-${crypto.randomUUID()}.snap`);
   const file = await open(name, "wx+", 0o600);
+  const write = async (bytes: Uint8Array, at: number) => {
+    for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
+  };
   try {
     await rm(name);
-    let next = 0;
-    const fetchRanges = async () => {
-      while (next < size) {
-        const begin = next;
-        next += rangeBytes;
-        const bytes = await range(object, begin, Math.min(begin + rangeBytes, size), signal).catch((error) => {
-          next = size;
-          throw error;
-        });
-        for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, begin + done)).bytesWritten;
-      }
-    };
-    // The file is closed only when nobody writes to it any more.
-    const all = await Promise.allSettled(Array.from({ length: rangesAtOnce }, fetchRanges));
-    for (const one of all) if (one.status === "rejected") throw one.reason;
-    if ((await facts()).etag !== etag) throw invalid(object, "it was replaced while it was fetched");
-    return { path: `/proc/self/fd/${file.fd}`, [Symbol.asyncDispose]: () => file.close() };
+    await file.truncate(size);
+    await write(header, 0);
   } catch (error) {
     await file.close();
     throw error;
   }
+  const ranges = rangesOf(headerBytes, hotEnd(header, size), size);
+  return {
+    path: `/proc/self/fd/${file.fd}`,
+    async fetch(arrived) {
+      const isThere = ranges.map(() => false);
+      let [next, behind] = [0, 0];
+      const fetchRanges = async () => {
+        while (next < ranges.length) {
+          const number = next++;
+          const [begin, end] = ranges[number] as [number, number];
+          const bytes = await range(object, begin, end, signal).catch((error) => {
+            next = ranges.length;
+            throw error;
+          });
+          await write(bytes, begin);
+          isThere[number] = true;
+          while (isThere[behind]) behind++;
+          // The last is there when nothing has been replaced.
+          if (behind > 0 && behind < ranges.length) arrived((ranges[behind - 1] as [number, number])[1]);
+        }
+      };
+      // The file is closed only when nobody writes to it any more.
+      const all = await Promise.allSettled(Array.from({ length: rangesAtOnce }, fetchRanges));
+      for (const one of all) if (one.status === "rejected") throw one.reason;
+      if ((await facts()).etag !== etag) throw invalid(object, "it was replaced while it was fetched");
+      arrived(size);
+    },
+    [Symbol.asyncDispose]: () => file.close(),
+  };
+}
+
+/** A fetch that goes on behind what was opened from it. */
+interface Fetching {
+  /** The core's number of the file. */
+  readonly source: number;
+  /** What it ended with. */
+  failure: unknown;
+  readonly end: Promise<void>;
+}
+
+function begin(copy: LocalCopy, isStreamed: boolean): Fetching {
+  const source = check(core().pristine_source_begin());
+  let there = 0;
+  const fetching: { -readonly [key in keyof Fetching]: Fetching[key] } = { source, failure: undefined, end: Promise.resolve() };
+  fetching.end = copy
+    .fetch((bytes) => {
+      there = bytes;
+      if (isStreamed) core().pristine_source_advance(source, bytes);
+    })
+    .then(() => core().pristine_source_advance(source, there))
+    .catch((error) => {
+      fetching.failure = error ?? new Error("aborted");
+    })
+    .then(() => core().pristine_source_end(source))
+    .then(() => copy[Symbol.asyncDispose]());
+  return fetching;
+}
+
+/** What is opened from an object, and what ends the rest of its fetch. */
+export interface Opened<T> {
+  readonly value: T;
+  readonly leave: () => void;
 }
 
 /**
- * Fetches an object and hands over the path of its copy, with a signal that ends the whole.
+ * Opens an object while it is fetched: `use` is given the path of its copy, and the number under which the core knows how much of it is
+ * there. With `isStreamed` it may be done before all is; what is missing then comes behind.
  *
- * @throws what `fetchObject` throws; `TIMEOUT`
+ * @throws what `beginCopy` throws; `TIMEOUT`
  */
-export async function withCopy<T>(
+export async function openObject<T>(
   object: Bun.S3File,
   options: WaitOptions,
-  use: (path: string, rest: WaitOptions) => Promise<T>,
-): Promise<T> {
+  isStreamed: boolean,
+  use: (path: string, source: number, waits: WaitOptions) => Promise<T>,
+): Promise<Opened<T>> {
   const timeout = parseTimeout(options.timeout, "timeout", Infinity);
   const ending = new AbortController();
   const timer = timeout === Infinity ? undefined : setTimeout(() => ending.abort(tookTooLong("open", timeout)), timeout);
-  const signal = options.signal ? AbortSignal.any([options.signal, ending.signal]) : ending.signal;
+  const abort = () => ending.abort(options.signal?.reason);
+  if (options.signal?.aborted) abort();
+  options.signal?.addEventListener("abort", abort, { once: true });
+  let fetching: Fetching | undefined;
   try {
-    await using copy = await fetchObject(object, signal);
-    return await use(copy.path, { signal });
+    const copy = await beginCopy(object, ending.signal);
+    fetching = begin(copy, isStreamed);
+    const value = await use(copy.path, fetching.source, { signal: ending.signal });
+    return { value, leave: () => ending.abort(new Error("the snapshot was closed")) };
+  } catch (error) {
+    // The core has seen no more than that the rest does not come.
+    const failure = fetching?.failure ?? error;
+    ending.abort(failure);
+    await fetching?.end;
+    throw failure;
   } finally {
     clearTimeout(timer);
+    options.signal?.removeEventListener("abort", abort);
   }
+}
+
+/** Fetches a whole object and hands over the path of its copy. */
+export async function withCopy<T>(object: Bun.S3File, use: (path: string) => Promise<T>): Promise<T> {
+  await using copy = await beginCopy(object, new AbortController().signal);
+  await copy.fetch(() => {});
+  return await use(copy.path);
 }

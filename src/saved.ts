@@ -112,12 +112,12 @@ export async function saveImage(handle: number, path: string, user: Uint8Array, 
 /** Opens a saved image; `configuration` is a machine's, whose program is the file. */
 export async function openImage(
   configuration: object,
-  verifies: boolean,
+  verify: number,
   options: WaitOptions,
 ): Promise<{ handle: number; user: Uint8Array<ArrayBuffer>; notes: Notes }> {
   const json = encode(JSON.stringify(configuration));
   const { result, user } = await finished(options, "open", (ticket) =>
-    check(core().pristine_image_open(json, json.length, Number(verifies), ticket)),
+    check(core().pristine_image_open(json, json.length, verify, ticket)),
   );
   try {
     return { handle: result, user, notes: notesOf(resultText()) };
@@ -133,8 +133,8 @@ export interface SnapshotFacts {
   /** Milliseconds since 1970. */
   readonly savedAt: number;
   readonly fileBytes: number;
-  /** Bytes of the pages that are not zero, what the machine's memory extends to, and its ceiling. */
-  readonly memory: { bytes: number; pages: number; extent: number; ceiling: number; mappings: number };
+  /** Bytes of the pages that are not zero, how many there are and how many are read before it goes on, what the machine's memory extends to, and its ceiling. */
+  readonly memory: { bytes: number; pages: number; hotPages: number; extent: number; ceiling: number; mappings: number };
   readonly processor: string;
   readonly state: string;
   readonly command: readonly string[];

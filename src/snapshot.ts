@@ -2,10 +2,10 @@
 import type { Spawn } from "bun";
 import { badOption, PristineError } from "./errors.ts";
 import { check, core, lastError, sealWorker } from "./ffi/library.ts";
-import { MachineBlock, ResetMode as ResetModes } from "./ffi/table.ts";
+import { MachineBlock, ResetMode as ResetModes, Verify as Verifies } from "./ffi/table.ts";
 import { type Inner, Machine, snapshots } from "./machine.ts";
 import { resolveNetwork } from "./network.ts";
-import { objectOf, withCopy } from "./object-storage.ts";
+import { objectOf, openObject } from "./object-storage.ts";
 import { parseForkMemory, parsePermissions, parseSize, parseTimeout, parseVolumes } from "./options.ts";
 import type { Serving } from "./pool.ts";
 import { type Notes, openImage, saveImage } from "./saved.ts";
@@ -111,6 +111,8 @@ export class Snapshot implements Disposable {
   #serving: Serving | undefined;
   #jail: Inner["jail"];
   #closed = false;
+  /** Ends the fetch of what is still on its way. */
+  #leave: (() => void) | undefined;
 
   /** @internal */
   constructor(handle: number, timeouts: Inner["timeouts"], jail: Inner["jail"], user: Uint8Array<ArrayBuffer> = new Uint8Array(0)) {
@@ -134,21 +136,28 @@ export class Snapshot implements Disposable {
    * processor lacks what the machine has seen, `DENIED` for what it has open and is not permitted
    */
   static async open(file: string | URL | Bun.S3File, options: OpenOptions = {}): Promise<Snapshot> {
-    const { verify = "full" } = options;
+    const { verify = "lazy", record = false } = options;
     if ("env" in options) throw badOption("env", "a saved machine has its environment already", "give `env` to what is saved");
-    if (verify !== "full" && verify !== "trusted") throw badOption("verify", `\`verify\` is ${verify}`, 'use "full" or "trusted"');
+    if (!["lazy", "full", "trusted"].includes(verify))
+      throw badOption("verify", `\`verify\` is ${verify}`, 'use "lazy", "full" or "trusted"');
     const settings = {
       ...{ argv: [], volumes: parseVolumes(options.volumes), verbose: options.verbose ?? false },
       ...standardStreams,
       ...(await resolveNetwork(parsePermissions(options.permissions))),
     };
-    const openAt = (program: string, waits: WaitOptions) => Snapshot.#openAt({ ...settings, program }, verify === "full", waits);
+    const how = Verifies[record ? "recording" : verify];
     const object = objectOf(file);
-    return object ? await withCopy(object, options, openAt) : await openAt(pathOf(file as string | URL), options);
+    if (object === undefined) return await Snapshot.#openAt({ ...settings, program: pathOf(file as string | URL) }, how, options);
+    // Without checksums nobody would see that a part of it was replaced while it was fetched.
+    const opened = await openObject(object, options, how === Verifies.lazy, (program, source, waits) =>
+      Snapshot.#openAt({ ...settings, program, source }, how, waits),
+    );
+    opened.value.#leave = opened.leave;
+    return opened.value;
   }
 
-  static async #openAt(configuration: object, verifies: boolean, options: WaitOptions): Promise<Snapshot> {
-    const { handle, user, notes } = await openImage(configuration, verifies, options);
+  static async #openAt(configuration: object, verify: number, options: WaitOptions): Promise<Snapshot> {
+    const { handle, user, notes } = await openImage(configuration, verify, options);
     const { serving, timeouts } = notes;
     const wall = timeouts === undefined ? defaultTimeoutMs : (timeouts.wall ?? Infinity);
     const snapshot = new Snapshot(handle, { wall, cpu: timeouts?.cpu ?? Infinity }, [], user);
@@ -226,6 +235,7 @@ export class Snapshot implements Disposable {
     if (this.#closed) return;
     this.#closed = true;
     core().pristine_image_close(this.#handle);
+    this.#leave?.();
   }
 
   [Symbol.dispose](): void {

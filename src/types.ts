@@ -178,10 +178,16 @@ export interface SaveOptions extends WaitOptions {
 /** How a saved snapshot is opened. */
 export interface OpenOptions extends WaitOptions, Pick<BootOptions, "permissions" | "volumes" | "verbose"> {
   /**
-   * `"full"` (default) compares all checksums first; `"trusted"` believes the file but for its header, which is for files that
-   * nobody else can write.
+   * When checksums are compared. `"lazy"` (default): of what the machine needs at once before it is opened, of every other page
+   * before its first use; forks of a file that turns out damaged then end with `SNAPSHOT_INVALID`. `"full"`: all first.
+   * `"trusted"`: none but the header's, for files that nobody else can write.
    */
-  verify?: "full" | "trusted";
+  verify?: "lazy" | "full" | "trusted";
+  /**
+   * Records which pages forks use, which slows them down; `save` writes them first into its file, and ends the recording. All
+   * checksums are compared first, whatever `verify` says.
+   */
+  record?: boolean;
 }
 
 /** What became of one request. */

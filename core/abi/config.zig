@@ -25,6 +25,8 @@ pub const Config = struct {
     stdout: i32 = stream_ignored,
     stderr: i32 = stream_ignored,
     trace: i32 = -1,
+    /// Who fetches the snapshot that is opened, or -1.
+    source: i32 = -1,
     verbose: bool = false,
     remote: bool = false,
     /// The worker process in which it is made; 0 is this one.

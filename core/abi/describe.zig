@@ -19,6 +19,7 @@ pub const enumerations = .{
     .{ "MachineState", machine.State },
     .{ "StopReason", machine.StopReason },
     .{ "ResetMode", reset.Mode },
+    .{ "Verify", @import("../saved/open.zig").Verify },
     .{ "PlantedFault", @import("../planted.zig").Fault },
 };
 

@@ -183,8 +183,23 @@ pub export fn pristine_image_save(image: u32, path: [*]const u8, path_length: u3
 
 /// Opens a saved image on a native thread; the end is an event with `ticket`. What is granted is in the configuration, whose
 /// program is the file.
-pub export fn pristine_image_open(json: [*]const u8, length: u32, verifies: u32, ticket: u32) i32 {
-    return snapshots.open(json[0..length], verifies != 0, ticket);
+pub export fn pristine_image_open(json: [*]const u8, length: u32, verify: u32, ticket: u32) i32 {
+    return snapshots.open(json[0..length], verify, ticket);
+}
+
+/// Begins a snapshot's file that is fetched while it is opened (`source` in the configuration); its number.
+pub export fn pristine_source_begin() i32 {
+    return snapshots.beginSource();
+}
+
+/// So many bytes from the start of such a file are there.
+pub export fn pristine_source_advance(source: u32, bytes: f64) i32 {
+    return snapshots.advanceSource(source, bytes);
+}
+
+/// No more bytes of such a file come. Its number is free then.
+pub export fn pristine_source_end(source: u32) i32 {
+    return snapshots.endSource(source);
 }
 
 /// What a snapshot's file holds, as the result's text of JSON; its length.

@@ -39,6 +39,10 @@ pub fn freeze(handle: u32) i32 {
     var status: i32 = 0;
     const entry = registry.getIdle(handle, &status) orelse return status;
     if (entry.machine.state == .poisoned) return registry.poisoned(entry).status();
+    if (!entry.machine.frames.waitForAll()) {
+        registry.last_error = entry.machine.frames.cutOff().?.*;
+        return registry.last_error.code.status();
+    }
     const image = Image.freeze(entry.machine) catch |failure| return hostFailure(failure, "freeze the machine");
     const image_handle = register(image) catch {
         image.release();

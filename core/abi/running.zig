@@ -188,6 +188,10 @@ fn resultOf(entry: *Entry, outcome: Outcome, record: *errors.Record, is_call: bo
         .out_of_memory => record.format(.OUT_OF_MEMORY, "the program needs more than its {d} KiB of memory", .{machine.frames.frames_max * limits.page_size / limits.KiB}, "raise `memory` (--memory)", .{ .limit = machine.frames.frames_max * limits.page_size }).status(),
         .timeout => |kind| timedOut(record, kind == .wall, time_limits).status(),
         .aborted, .closed => record.set(.ABORTED, "the run was stopped", "", .{}).status(),
+        .cut_off => blk: {
+            record.* = machine.frames.cutOff().?.*;
+            break :blk record.code.status();
+        },
         .broken => |why| record.format(.INTERNAL, "the machine cannot go on: {s}", .{why}, "run `pristine doctor --selftest`; if that passes, report the program that did it", .{}).status(),
     };
 }

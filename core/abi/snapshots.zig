@@ -16,6 +16,7 @@ const streams = @import("standard_streams.zig");
 const FileTable = @import("../linux/files/table.zig").FileTable;
 const HostFile = @import("../host_file.zig").HostFile;
 const Image = @import("../image.zig").Image;
+const Source = @import("../saved/source.zig").Source;
 
 const Job = struct {
     job: runner.Job,
@@ -100,8 +101,9 @@ fn copyRequest(job: *Job, path: []const u8, user: []const u8, notes: []const u8)
 }
 
 /// Opens a file on a native thread; the end is an event with `ticket`. The configuration is a machine's, whose program is the file.
-pub fn open(json: []const u8, verifies: bool, ticket: u32) i32 {
+pub fn open(json: []const u8, verify: u32, ticket: u32) i32 {
     const record = &registry.last_error;
+    const how = std.enums.fromInt(opening.Verify, verify) orelse return record.set(.BAD_OPTION, "an unknown way to verify a snapshot", "use \"lazy\", \"full\" or \"trusted\"", .{ .option = "verify" }).status();
     const platform = registry.thePlatform() catch |failure| return registry.kvmError(failure).status();
     const job = Job.create(ticket) catch return outOfMemory();
     var is_started = false;
@@ -113,11 +115,12 @@ pub fn open(json: []const u8, verifies: bool, ticket: u32) i32 {
     const config = &parsed.value;
     const path = arena.dupeZ(u8, config.program) catch return outOfMemory();
     var files = FileTable.initEmpty(registry.allocator) catch return outOfMemory();
+    const source = if (config.source < 0) null else findSource(@intCast(config.source)) orelse return record.code.status();
     files_setup.grant(&files, config, record) catch {
         files.deinit();
         return record.code.status();
     };
-    job.work = .{ .open = .{ .path = path, .verifies = verifies, .platform = platform, .files = files, .streams = @splat(null), .cancelled = &job.cancelled } };
+    job.work = .{ .open = .{ .path = path, .verify = how, .source = if (source) |some| some.retain() else null, .platform = platform, .files = files, .streams = @splat(null), .cancelled = &job.cancelled } };
     for ([_]i32{ config.stdin, config.stdout, config.stderr }, &job.work.open.streams, 0..) |fd, *stream, number| {
         if (fd < 0) continue;
         const own = streams.duplicate(fd) catch continue;
@@ -131,9 +134,45 @@ pub fn open(json: []const u8, verifies: bool, ticket: u32) i32 {
     if (status < 0) {
         // The job is gone; what was opened for it is not.
         files.deinit();
+        if (source) |some| some.release();
         for (given) |stream| if (stream) |some| some.release(registry.allocator);
     }
     return status;
+}
+
+/// Files that are being fetched while they are opened, by their numbers. Used on JavaScript's thread alone.
+var sources: std.ArrayList(?*Source) = .empty;
+
+fn findSource(number: u32) ?*Source {
+    if (number < sources.items.len) if (sources.items[number]) |source| return source;
+    _ = registry.last_error.set(.INTERNAL, "there is no such source", "this is a defect; please report it", .{});
+    return null;
+}
+
+/// Begins a file that is fetched while it is opened; its number.
+pub fn beginSource() i32 {
+    const place = std.mem.indexOfScalar(?*Source, sources.items, null) orelse place: {
+        sources.append(registry.allocator, null) catch return outOfMemory();
+        break :place sources.items.len - 1;
+    };
+    sources.items[place] = Source.create(registry.allocator) catch return outOfMemory();
+    return @intCast(place);
+}
+
+/// So many bytes from its start are there.
+pub fn advanceSource(number: u32, bytes: f64) i32 {
+    const source = findSource(number) orelse return registry.last_error.code.status();
+    source.advance(if (bytes >= 0 and bytes < 1 << 62) @intFromFloat(bytes) else 0);
+    return 0;
+}
+
+/// No more bytes come: all are there, or the rest never will be.
+pub fn endSource(number: u32) i32 {
+    const source = findSource(number) orelse return registry.last_error.code.status();
+    sources.items[number] = null;
+    source.end();
+    source.release();
+    return 0;
 }
 
 fn find(ticket: u32) ?usize {

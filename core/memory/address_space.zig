@@ -306,7 +306,7 @@ pub const AddressSpace = struct {
             if (window.frames[index] == 0) continue;
             const address = base + index * page;
             const vma = self.vmas.find(address).?;
-            self.setEntry(window, address, entryFor(window.frames[index], vma.rights));
+            self.setEntry(window, address, self.entryFor(window.frames[index], vma.rights));
         }
         forEachRun(window, first, last, self.frames, FrameSpace.revoke);
     }
@@ -321,8 +321,9 @@ pub const AddressSpace = struct {
         self.tables.set(window.table, address, entry);
     }
 
-    fn entryFor(frame: Frame, rights: Rights) u64 {
-        if (rights.none()) return 0;
+    fn entryFor(self: *const AddressSpace, frame: Frame, rights: Rights) u64 {
+        // What has not come yet is shown by the fault that waits for it.
+        if (rights.none() or self.frames.awaits(frame)) return 0;
         return page_tables.leaf(@as(u64, frame) * page, .{ .write = rights.write, .execute = rights.execute });
     }
 
@@ -338,8 +339,26 @@ pub const AddressSpace = struct {
             .execute => vma.rights.execute,
         };
         if (!allowed) return .no_right;
+        if (self.frames.mayAwait() and self.showAwaited(vma, address)) return .resolved;
         self.commit(vma.*, address) catch |failure| return if (failure == error.BeyondFile) .beyond_file else .out_of_memory;
         return .resolved;
+    }
+
+    /// The page at `address` has a frame that the guest may not have been shown because its bytes had not come: waits for
+    /// them, and shows what has come of the mapping in this window. False if it has no frame.
+    fn showAwaited(self: *AddressSpace, vma: *const Vma, address: u64) bool {
+        const base = std.mem.alignBackward(u64, address, limits.window_size);
+        const window = self.findWindow(base / limits.window_size) orelse return false;
+        const frame = window.frames[(address - base) / page];
+        if (frame == 0) return false;
+        _ = self.frames.bytes(frame, 1);
+        const last = (@min(vma.end, base + limits.window_size) - base) / page;
+        for ((@max(vma.start, base) - base) / page..last) |index| {
+            const other = window.frames[index];
+            // The rights are those that the entry had, or would have been given: a reset has nothing to take back.
+            if (other != 0 and !self.frames.awaits(other)) self.tables.set(window.table, base + index * page, self.entryFor(other, vma.rights));
+        }
+        return true;
     }
 
     /// Maps what a fault at `address` would, ahead of it. Only a help: what fails fails again at the fault.
@@ -378,7 +397,7 @@ pub const AddressSpace = struct {
         while (index < share.last) {
             if (window.frames[index] != 0) {
                 // The entry is there already; what the guest's ring 0 may have made of it is written over.
-                self.tables.set(window.table, base + @as(u64, index) * page, entryFor(window.frames[index], vma.rights));
+                self.tables.set(window.table, base + @as(u64, index) * page, self.entryFor(window.frames[index], vma.rights));
                 index += 1;
                 continue;
             }
@@ -456,7 +475,7 @@ pub const AddressSpace = struct {
         for (0..count) |offset| {
             const index = first + offset;
             window.frames[index] = frame + @as(Frame, @intCast(offset));
-            self.setEntry(window, base + index * page, entryFor(window.frames[index], vma.rights));
+            self.setEntry(window, base + index * page, self.entryFor(window.frames[index], vma.rights));
         }
         window.mapped += count;
     }

@@ -6,6 +6,8 @@ const std = @import("std");
 const linux = std.os.linux;
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const arrivals_module = @import("arrivals.zig");
+const Arrivals = arrivals_module.Arrivals;
 const file_pieces = @import("file_pieces.zig");
 const FilePiece = file_pieces.FilePiece;
 const FilePieces = file_pieces.FilePieces;
@@ -37,13 +39,17 @@ pub const FrameImage = struct {
     bytes_max: u64,
     /// Frames that share a file with whoever else has it: in every fork, too.
     files: []FilePiece = &.{},
+    /// Frames that requests use, in the order of their first use, as far as that is known: a saved image has them first.
+    hot: []const u32 = &.{},
+    /// Pages that forks cannot see yet.
+    arrivals: ?*Arrivals = null,
 
     pub const Error = frames_module.Error;
 
     /// Freezes what is behind `space`, which goes on copy-on-write. Memory of its own becomes the image without a copy;
     /// memory that has an image already is copied into a new one, and `space` keeps the old.
     pub fn freeze(self: *FrameImage, space: *FrameSpace) Error!void {
-        if (space.lost) return error.HostFailure;
+        if (space.lost or !space.waitForAll()) return error.HostFailure;
         const extent = @max(space.blocks.items.len, 1) * limits.window_size;
         const blocks = space.allocator.dupe(frames_module.Block, space.blocks.items) catch return error.OutOfMemory;
         errdefer space.allocator.free(blocks);
@@ -74,21 +80,35 @@ pub const FrameImage = struct {
         return memfd;
     }
 
-    /// An image of pages that have been written to a memfd, which is taken over, on failure too. What else it has (blocks,
-    /// shared files) is the caller's to fill in.
-    pub fn ofMemfd(allocator: std.mem.Allocator, memfd: i32, extent: u64) Error!FrameImage {
+    /// An image of pages that are written to a memfd, which is taken over, on failure too: in the order of the frames. What
+    /// else it has (blocks, shared files) is the caller's to fill in, and the memfd to seal.
+    pub fn ofPieces(allocator: std.mem.Allocator, memfd: i32, extent: u64, pieces: []const arrivals_module.Piece) Error!FrameImage {
         errdefer host.close(memfd);
-        var self = try mapped(allocator, memfd, extent);
-        errdefer self.unmap();
-        try seal(memfd);
+        var self = try view(allocator, memfd, extent);
+        errdefer _ = linux.munmap(self.bytes.ptr, extent);
+        self.data = std.DynamicBitSetUnmanaged.initEmpty(allocator, extent / page) catch return error.OutOfMemory;
+        var end: u64 = 0;
+        for (pieces) |piece| {
+            self.noteHole(end, piece.frame);
+            end = @as(u64, piece.frame) + piece.count;
+            self.data.setRangeValue(.{ .start = piece.frame, .end = @intCast(end) }, true);
+        }
+        self.noteHole(end, extent / page);
         return self;
     }
 
     /// What lies in a memfd; blocks and the counts of frames are the caller's to fill in.
     fn mapped(allocator: std.mem.Allocator, memfd: i32, extent: u64) Error!FrameImage {
+        var self = try view(allocator, memfd, extent);
+        errdefer _ = linux.munmap(self.bytes.ptr, extent);
+        try self.findData();
+        return self;
+    }
+
+    fn view(allocator: std.mem.Allocator, memfd: i32, extent: u64) Error!FrameImage {
         // Private: a shared mapping, even one for reading, would keep the memfd from being sealed.
         const address = try host.check(linux.mmap(null, extent, .{ .READ = true }, .{ .TYPE = .PRIVATE, .NORESERVE = true }, memfd, 0));
-        var self: FrameImage = .{
+        return .{
             .allocator = allocator,
             .memfd = memfd,
             .bytes = @as([*]align(page) const u8, @ptrFromInt(address))[0..extent],
@@ -99,9 +119,6 @@ pub const FrameImage = struct {
             .free_blocks = 0,
             .bytes_max = 0,
         };
-        errdefer _ = linux.munmap(self.bytes.ptr, extent);
-        try self.findData();
-        return self;
     }
 
     fn unmap(self: *FrameImage) void {
@@ -110,6 +127,8 @@ pub const FrameImage = struct {
     }
 
     pub fn deinit(self: *FrameImage) void {
+        if (self.arrivals) |arrivals| arrivals.destroy();
+        self.allocator.free(self.hot);
         self.unmap();
         host.close(self.memfd);
         self.releaseFiles();
@@ -119,8 +138,19 @@ pub const FrameImage = struct {
 
     /// The bytes of a page, null if it is all zero.
     pub fn pageBytes(self: *const FrameImage, frame: u32) ?*align(page) const [page]u8 {
-        if (frame >= self.data.capacity() or !self.data.isSet(frame)) return null;
+        if (!self.hasBytes(frame)) return null;
+        if (self.arrivals) |arrivals| _ = arrivals.waitForBytes(frame);
         return @alignCast(self.bytes[@as(u64, frame) * page ..][0..page]);
+    }
+
+    pub fn hasBytes(self: *const FrameImage, frame: u32) bool {
+        return frame < self.data.capacity() and self.data.isSet(frame);
+    }
+
+    /// False if some of its pages never come.
+    pub fn waitForAll(self: *const FrameImage) bool {
+        const arrivals = self.arrivals orelse return true;
+        return arrivals.waitForAll();
     }
 
     /// What frames show of a file becomes the image's own, so that it stays as it is whatever becomes of the file. The
@@ -190,8 +220,8 @@ pub const FrameImage = struct {
             const frame: u32 = @intCast(index);
             if (space.showsFile(frame)) continue;
             const replaced = space.touched.has(frame);
-            if (!replaced and (space.anonymous.contains(frame) or old.pageBytes(frame) == null)) continue;
-            const bytes = space.bytes(frame, 1);
+            if (!replaced and (space.anonymous.contains(frame) or !old.hasBytes(frame))) continue;
+            const bytes = space.place(frame, 1);
             if (std.mem.allEqual(u8, bytes, 0)) continue;
             _ = try host.check(linux.pwrite(memfd, bytes.ptr, page, @intCast(@as(u64, frame) * page)));
         }
@@ -202,7 +232,7 @@ pub const FrameImage = struct {
 
     /// From now on nothing can write to the memfd. A page that the host's kernel has in its hands at that moment, for purposes of its
     /// own, keeps it from that for a while, which the kernel itself waits for only so long.
-    fn seal(memfd: i32) Error!void {
+    pub fn seal(memfd: i32) Error!void {
         const pause: linux.timespec = .{ .sec = 0, .nsec = 2 * std.time.ns_per_ms };
         for (0..limits.seal_attempts) |_| {
             if (host.check(linux.fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))) |_| return else |failure| {

@@ -11,9 +11,11 @@ const assert = std.debug.assert;
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
 const block_module = @import("block.zig");
+const errors = @import("../errors.zig");
 const file_pieces = @import("file_pieces.zig");
 const FilePiece = file_pieces.FilePiece;
 const FilePieces = file_pieces.FilePieces;
+const Arrivals = @import("arrivals.zig").Arrivals;
 const FrameImage = @import("frame_image.zig").FrameImage;
 const planted = @import("../planted.zig");
 const pages = @import("host_pages.zig");
@@ -167,7 +169,7 @@ pub const FrameSpace = struct {
     }
 
     fn mapPiece(self: *FrameSpace, piece: FilePiece) Error!void {
-        const range = self.bytes(piece.first, piece.last - piece.first);
+        const range = self.place(piece.first, piece.last - piece.first);
         const flags: linux.MAP = .{ .TYPE = if (piece.shared) .SHARED else .PRIVATE, .FIXED = true, .NORESERVE = true };
         _ = try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = piece.writable }, flags, piece.file.fd, @intCast(piece.offset)));
     }
@@ -198,7 +200,7 @@ pub const FrameSpace = struct {
     fn mapOwn(self: *FrameSpace, frame: Frame, count: u64) Error!void {
         switch (self.memory) {
             .own => |memfd| {
-                const range = self.bytes(frame, count);
+                const range = self.place(frame, count);
                 const flags: linux.MAP = .{ .TYPE = .SHARED, .FIXED = true, .NORESERVE = true };
                 _ = try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, flags, memfd, @intCast(@as(u64, frame) * limits.page_size)));
             },
@@ -259,14 +261,14 @@ pub const FrameSpace = struct {
     fn mapImageRange(self: *FrameSpace, frame: Frame, count: u64) Error!void {
         const image = self.memory.image;
         const fixed: linux.MAP = .{ .TYPE = .PRIVATE, .FIXED = true, .NORESERVE = true };
-        const range = self.bytes(frame, count);
+        const range = self.place(frame, count);
         _ = try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, fixed, image.memfd, @intCast(@as(u64, frame) * limits.page_size)));
     }
 
     fn mapAnonymous(self: *FrameSpace, frame: Frame, count: u64) Error!void {
         var fixed = pages.anonymous;
         fixed.FIXED = true;
-        const range = self.bytes(frame, count);
+        const range = self.place(frame, count);
         pages.avoidHuge(try host.check(linux.mmap(range.ptr, range.len, .{ .READ = true, .WRITE = true }, fixed, -1, 0)), range.len);
     }
 
@@ -324,12 +326,51 @@ pub const FrameSpace = struct {
         if (self.memory == .image) self.touched.note(frame);
     }
 
-    /// The host bytes of `count` frames.
+    /// The host bytes of `count` frames, when they have all come; what never comes is zero, and `isCutOff` is true then.
     pub fn bytes(self: *const FrameSpace, frame: Frame, count: usize) []align(limits.page_size) u8 {
+        if (self.arrivals()) |late| for (0..count) |offset| {
+            const number: Frame = @intCast(frame + offset);
+            if (!self.anonymous.contains(number)) _ = late.wait(number);
+        };
+        return self.place(frame, count);
+    }
+
+    /// Where frames are on the host: for what does not look at their bytes.
+    pub fn place(self: *const FrameSpace, frame: Frame, count: u64) []align(limits.page_size) u8 {
         const offset = @as(u64, frame) * limits.page_size;
         const length = count * limits.page_size;
         assert(offset + length <= self.bytes_max);
-        return @alignCast(self.base[offset..][0..length]);
+        return @alignCast(self.base[offset..][0..@intCast(length)]);
+    }
+
+    fn arrivals(self: *const FrameSpace) ?*Arrivals {
+        const late = switch (self.memory) {
+            .own => return null,
+            .image => |image| image.arrivals orelse return null,
+        };
+        return if (late.over.load(.acquire)) null else late;
+    }
+
+    /// Whether the guest cannot be shown a frame yet.
+    pub fn awaits(self: *const FrameSpace, frame: Frame) bool {
+        const late = self.arrivals() orelse return false;
+        return late.awaits(frame) and !self.anonymous.contains(frame);
+    }
+
+    /// Whether there are, or were, frames that the guest cannot be shown.
+    pub fn mayAwait(self: *const FrameSpace) bool {
+        return self.memory == .image and self.memory.image.arrivals != null;
+    }
+
+    /// False if some of the image never come.
+    pub fn waitForAll(self: *const FrameSpace) bool {
+        return self.memory == .own or self.memory.image.waitForAll();
+    }
+
+    /// Why the machine cannot go on, if some of the image never come.
+    pub fn cutOff(self: *const FrameSpace) ?*const errors.Record {
+        const late = self.arrivals() orelse return null;
+        return if (late.failed.load(.acquire)) &late.failure else null;
     }
 
     fn account(self: *FrameSpace, count: u64) Error!void {
@@ -488,20 +529,28 @@ pub const FrameSpace = struct {
     }
 
     fn zeroAndRevoke(self: *FrameSpace, first: Frame, last: Frame) void {
-        @memset(self.bytes(first, last - first), 0);
+        @memset(self.place(first, last - first), 0);
         self.revoke(first, last - first);
     }
 
     /// Gives frames their memory before the guest touches them. Only a hint: what does not get it now gets it then.
     pub fn populate(self: *FrameSpace, frame: Frame, count: u64) void {
         const populate_write = 23;
-        const range = self.bytes(frame, count);
-        _ = linux.madvise(range.ptr, range.len, populate_write);
+        var first: u64 = frame;
+        const last = frame + count;
+        while (first < last) {
+            // A copy of what has not come yet would be one of nothing.
+            var behind = first;
+            while (behind < last and !self.awaits(@intCast(behind))) behind += 1;
+            const range = self.place(@intCast(first), behind - first);
+            if (range.len > 0) _ = linux.madvise(range.ptr, range.len, populate_write);
+            first = behind + 1;
+        }
     }
 
     /// Gives up private memory: what is behind the frames is the image's, or zero, and KVM's translations are gone.
     pub fn drop(self: *FrameSpace, frame: Frame, count: u64) bool {
-        const range = self.bytes(frame, count);
+        const range = self.place(frame, count);
         return linux.madvise(range.ptr, range.len, linux.MADV.DONTNEED) == 0;
     }
 
@@ -523,14 +572,14 @@ pub const FrameSpace = struct {
     fn revokeOwn(self: *FrameSpace, first: Frame, last: Frame) void {
         // Private memory would lose its contents.
         if (self.memory == .image) return self.toggle(first, last);
-        const range = self.bytes(first, last - first);
+        const range = self.place(first, last - first);
         _ = linux.madvise(range.ptr, range.len, linux.MADV.DONTNEED);
     }
 
     /// A change of rights is an event too. Execution is added and taken away again, so that no thread of the host that uses
     /// a view loses its access meanwhile; a worker process has no views, and its jail no executable memory.
     fn toggle(self: *FrameSpace, first: Frame, last: Frame) void {
-        const range = self.bytes(first, last - first);
+        const range = self.place(first, last - first);
         const more: linux.PROT = .{ .READ = true, .WRITE = true, .EXEC = true };
         const less: linux.PROT = .{ .READ = true };
         const usual: linux.PROT = .{ .READ = true, .WRITE = true };

@@ -87,8 +87,8 @@ fn contiguous(self: *AddressSpace, vma: Vma, address: u64, length: usize, intent
         if (intent == .write) self.frames.noteWrite(next);
         frame = next;
     }
-    const offset = @as(u64, first) * page + in_page;
-    return .{ .bytes = self.frames.base[offset..][0..@min(have, wanted)], .steady = steady };
+    const bytes = self.frames.bytes(first, frame - first + 1);
+    return .{ .bytes = bytes[in_page..][0..@min(have, wanted)], .steady = steady };
 }
 
 /// Copies the pages that have frames, for a mapping that moves; the rest stays untouched on both sides.

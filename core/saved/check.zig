@@ -346,6 +346,7 @@ fn memory(arena: std.mem.Allocator, all: *const records.State) Error!void {
             for (run.frame..run.frame + run.count) |frame| {
                 const owned = window.block != null and frame / block_frames == window.block.? / block_frames;
                 try give(all, &given, @intCast(frame), if (owned) .whole else .small);
+                if (all.pieces.len == 0) continue;
                 const vma = vmaAt(all.vmas, address + (frame - run.frame) * page);
                 if (vma.shared) if (vma.file) |file| try shared.put(arena, @intCast(frame), file);
             }

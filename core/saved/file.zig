@@ -8,6 +8,7 @@ const errors = @import("../errors.zig");
 const format = @import("format.zig");
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const Source = @import("source.zig").Source;
 
 const page = format.page;
 
@@ -21,8 +22,12 @@ pub const File = struct {
     verifies: bool,
     /// Somebody does not want it any more.
     cancelled: *const std.atomic.Value(bool),
+    /// Who fetches it, if it is not all there.
+    source: ?*Source = null,
 
-    pub fn open(path: [:0]const u8, verifies: bool, cancelled: *const std.atomic.Value(bool), record: *errors.Record) Error!File {
+    pub const Options = struct { verifies: bool, cancelled: *const std.atomic.Value(bool), source: ?*Source = null };
+
+    pub fn open(path: [:0]const u8, options: Options, record: *errors.Record) Error!File {
         const fd = host.check(linux.open(path, .{ .CLOEXEC = true }, 0)) catch {
             const name = path[0..@min(path.len, 1024)];
             _ = switch (host.last_errno) {
@@ -31,7 +36,7 @@ pub const File = struct {
             };
             return error.Failed;
         };
-        var self: File = .{ .fd = @intCast(fd), .header = undefined, .record = record, .verifies = verifies, .cancelled = cancelled };
+        var self: File = .{ .fd = @intCast(fd), .header = undefined, .record = record, .verifies = options.verifies, .cancelled = options.cancelled, .source = options.source };
         errdefer self.close();
         try self.readHeader();
         return self;
@@ -58,8 +63,37 @@ pub const File = struct {
         return error.Failed;
     }
 
-    /// What was there before the end of the file.
+    /// From now on nobody shortens the file or writes to it without waiting until `letGo`; false where that cannot be had: on
+    /// some file systems, of a file that is somebody else's, or that somebody has open for writing.
+    /// Source: fcntl(2), leases.
+    pub fn holdStill(self: *const File) bool {
+        // The kernel tells of it by a signal, which is to be one that nobody minds.
+        const set_signal = 10;
+        const set_lease = 1024;
+        const read_lease = 0;
+        if (linux.errno(linux.fcntl(self.fd, set_signal, @intFromEnum(linux.SIG.URG))) != .SUCCESS) return false;
+        return linux.errno(linux.fcntl(self.fd, set_lease, read_lease)) == .SUCCESS;
+    }
+
+    pub fn letGo(self: *const File) void {
+        const set_lease = 1024;
+        const no_lease = 2;
+        _ = linux.fcntl(self.fd, set_lease, no_lease);
+    }
+
+    /// Whether the file is where nobody can write to it.
+    pub fn isReadOnly(self: *const File) bool {
+        const is_valid = 0x20;
+        const is_read_only = 0x1;
+        // struct statfs, of which the flags are the eleventh word: statfs(2).
+        var facts: [15]u64 = @splat(0);
+        if (linux.errno(linux.syscall2(.fstatfs, @intCast(self.fd), @intFromPtr(&facts))) != .SUCCESS) return false;
+        return facts[10] & (is_valid | is_read_only) == is_valid | is_read_only;
+    }
+
+    /// What was there before the end of the file; nothing if what is fetched never comes.
     pub fn read(self: *const File, out: []u8, offset: u64) usize {
+        if (self.source) |source| if (!source.waitFor(offset + out.len, self.cancelled)) return 0;
         var done: usize = 0;
         while (done < out.len) {
             const got = host.check(linux.pread(self.fd, out.ptr + done, out.len - done, @intCast(offset + done))) catch {

@@ -11,7 +11,7 @@ pub const page = limits.page_size;
 pub const magic = "PRISTINE SNAP\r\n\x1a".*;
 /// Files of another major version are not readable; of the same one, those of all minor versions up to this are.
 pub const major = 1;
-pub const minor = 0;
+pub const minor = 1;
 /// Pages of one checksum.
 pub const group_pages = 512;
 
@@ -55,7 +55,7 @@ pub const Header = extern struct {
     /// What the guest-physical memory extends to, and the ceiling that the machine had.
     memory_extent: u64 = 0,
     memory_ceiling: u64 = 0,
-    /// Of the pages in the file, those that are read before the machine goes on.
+    /// Of the pages in the file, how many are read before the machine goes on: page tables, and what requests use.
     hot_pages: u64 = 0,
     /// Nanoseconds since 1970.
     saved_at: i64 = 0,

@@ -22,7 +22,7 @@ pub fn write(allocator: std.mem.Allocator, path: [:0]const u8, out: *std.Io.Writ
     defer arena_state.deinit();
     const arena = arena_state.allocator();
     const never: std.atomic.Value(bool) = .init(false);
-    var file = try File.open(path, true, &never, record);
+    var file = try File.open(path, .{ .verifies = true, .cancelled = &never }, record);
     defer file.close();
     const state = opening.readState(arena, try file.section(arena, .state, limits.snapshot_state_max_bytes)) catch |failure| switch (failure) {
         error.OutOfMemory => return error.OutOfMemory,
@@ -41,6 +41,7 @@ pub fn write(allocator: std.mem.Allocator, path: [:0]const u8, out: *std.Io.Writ
         .memory = .{
             .bytes = header.section(.pages).length,
             .pages = header.section(.pages).length / limits.page_size,
+            .hotPages = header.hot_pages,
             .extent = header.memory_extent,
             .ceiling = header.memory_ceiling,
             .mappings = state.vmas.len,

@@ -7,7 +7,7 @@ const errors = @import("../errors.zig");
 const format = @import("format.zig");
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
-const pages = @import("pages.zig");
+const load = @import("load.zig");
 const processor = @import("processor.zig");
 const records = @import("records.zig");
 const reopen = @import("reopen.zig");
@@ -20,14 +20,18 @@ const HostFile = @import("../host_file.zig").HostFile;
 const Image = @import("../image.zig").Image;
 const loader = @import("../loader.zig");
 const Platform = @import("../platform.zig").Platform;
+const Source = @import("source.zig").Source;
 
 /// `Failed`: the record says why.
 pub const Error = error{Failed};
 
+pub const Verify = load.Verify;
+
 pub const Request = struct {
     path: [:0]const u8,
-    /// Compare checksums; without it the file is believed, but for its header.
-    verifies: bool = true,
+    verify: Verify = .lazy,
+    /// Who fetches it, if it is not all there yet; taken over.
+    source: ?*Source = null,
     platform: *const Platform,
     /// With the scope that whoever opens the snapshot grants, and nothing open; taken over.
     files: FileTable,
@@ -53,12 +57,13 @@ pub const Opened = struct {
 pub fn open(allocator: std.mem.Allocator, request: *Request, record: *errors.Record) Error!Opened {
     var files_taken = false;
     defer if (!files_taken) request.files.deinit();
+    defer if (request.source) |source| source.release();
     // Whoever is shown them holds them by then.
     defer for (request.streams) |stream| if (stream) |some| some.release(allocator);
     var arena_state: std.heap.ArenaAllocator = .init(allocator);
     defer arena_state.deinit();
     const arena = arena_state.allocator();
-    var file = try File.open(request.path, request.verifies, request.cancelled, record);
+    var file = try File.open(request.path, .{ .verifies = request.verify != .trusted, .cancelled = request.cancelled, .source = request.source }, record);
     defer file.close();
     reopen.record = record;
     var opening: Opening = .{ .allocator = allocator, .arena = arena, .file = &file, .request = request };
@@ -99,6 +104,9 @@ const Opening = struct {
         const arena = self.arena;
         try self.checkProcessor();
         const file = self.file;
+        var memory: load.Load = undefined;
+        try memory.begin(self.allocator, arena, file, self.request.verify);
+        defer memory.end();
         const user = try self.allocator.dupe(u8, try file.section(arena, .user, limits.snapshot_user_max_bytes));
         errdefer self.allocator.free(user);
         const notes = try self.allocator.dupe(u8, try file.section(arena, .notes, limits.snapshot_user_max_bytes));
@@ -111,10 +119,12 @@ const Opening = struct {
         const image = try self.allocator.create(Image);
         errdefer self.allocator.destroy(image);
         const given_state = self.given();
-        var frames = try self.loadFrames(&given_state);
-        errdefer frames.deinit();
         var space = try revive.space(&given_state);
         errdefer space.deinit(self.allocator);
+        var frames = try memory.finish(self.state.blocks);
+        errdefer frames.deinit();
+        try revive.frames(&given_state, &frames);
+        try memory.bringRest(&frames, &space);
         image.* = .{ .allocator = self.allocator, .frames = frames, .space = space, .machine = undefined, .piped = self.state.machine[0].outputs };
         try self.makeMachine(&given_state, image);
         files_taken.* = true;
@@ -193,26 +203,6 @@ const Opening = struct {
         return false;
     }
 
-    fn loadFrames(self: *Opening, given_state: *const revive.Given) Failure!FrameImage {
-        const file = self.file;
-        const arena = self.arena;
-        const run_bytes = try file.section(arena, .runs, limits.snapshot_state_max_bytes);
-        const sum_bytes = try file.section(arena, .sums, limits.snapshot_state_max_bytes);
-        if (run_bytes.len % @sizeOf(format.Run) != 0 or sum_bytes.len % 8 != 0) return file.invalid("runs", "they have another size", .{});
-        const runs = std.mem.bytesAsSlice(format.Run, run_bytes);
-        const sums = std.mem.bytesAsSlice(u64, sum_bytes);
-        try pages.check(file, runs, sums.len);
-        const memfd = try FrameImage.emptyMemfd(file.header.memory_extent);
-        var is_taken = false;
-        errdefer if (!is_taken) host.close(memfd);
-        try pages.load(self.allocator, file, memfd, runs, sums);
-        is_taken = true;
-        var frames: FrameImage = try .ofMemfd(self.allocator, memfd, file.header.memory_extent);
-        errdefer frames.deinit();
-        try revive.frames(given_state, &frames);
-        return frames;
-    }
-
     /// The frozen machine's other state; what belongs to a machine alone is not in it.
     fn makeMachine(self: *Opening, given_state: *const revive.Given, image: *Image) Failure!void {
         const allocator = self.allocator;
@@ -250,6 +240,7 @@ const Opening = struct {
         try revive.openFiles(given_state, files, &self.request.streams);
         machine.kernel.files = files.*;
         for (self.state.sockets, files.sockets.list.items) |*socket, made| if (socket.has_host) try reopen.listener(&machine.kernel, made);
-        for (self.state.written) |range| for (range.first..range.first + range.count) |frame| image.write_set.add(allocator, @intCast(frame), image.frames.data.capacity());
+        // What is recorded says itself what is written.
+        if (self.request.verify != .recording) for (self.state.written) |range| for (range.first..range.first + range.count) |frame| image.write_set.add(allocator, @intCast(frame), image.frames.data.capacity());
     }
 };

@@ -1,8 +1,7 @@
-//! The pages of a snapshot, copied to where they are in the machine's memory: a group at a time, by as many threads as there
-//! are processors to spare for it.
+//! The pages of a snapshot, copied to where they are in the machine's memory: a group at a time.
 //!
-//! A group is read once, compared with its checksum where it lies, and then copied: what was compared is what the machine gets,
-//! whatever becomes of the file meanwhile.
+//! A group is read once: what is compared with its checksum is what was copied, whatever becomes of the file meanwhile. Nobody
+//! sees what was copied before it was compared.
 const std = @import("std");
 const linux = std.os.linux;
 const file_module = @import("file.zig");
@@ -10,94 +9,197 @@ const format = @import("format.zig");
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
 const File = file_module.File;
+const Piece = @import("../memory/arrivals.zig").Piece;
 
 const page = format.page;
-const group_bytes = format.group_pages * page;
+/// What is copied at once stays in the processor's cache.
+const piece_pages = 32;
 
 pub const Error = file_module.Error || error{ OutOfMemory, HostFailure };
-
-/// Whether runs are what the pages can be: as many, in the memory, none twice.
-pub fn check(file: *const File, runs: []const format.Run, sum_count: usize) file_module.Error!void {
-    const it = file.header.section(.pages);
-    if (it.length % page != 0 or sum_count != std.math.divCeil(u64, it.length, group_bytes) catch unreachable) return file.invalid("sums", "there are not as many as groups of pages", .{});
-    var total: u64 = 0;
-    var end: u64 = 0;
-    for (runs) |run| {
-        if (run.frame < end) return file.invalid("runs", "they are not in order", .{});
-        end = @as(u64, run.frame) + run.count;
-        if (run.count == 0 or end * page > file.header.memory_extent) return file.invalid("runs", "one is outside of the memory", .{});
-        total += run.count;
-    }
-    if (total * page != it.length) return file.invalid("runs", "there are not as many pages", .{});
-}
-
-/// Copies all pages to a memfd; runs and their number have been checked.
-pub fn load(allocator: std.mem.Allocator, file: *const File, memfd: i32, runs: []const format.Run, sums: []const u64) Error!void {
-    if (file.verifies and format.sum(std.mem.sliceAsBytes(sums)) != file.header.section(.pages).checksum) return file.invalid("sums", "it is damaged", .{});
-    const starts = try allocator.alloc(Place, sums.len);
-    defer allocator.free(starts);
-    findStarts(starts, runs);
-    var loading: Loading = .{ .allocator = allocator, .file = file, .memfd = memfd, .runs = runs, .sums = sums, .starts = starts };
-    var threads: [limits.snapshot_threads_max]?std.Thread = @splat(null);
-    const helpers = @min(threads.len, helpersFor(sums.len));
-    // One that cannot be started is not needed.
-    for (threads[0..helpers]) |*thread| thread.* = std.Thread.spawn(.{ .stack_size = limits.runner_stack_bytes }, Loading.work, .{&loading}) catch null;
-    loading.work();
-    for (threads) |thread| if (thread) |some| some.join();
-    return loading.result();
-}
-
-/// Beside the thread that asks.
-fn helpersFor(groups: usize) usize {
-    const processors = std.Thread.getCpuCount() catch 1;
-    return @min(processors, groups) -| 1;
-}
 
 /// A page of the file: in which run, and how many of it come before.
 const Place = struct { run: usize, done: u32 };
 
-/// Where each group begins.
-fn findStarts(starts: []Place, runs: []const format.Run) void {
-    var at: Place = .{ .run = 0, .done = 0 };
-    for (starts) |*start| {
-        start.* = at;
-        var left: u64 = format.group_pages;
-        while (left > 0 and at.run < runs.len) {
-            const count: u32 = @intCast(@min(left, runs[at.run].count - at.done));
-            left -= count;
-            at.done += count;
-            if (at.done == runs[at.run].count) at = .{ .run = at.run + 1, .done = 0 };
+/// Pages of one checksum: the first, how many, and where they belong.
+const Group = struct { first: u64, count: u32, start: Place };
+
+const Failure = union(enum) { short, damaged: usize, unwanted, refused: linux.E };
+
+pub const Pages = struct {
+    allocator: std.mem.Allocator,
+    runs: []const format.Run,
+    sums: []const u64,
+    groups: []const Group,
+    /// How many of the groups are of hot pages.
+    hot_groups: u32,
+
+    /// Takes runs and sums over, on failure too.
+    pub fn init(allocator: std.mem.Allocator, file: *const File, runs: []const format.Run, sums: []const u64) (file_module.Error || error{OutOfMemory})!Pages {
+        errdefer {
+            allocator.free(runs);
+            allocator.free(sums);
         }
+        const it = file.header.section(.pages);
+        const count = it.length / page;
+        const hot = file.header.hot_pages;
+        if (it.length % page != 0 or hot > count) return file.invalid("header", "it has not as many pages as it says", .{});
+        const hot_groups = groupsOf(hot);
+        if (sums.len != hot_groups + groupsOf(count - hot)) return file.invalid("sums", "there are not as many as groups of pages", .{});
+        var total: u64 = 0;
+        for (runs) |run| {
+            if (run.count == 0 or (@as(u64, run.frame) + run.count) * page > file.header.memory_extent) return file.invalid("runs", "one is outside of the memory", .{});
+            total += run.count;
+        }
+        if (total != count) return file.invalid("runs", "there are not as many pages", .{});
+        return .{ .allocator = allocator, .runs = runs, .sums = sums, .hot_groups = @intCast(hot_groups), .groups = try findGroups(allocator, runs, hot, count) };
+    }
+
+    fn groupsOf(count: u64) u64 {
+        return std.math.divCeil(u64, count, format.group_pages) catch unreachable;
+    }
+
+    pub fn deinit(self: *Pages) void {
+        self.allocator.free(self.runs);
+        self.allocator.free(self.sums);
+        self.allocator.free(self.groups);
+        self.* = undefined;
+    }
+
+    /// Brings one group to a memfd.
+    pub fn bring(self: *const Pages, file: *const File, memfd: i32, group: usize) ?Failure {
+        if (file.isUnwanted()) return .unwanted;
+        const it = &self.groups[group];
+        const from = file.header.section(.pages).offset + it.first * page;
+        var buffer: [piece_pages * page]u8 = undefined;
+        var sum: format.Sum = .init(0);
+        var place = it.start;
+        var done: u32 = 0;
+        while (done < it.count) {
+            const bytes = buffer[0 .. @as(usize, @min(piece_pages, it.count - done)) * page];
+            if (file.read(bytes, from + @as(u64, done) * page) < bytes.len) return .short;
+            if (file.verifies) sum.update(bytes);
+            place = self.scatter(memfd, place, bytes) catch return .{ .refused = host.last_errno };
+            done += piece_pages;
+        }
+        return if (file.verifies and sum.final() != self.sums[group]) .{ .damaged = group } else null;
+    }
+
+    /// Where the next page belongs.
+    fn scatter(self: *const Pages, memfd: i32, start: Place, bytes: []const u8) host.Error!Place {
+        var place = start;
+        var at: usize = 0;
+        while (at < bytes.len) {
+            const run = self.runs[place.run];
+            const count: u32 = @intCast(@min(run.count - place.done, (bytes.len - at) / page));
+            const length = count * page;
+            const offset = (@as(u64, run.frame) + place.done) * page;
+            var put: usize = 0;
+            while (put < length) put += try host.check(linux.pwrite(memfd, bytes.ptr + at + put, length - put, @intCast(offset + put)));
+            at += length;
+            place.done += count;
+            if (place.done == run.count) place = .{ .run = place.run + 1, .done = 0 };
+        }
+        return place;
+    }
+
+    /// The runs in the order of the frames; none of them may be there twice.
+    pub fn pieces(self: *const Pages, file: *const File) (file_module.Error || error{OutOfMemory})![]Piece {
+        const list = try self.allocator.alloc(Piece, self.runs.len);
+        errdefer self.allocator.free(list);
+        var position: u64 = 0;
+        for (list, self.runs) |*piece, run| {
+            piece.* = .{ .frame = run.frame, .count = run.count, .position = position };
+            position += run.count;
+        }
+        std.mem.sort(Piece, list, {}, Piece.isBelow);
+        var end: u64 = 0;
+        for (list) |piece| {
+            if (piece.frame < end) return file.invalid("runs", "a page is there twice", .{});
+            end = @as(u64, piece.frame) + piece.count;
+        }
+        return list;
+    }
+};
+
+pub fn explain(file: *const File, failure: Failure) Error {
+    switch (failure) {
+        .short => return file.invalid("pages", "it is cut short", .{}),
+        .damaged => |group| return file.invalid("pages", "group {d} is damaged", .{group}),
+        .unwanted => {
+            try file.checkWanted();
+            unreachable;
+        },
+        .refused => |errno| {
+            host.last_errno = errno;
+            return error.HostFailure;
+        },
     }
 }
 
-const Failure = union(enum) { short, damaged: usize, unwanted, memory, refused: linux.E };
+fn findGroups(allocator: std.mem.Allocator, runs: []const format.Run, hot: u64, count: u64) error{OutOfMemory}![]Group {
+    const list = try allocator.alloc(Group, @intCast(Pages.groupsOf(hot) + Pages.groupsOf(count - hot)));
+    var place: Place = .{ .run = 0, .done = 0 };
+    var first: u64 = 0;
+    for (list) |*group| {
+        const end = if (first < hot) hot else count;
+        group.* = .{ .first = first, .count = @intCast(@min(format.group_pages, end - first)), .start = place };
+        first += group.count;
+        var left = group.count;
+        while (left > 0) {
+            const there = @min(left, runs[place.run].count - place.done);
+            left -= there;
+            place.done += there;
+            if (place.done == runs[place.run].count) place = .{ .run = place.run + 1, .done = 0 };
+        }
+    }
+    return list;
+}
 
-const Loading = struct {
-    allocator: std.mem.Allocator,
+/// Brings the first groups on threads of its own, as many as there are processors to spare; `finish` helps them.
+pub const Loading = struct {
+    pages: *const Pages,
     file: *const File,
     memfd: i32,
-    runs: []const format.Run,
-    sums: []const u64,
-    starts: []const Place,
+    count: u32,
+    threads: [limits.snapshot_threads_max]?std.Thread = @splat(null),
     next: std.atomic.Value(usize) = .init(0),
     lock: host.Mutex = .{},
     /// The first one.
     failure: ?Failure = null,
 
+    /// It must stay where it is until `finish`.
+    pub fn begin(self: *Loading) void {
+        const processors = std.Thread.getCpuCount() catch 1;
+        const helpers = @min(self.threads.len, processors -| 1, self.count);
+        // One that cannot be started is not needed.
+        for (self.threads[0..helpers]) |*thread| thread.* = std.Thread.spawn(.{ .stack_size = limits.runner_stack_bytes }, work, .{self}) catch null;
+    }
+
+    pub fn finish(self: *Loading) Error!void {
+        self.work();
+        self.join();
+        return explain(self.file, self.failure orelse return);
+    }
+
+    /// What is not brought yet is not wanted.
+    pub fn giveUp(self: *Loading) void {
+        self.next.store(self.count, .monotonic);
+        self.join();
+    }
+
+    fn join(self: *Loading) void {
+        for (&self.threads) |*thread| if (thread.*) |some| {
+            some.join();
+            thread.* = null;
+        };
+    }
+
     fn work(self: *Loading) void {
-        const buffer = self.allocator.alignedAlloc(u8, .fromByteUnits(page), group_bytes) catch return self.fail(.memory);
-        defer self.allocator.free(buffer);
+        if (self.next.load(.monotonic) >= self.count) return;
         while (true) {
             const group = self.next.fetchAdd(1, .monotonic);
-            if (group >= self.sums.len) return;
-            if (self.file.isUnwanted()) return self.fail(.unwanted);
-            const start = group * group_bytes;
-            const it = self.file.header.section(.pages);
-            const bytes = buffer[0..@intCast(@min(group_bytes, it.length - start))];
-            if (self.file.read(bytes, it.offset + start) < bytes.len) return self.fail(.short);
-            if (self.file.verifies and format.sum(bytes) != self.sums[group]) return self.fail(.{ .damaged = group });
-            self.scatter(self.starts[group], bytes) catch return self.fail(.{ .refused = host.last_errno });
+            if (group >= self.count) return;
+            if (self.pages.bring(self.file, self.memfd, group)) |failure| return self.fail(failure);
         }
     }
 
@@ -106,34 +208,6 @@ const Loading = struct {
         self.lock.lock();
         defer self.lock.unlock();
         if (self.failure == null) self.failure = failure;
-        self.next.store(self.sums.len, .monotonic);
-    }
-
-    fn result(self: *const Loading) Error!void {
-        switch (self.failure orelse return) {
-            .short => return self.file.invalid("pages", "it is cut short", .{}),
-            .damaged => |group| return self.file.invalid("pages", "group {d} is damaged", .{group}),
-            .unwanted => return self.file.checkWanted(),
-            .memory => return error.OutOfMemory,
-            .refused => |errno| {
-                host.last_errno = errno;
-                return error.HostFailure;
-            },
-        }
-    }
-
-    fn scatter(self: *const Loading, start: Place, bytes: []const u8) host.Error!void {
-        var place = start;
-        var at: usize = 0;
-        while (at < bytes.len) {
-            const run = self.runs[place.run];
-            const count = @min(run.count - place.done, (bytes.len - at) / page);
-            const length = count * page;
-            const offset = (@as(u64, run.frame) + place.done) * page;
-            var put: usize = 0;
-            while (put < length) put += try host.check(linux.pwrite(self.memfd, bytes.ptr + at + put, length - put, @intCast(offset + put)));
-            at += length;
-            place = .{ .run = place.run + 1, .done = 0 };
-        }
+        self.next.store(self.count, .monotonic);
     }
 };

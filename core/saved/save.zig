@@ -8,6 +8,7 @@ const codec = @import("codec.zig");
 const errors = @import("../errors.zig");
 const format = @import("format.zig");
 const host = @import("../host.zig");
+const late_tables = @import("late_tables.zig");
 const limits = @import("../limits.zig");
 const processor = @import("processor.zig");
 const records = @import("records.zig");
@@ -36,7 +37,11 @@ pub fn save(allocator: std.mem.Allocator, image: *Image, request: *const Request
     defer arena.deinit();
     var target = try Target.create(request.path, record);
     defer target.close();
-    write(arena.allocator(), image, request, target.fd) catch |failure| return explain(record, request.path, failure);
+    write(arena.allocator(), image, request, target.fd) catch |failure| {
+        if (failure != error.CutOff) return explain(record, request.path, failure);
+        record.* = image.frames.arrivals.?.failure;
+        return error.Failed;
+    };
     target.publish() catch return explain(record, request.path, error.HostFailure);
 }
 
@@ -120,10 +125,39 @@ const Target = struct {
     }
 };
 
-const WriteError = error{ OutOfMemory, HostFailure, TooLarge, Cancelled };
+const WriteError = error{ OutOfMemory, HostFailure, TooLarge, Cancelled, CutOff };
+
+/// The frames that whoever opens the file needs first: page tables, which the processor itself reads, and then what requests
+/// use, as far as that is known, in the order of their first use.
+fn hotFrames(arena: std.mem.Allocator, image: *Image) late_tables.Error![]const u32 {
+    const frames = &image.frames;
+    var hot: std.ArrayList(u32) = .empty;
+    const recorded = try late_tables.endRecording(arena, frames);
+    const says_more = if (recorded) |used| used.len > 0 else false;
+    // As it was saved before.
+    if (!says_more and frames.hot.len > 0) return frames.hot;
+    for (frames.blocks, 0..) |*block, index| {
+        if (block.use != .tables) continue;
+        for (index * limits.window_pages..(index + 1) * limits.window_pages) |frame| if (frames.hasBytes(@intCast(frame))) try hot.append(arena, @intCast(frame));
+    }
+    if (recorded) |used| {
+        try hot.appendSlice(arena, used);
+        return hot.items;
+    }
+    image.write_set.lock.lock();
+    defer image.write_set.lock.unlock();
+    var written = image.write_set.frames.iterator(.{});
+    while (written.next()) |frame| {
+        const number: u32 = @intCast(frame);
+        if (frames.hasBytes(number) and frames.blocks[number / limits.window_pages].use != .tables) try hot.append(arena, number);
+    }
+    return hot.items;
+}
 
 fn write(arena: std.mem.Allocator, image: *Image, request: *const Request, fd: i32) WriteError!void {
     if (request.user.len > limits.snapshot_user_max_bytes) return error.TooLarge;
+    if (!image.frames.waitForAll()) return error.CutOff;
+    const hot = try hotFrames(arena, image);
     const state, const contents = try Capture.take(arena, image);
     var encoded: codec.Writer = .{ .allocator = arena };
     inline for (@typeInfo(records.State).@"struct".fields) |field| try encoded.table(@typeInfo(field.type).pointer.child, @field(state, field.name));
@@ -142,11 +176,11 @@ fn write(arena: std.mem.Allocator, image: *Image, request: *const Request, fd: i
     const data_pages = image.frames.data.count();
     out.at = std.mem.alignForward(u64, out.at + data_pages * @sizeOf(format.Run), page);
     const sums_at = out.at;
-    out.at = std.mem.alignForward(u64, out.at + (data_pages / format.group_pages + 1) * 8, page);
+    out.at = std.mem.alignForward(u64, out.at + (data_pages / format.group_pages + 2) * 8, page);
     try out.section(.user, request.user);
     try out.contents(contents, state.contents);
     var pages: Pages = .{ .arena = arena, .out = &out, .cancelled = request.cancelled, .buffer = try arena.alignedAlloc(u8, .fromByteUnits(page), group_bytes) };
-    try pages.writeAll(image);
+    try pages.writeAll(image, hot);
     const end = out.at;
     out.at = runs_at;
     try out.section(.runs, std.mem.sliceAsBytes(pages.runs.items));
@@ -209,21 +243,30 @@ const Pages = struct {
     cancelled: *const std.atomic.Value(bool),
     buffer: []align(page) u8,
     used: usize = 0,
+    count: u64 = 0,
     runs: std.ArrayList(format.Run) = .empty,
     sums: std.ArrayList(u64) = .empty,
 
-    fn writeAll(self: *Pages, image: *const Image) WriteError!void {
+    fn writeAll(self: *Pages, image: *const Image, hot: []const u32) WriteError!void {
         const start = self.out.at;
-        const data = &image.frames.data;
+        const frames = &image.frames;
+        var left = frames.data.clone(self.arena) catch return error.OutOfMemory;
+        for (hot) |frame| {
+            left.unset(frame);
+            try self.add(frames.memfd, frame, frame + 1);
+        }
+        // What is hot is in groups of its own.
+        try self.flush();
+        self.out.header.hot_pages = self.count;
         var first: usize = 0;
-        while (first < data.bit_length) {
-            if (!data.isSet(first)) {
+        while (first < left.bit_length) {
+            if (!left.isSet(first)) {
                 first += 1;
                 continue;
             }
             var last = first + 1;
-            while (last < data.bit_length and data.isSet(last)) last += 1;
-            try self.add(image.frames.memfd, first, last);
+            while (last < left.bit_length and left.isSet(last)) last += 1;
+            try self.add(frames.memfd, first, last);
             first = last;
         }
         try self.flush();
@@ -264,6 +307,7 @@ const Pages = struct {
     }
 
     fn note(self: *Pages, frame: u32) error{OutOfMemory}!void {
+        self.count += 1;
         if (self.runs.items.len > 0) {
             const run = &self.runs.items[self.runs.items.len - 1];
             if (run.frame + run.count == frame) {

@@ -6,6 +6,7 @@ const commands = `pristine: run unmodified Linux executables inside tiny KVM vir
   pristine serve   [options] [--] PROGRAM [ARGUMENT…]   run an HTTP server; every request gets a fresh copy of it
   pristine snapshot [options] -o FILE [--] PROGRAM …    boot a program until it is ready, and save it
   pristine resume  [options] FILE                       go on from a saved snapshot; a server's serves
+  pristine record  [options] FILE                       the same, and keeps in it which pages requests use
   pristine inspect [--json] FILE                        what a snapshot holds
   pristine doctor  [--json] [--selftest]                what this machine offers, what is missing, how to mend it
   pristine help    [COMMAND]                            this text, or a command's options
@@ -106,6 +107,8 @@ whole or not at all. What the file reveals: everything the program had in memory
   --ready listen|ready|exit     when: it waits for connections and has been warmed (default), it has called pristine_ready(),
                                 or it has ended, for its functions to be called
   --warmup N                    requests for / before the freeze of a server (default 20)
+  --record N                    then N requests for / of a server are recorded: the pages that they use are read first, and a
+                                first answer waits for no other ("record" does it with real requests)
   --user FILE                   bytes to keep in the snapshot for whoever opens it, up to 64 MiB
 Permissions, volumes, environment, working directory, limits and messages are those of "run".
 
@@ -124,7 +127,8 @@ The file grants nothing: what the program had open of the host is opened again u
 the same. Its processor must have all that the one had where the snapshot was taken.
 s3://BUCKET/KEY in place of FILE is fetched from object storage, with the credentials of S3_ENDPOINT, S3_ACCESS_KEY_ID and so on.
 
-  --verify full|trusted         compare all checksums first (default), or believe a file that nobody else can write
+  --verify lazy|full|trusted    compare what is needed at once first, and all else before its first use (default), compare all
+                                first, or believe a file that nobody else can write
   --allow-read and so on, -v    as for "run"
   --allow-listen, --forks, --timeout, --memory, --reset, --reset-limit, --per, --metrics, --json, --verbose, --quiet
                                 as for "serve"
@@ -134,6 +138,17 @@ Exit status: as "serve" or "run"; 125 also for a snapshot that is damaged or doe
 Examples
   pristine resume --allow-listen=127.0.0.1:8000 web.snap
   pristine resume calc.snap < input
+`;
+
+const record = `pristine record [options] FILE
+
+Goes on from a snapshot as "resume" does, and at the end writes back which pages were used, all requests together: they are then
+the first in the file, in the order of their first use, and the only ones that "resume" reads before it goes on. Send what real
+clients send, and end it with SIGINT or SIGTERM. Recording makes the first use of each page slow.
+Its options are those of "resume", but for --verify: all checksums are compared first.
+
+Examples
+  pristine record --allow-read --allow-listen=127.0.0.1:8000 web.snap
 `;
 
 const inspect = `pristine inspect [--json] [--secrets PATTERN] FILE
@@ -155,7 +170,7 @@ Each line is pass, warn or fail, with what to do. Exit status 1 if something tha
   --selftest   also boots machines and tries the properties everything rests on
 `;
 
-const texts: Record<string, string> = { run, serve, snapshot, resume, inspect, doctor };
+const texts: Record<string, string> = { run, serve, snapshot, resume, record, inspect, doctor };
 
 export function help(command?: string): number {
   process.stdout.write((command && texts[command]) || commands);

@@ -85,7 +85,7 @@ export async function inspect(words: readonly string[]): Promise<number> {
   const isJson = options.has("json");
   const object = objectOf(path);
   const show = async (at: string) => showFile(path, at, patterns, isJson);
-  return await (object ? withCopy(object, {}, show) : show(path));
+  return await (object ? withCopy(object, show) : show(path));
 }
 
 /** @param at - where it is read */

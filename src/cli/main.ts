@@ -2,8 +2,8 @@
 /** The command `pristine`. Each command is loaded only when it is used. */
 import { say, status } from "./status.ts";
 
-const finished = ["run", "serve", "snapshot", "resume", "inspect", "doctor", "help"];
-const unfinished = ["record", "bench"];
+const finished = ["run", "serve", "snapshot", "resume", "record", "inspect", "doctor", "help"];
+const unfinished = ["bench"];
 
 async function main(words: readonly string[]): Promise<number> {
   const [command, ...rest] = words;
@@ -16,6 +16,8 @@ async function main(words: readonly string[]): Promise<number> {
       return (await import("./snapshot.ts")).snapshot(rest);
     case "resume":
       return (await import("./resume.ts")).resume(rest);
+    case "record":
+      return (await import("./resume.ts")).record(rest);
     case "inspect":
       return (await import("./inspect.ts")).inspect(rest);
     case "doctor":

@@ -3,12 +3,16 @@ import { endedEarly } from "../errors.ts";
 import { serverImage } from "../isolate.ts";
 import { fs } from "../lazy.ts";
 import { Machine } from "../machine.ts";
-import type { Snapshot } from "../snapshot.ts";
+import { Pool } from "../pool.ts";
+import { Snapshot } from "../snapshot.ts";
 import { type OptionSpec, split, UsageError } from "./grammar.ts";
 import { type RunSettings, runOptions, settingsOf } from "./options.ts";
 import { findProgram, workingDirectory } from "./program.ts";
+import { recordedLine } from "./resume.ts";
 import { choice, count, text } from "./values.ts";
 
+/** A fork whose pages are recorded has a fault for each. */
+const recordTimeoutMs = 60_000;
 const points = ["listen", "ready", "exit"] as const;
 type Point = (typeof points)[number];
 
@@ -21,6 +25,7 @@ const snapshotOptions: readonly OptionSpec[] = [
   { name: "ready", arity: "required" },
   { name: "warmup", arity: "required" },
   { name: "user", arity: "required" },
+  { name: "record", arity: "required" },
   { name: "cpu-baseline", arity: "required" },
 ];
 
@@ -52,6 +57,18 @@ async function imageAt(point: Point, program: string, argv: readonly string[], s
   return machine.freeze();
 }
 
+/** Sends requests for / to forks of what was saved, and saves it again with the pages first that they used. */
+async function recordRequests(output: string, requests: number, user: Uint8Array, settings: RunSettings): Promise<void> {
+  const { permissions, volumes, verbose } = settings;
+  using image = await Snapshot.open(output, { permissions, volumes, verbose, record: true });
+  await using pool = new Pool(image, { forks: 1, warmup: 0, timeout: recordTimeoutMs });
+  for (let left = requests; left > 0; left--) {
+    const answer = await pool.fetch(new Request("http://localhost/"));
+    await answer.arrayBuffer();
+  }
+  await image.save(output, { user });
+}
+
 export async function snapshot(words: readonly string[]): Promise<number> {
   const { options, rest } = split(words, snapshotOptions);
   if (options.has("help")) return (await import("./help.ts")).help("snapshot");
@@ -62,10 +79,15 @@ export async function snapshot(words: readonly string[]): Promise<number> {
     throw new UsageError("--cpu-baseline is not in this version", "the snapshot needs a processor with all that this one has");
   const point = choice(options, "ready", points) ?? "listen";
   const warmup = count(options, "warmup", 0);
+  const requests = count(options, "record", 1);
+  if (requests !== undefined && point !== "listen")
+    throw new UsageError("--record sends requests, which only a server answers", "leave it out, or give --ready listen");
   const user = readUser(text(options, "user"));
   const program = findProgram("snapshot", rest);
   using image = await imageAt(point, program, rest, settings, warmup);
   await image.save(output, { user });
+  if (requests !== undefined) await recordRequests(output, requests, user, settings);
   if (!settings.quiet) console.error(`pristine: saved ${output}, ${(fs().statSync(output).size / 2 ** 20).toFixed(1)} MiB`);
+  if (requests !== undefined && !settings.quiet) console.error(`pristine: ${recordedLine(output)}`);
   return 0;
 }

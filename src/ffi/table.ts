@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 3829696491;
+export const ABI_VERSION = 2070456765;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -33,6 +33,9 @@ export const symbols = {
   pristine_image_piped: { args: ["u32"], returns: "i32" },
   pristine_image_save: { args: ["u32", "ptr", "u32", "ptr", "u32", "ptr", "u32", "u32"], returns: "i32" },
   pristine_image_open: { args: ["ptr", "u32", "u32", "u32"], returns: "i32" },
+  pristine_source_begin: { args: [], returns: "i32" },
+  pristine_source_advance: { args: ["u32", "f64"], returns: "i32" },
+  pristine_source_end: { args: ["u32"], returns: "i32" },
   pristine_snapshot_inspect: { args: ["ptr", "u32"], returns: "i32" },
   pristine_job_user: { args: ["u32", "ptr", "u32"], returns: "i32" },
   pristine_job_cancel: { args: ["u32"], returns: "i32" },
@@ -145,6 +148,13 @@ export const ResetMode = {
   auto: 0,
   rewrite: 1,
   full: 2,
+} as const;
+
+export const Verify = {
+  full: 0,
+  lazy: 1,
+  trusted: 2,
+  recording: 3,
 } as const;
 
 export const PlantedFault = {

@@ -35,7 +35,7 @@ describe("a program", () => {
     expect(told.out).toContain(`${guest("ready")} an argument (stopped`);
     const facts = JSON.parse(pristine("inspect", "--json", "ready.snap").out);
     expect(facts).toMatchObject({ format: { major: 1 }, state: "stopped", userBytes: 18, threads: [{ state: "runnable" }] });
-    for (const verify of ["full", "trusted"]) {
+    for (const verify of ["lazy", "full", "trusted"]) {
       const resumed = pristine("resume", "--verify", verify, "ready.snap");
       expect(resumed).toEqual({ exitCode: 7, out: "registers: kept\nentry 10: 101\nimport: not there\n", err: "" });
     }
@@ -86,6 +86,34 @@ test.skipIf(noPython !== "")(`a server that was saved serves on a socket${noPyth
   expect(seen.size).toBe(10);
   served.kill("SIGTERM");
   expect(await served.exited).toBe(0);
+});
+
+test.skipIf(noPython !== "")(`what requests use is recorded, and read first${noPython}`, async () => {
+  const app = join(import.meta.dir, "app.py");
+  const read = `--allow-read=${[...systemFolders, import.meta.dir].join(",")}`;
+  const facts = () => JSON.parse(pristine("inspect", "--json", "used.snap").out).memory as { pages: number; hotPages: number };
+  const saved = pristine("snapshot", read, "--warmup", "3", "--record", "2", "-o", "used.snap", "/usr/bin/python3", app);
+  const warmed = facts();
+  expect(saved).toMatchObject({ exitCode: 0, err: expect.stringContaining(`has the ${warmed.hotPages} pages first that were used`) });
+  expect(warmed.hotPages).toBeLessThan(warmed.pages / 3);
+
+  const port = await freePort();
+  const words = ["record", read, `--allow-listen=127.0.0.1:${port}`, "used.snap"];
+  await using recorded = Bun.spawn([process.execPath, main, ...words], { cwd: folder, stderr: "pipe" });
+  const reader = recorded.stderr.getReader();
+  expect(new TextDecoder().decode((await reader.read()).value)).toContain("serving on");
+  expect((await fetch(`http://127.0.0.1:${port}/look`)).status).toBe(200);
+  recorded.kill("SIGTERM");
+  expect(await recorded.exited).toBe(0);
+  // Another request uses other pages.
+  const again = facts();
+  expect(again.pages).toBe(warmed.pages);
+  expect(again.hotPages).not.toBe(warmed.hotPages);
+  expect(again.hotPages).toBeLessThan(again.pages / 3);
+
+  expect(pristine("record", "s3://bucket/key").err).toContain("record a file");
+  expect(pristine("record", "nowhere/used.snap").err).toContain("its folder nowhere is not there");
+  expect(pristine("snapshot", "--ready", "exit", "--record", "2", "-o", "x", guest("exit")).err).toContain("only a server answers");
 });
 
 const servers = [

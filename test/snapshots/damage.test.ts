@@ -135,12 +135,29 @@ const fileOf = ({ path }: Subject) => new SnapshotFile(new Uint8Array(readFileSy
 test("a flipped bit is found, and its section named; where nothing is, it is nothing", async () => {
   const file = fileOf(functions);
   expect(file.isConsistent()).toBe(true);
-  const outcomes = await outcomesOf("flips", functions, Math.ceil(lies / 4));
+  const outcomes = await outcomesOf("flips-full", functions, Math.ceil(lies / 4));
   const wanted = outcomes.map((_, number) => {
     const owner = file.ownerOf(file.flip(new Dice(seed, number)).at);
     return owner === undefined ? "opened" : `invalid: ${owner}`;
   });
   expect(outcomes).toEqual(wanted);
+});
+
+test("where the rest of a file is read later, damage in it is told of by the machines concerned", async () => {
+  const file = fileOf(functions);
+  const outcomes = await outcomesOf("flips-lazy", functions, Math.ceil(lies / 4));
+  const hot = file.hotPages;
+  const unexpected = outcomes.flatMap((outcome, number) => {
+    const { at } = file.flip(new Dice(seed, number));
+    const owner = file.ownerOf(at);
+    const isLate = owner === "pages" && at >= file.section("pages").offset + hot * 4096;
+    if (!isLate) return outcome === (owner === undefined ? "opened" : `invalid: ${owner}`) ? [] : [`${number}: ${outcome}`];
+    // What is saved again needs all; what only computes may be done before.
+    const isTold = outcome.endsWith("failed: late: pages");
+    return isTold || (number % 2 === 1 && outcome === "opened") ? [] : [`${number} in late pages: ${outcome}`];
+  });
+  expect(unexpected).toEqual([]);
+  expect(outcomes.filter((outcome) => outcome.includes("late")).length).toBeGreaterThanOrEqual(Math.floor(lies / 100));
 });
 
 test("a file that is cut short is refused", async () => {
@@ -151,7 +168,7 @@ test("a file that is cut short is refused", async () => {
 /** What is refused says why; what is opened does what guests may do. */
 const refusals = /^(invalid: [a-z]+|mismatch|refused: (DENIED|UNSUPPORTED|BAD_OPTION))$/;
 const uses =
-  /^(opened|opened, and wrong|failed: (GUEST_FAULT|GUEST_EXIT|TIMEOUT|NO_SYMBOL|OUT_OF_MEMORY|UNSUPPORTED|BAD_OPTION|INTERNAL: "the machine cannot go on.*))$/;
+  /^(opened|opened, and wrong|failed: (late: pages|GUEST_FAULT|GUEST_EXIT|TIMEOUT|NO_SYMBOL|OUT_OF_MEMORY|UNSUPPORTED|BAD_OPTION|INTERNAL: "the machine cannot go on.*))$/;
 
 /** Outcomes that nothing may come to, with what makes them come again. */
 function unfit(kind: string, outcomes: readonly string[], aboutOf: (number: number) => string): string[] {

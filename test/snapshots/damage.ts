@@ -11,24 +11,31 @@ const [kind, path, scratch, report, seed, from, to, permissions] = process.argv.
 const runLimitMs = 150;
 const file = new SnapshotFile(new Uint8Array(readFileSync(path as string)));
 writeFileSync(scratch as string, file.bytes);
-const descriptor = openSync(scratch as string, "r+");
 const out = openSync(report as string, "a");
-const verify = kind === "flips-trusted" ? "trusted" : "full";
-const options: OpenOptions = { permissions: JSON.parse(permissions as string), verify };
+const verifies = ["full", "lazy", "trusted"] as const;
+const [, flips] = /^flips-(.*)$/.exec(kind as string) ?? [];
+
+function verifyOf(number: number): NonNullable<OpenOptions["verify"]> {
+  return verifies.find((one) => one === flips) ?? (verifies[number % verifies.length] as (typeof verifies)[number]);
+}
 
 /** Now and then without a folder that is open, one of the first or the last, so that what was made by then is given up. */
 function optionsOf(number: number): OpenOptions {
   const { read } = JSON.parse(permissions as string) as { read: string[] };
-  if (kind !== "lies-run" || number % 16 !== 2) return options;
+  const verify = verifyOf(number);
+  if (kind !== "lies-run" || number % 16 !== 2) return { permissions: { read }, verify };
   const less =
     number % 32 === 2
       ? read.filter((path) => path !== "/etc")
       : read.flatMap((path) => (path === "/usr" ? ["/usr/bin", "/usr/lib"] : [path]));
-  return { permissions: { read: less } };
+  return { permissions: { read: less }, verify };
 }
 
+/** Nobody has the file open for writing while it is opened: only such a file is opened before all of it is there. */
 function put(patches: readonly Patch[]): void {
+  const descriptor = openSync(scratch as string, "r+");
   for (const { at, bytes } of patches) writeSync(descriptor, bytes, 0, bytes.length, at);
+  closeSync(descriptor);
 }
 
 function putBack(patches: readonly Patch[]): void {
@@ -37,6 +44,7 @@ function putBack(patches: readonly Patch[]): void {
 
 function codeOf(error: unknown): string {
   if (!PristineError.is(error)) return `no PristineError: ${JSON.stringify(String(error))}`;
+  if (PristineError.is(error, "SNAPSHOT_INVALID")) return `late: ${error.details.section}`;
   return error.code === "INTERNAL" ? `INTERNAL: ${JSON.stringify(error.message)}` : error.code;
 }
 
@@ -54,7 +62,9 @@ async function use(fork: Fork): Promise<string> {
 /** Forks of an image are used, put back, and used again; some are frozen, and some images saved again. */
 async function useForks(image: Snapshot, number: number): Promise<[first: string, second: string]> {
   using fork = image.fork({ timeout: runLimitMs });
-  if (number % 64 === 0) await image.save(`${scratch}-again`);
+  // All of the file is there before it is saved again.
+  const isLate = flips === "lazy" && number % 2 === 0;
+  if (number % 64 === 0 && flips !== "lazy") await image.save(`${scratch}-again`);
   if (number % 4 === 1) {
     using again = fork.freeze();
     using another = again.fork();
@@ -64,6 +74,7 @@ async function useForks(image: Snapshot, number: number): Promise<[first: string
   fork.reset();
   const second = await use(fork);
   fork.reset({ mode: "full" });
+  if (isLate) await image.save(`${scratch}-again`);
   return [first, second];
 }
 
@@ -109,5 +120,4 @@ for (let number = Number(from); number < Number(to); number++) {
   writeSync(out, `${number} ${outcome}\n`);
 }
 closeSync(out);
-closeSync(descriptor);
 process.exit(0);

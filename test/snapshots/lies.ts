@@ -8,6 +8,8 @@ export type SectionName = (typeof names)[number];
 const sectionsAt = 64;
 const sectionBytes = 32;
 const checksumAt = page - 8;
+const minorAt = 18;
+const hotPagesAt = 48;
 
 export interface Section {
   readonly name: SectionName;
@@ -78,6 +80,11 @@ export class SnapshotFile {
     return this.sections[names.indexOf(name)] as Section;
   }
 
+  /** How many of the pages are read before the machine goes on. */
+  get hotPages(): number {
+    return Number(this.#view.getBigUint64(hotPagesAt, true));
+  }
+
   #bytesOf({ offset, length }: Section): Uint8Array {
     return this.bytes.subarray(offset, offset + length);
   }
@@ -145,9 +152,14 @@ export class SnapshotFile {
   #lieInPages(dice: Dice): Lie {
     const pages = this.section("pages");
     const count = pages.length / page;
-    const group = Math.floor(dice.below(dice.of([Math.min(count, 16), count])) / groupPages);
-    const start = pages.offset + group * groupPages * page;
-    const bytes = this.bytes.slice(start, Math.min(start + groupPages * page, pages.offset + pages.length));
+    const hot = this.hotPages;
+    const at = dice.below(dice.of([Math.min(count, 16), count]));
+    // What is hot is in groups of its own.
+    const [begin, end] = at < hot ? [0, hot] : [hot, count];
+    const inPart = Math.floor((at - begin) / groupPages);
+    const group = (at < hot ? 0 : Math.ceil(hot / groupPages)) + inPart;
+    const start = pages.offset + (begin + inPart * groupPages) * page;
+    const bytes = this.bytes.slice(start, Math.min(start + groupPages * page, pages.offset + end * page));
     const near = bytes.subarray(0, dice.of([16 * page, bytes.length]));
     for (let places = 1 + dice.below(8); places > 0; places--) this.#change(near, dice);
     const sumsSection = this.section("sums");
@@ -222,4 +234,39 @@ export class SnapshotFile {
         place.set(other);
     }
   }
+}
+
+/** The same machine as version 1.0 has saved it: without hot pages, and in the order of the frames. */
+export function asOlderVersion(file: SnapshotFile): Uint8Array {
+  const [runs, sums, pages] = (["runs", "sums", "pages"] as const).map((name) => file.section(name)) as [Section, Section, Section];
+  const words = new Uint32Array(file.bytes.slice(runs.offset, runs.offset + runs.length).buffer);
+  const places: { frame: number; at: number }[] = [];
+  for (let run = 0; run < words.length; run += 2)
+    for (let index = 0; index < (words[run + 1] as number); index++)
+      places.push({ frame: (words[run] as number) + index, at: pages.offset + places.length * page });
+  places.sort((one, other) => one.frame - other.frame);
+  const bytes = file.bytes.slice();
+  const newRuns: number[] = [];
+  for (const [index, { frame, at }] of places.entries()) {
+    bytes.set(file.bytes.subarray(at, at + page), pages.offset + index * page);
+    const [first, count] = newRuns.slice(-2) as [number, number];
+    if (newRuns.length > 0 && first + count === frame) newRuns[newRuns.length - 1] = count + 1;
+    else newRuns.push(frame, 1);
+  }
+  const newSums: bigint[] = [];
+  for (let at = 0; at < pages.length; at += groupPages * page)
+    newSums.push(checksum(bytes.subarray(pages.offset + at, pages.offset + Math.min(pages.length, at + groupPages * page))));
+  const view = new DataView(bytes.buffer);
+  const write = ({ entry, offset }: Section, content: Uint8Array) => {
+    bytes.set(content, offset);
+    view.setBigUint64(entry + 16, BigInt(content.length), true);
+    view.setBigUint64(entry + 24, checksum(content), true);
+  };
+  write(runs, new Uint8Array(new Uint32Array(newRuns).buffer));
+  write(sums, new Uint8Array(new BigUint64Array(newSums).buffer));
+  view.setBigUint64(pages.entry + 24, view.getBigUint64(sums.entry + 24, true), true);
+  view.setUint16(minorAt, 0, true);
+  view.setBigUint64(hotPagesAt, 0n, true);
+  view.setBigUint64(checksumAt, checksum(bytes.subarray(0, checksumAt)), true);
+  return bytes;
 }

@@ -1,9 +1,10 @@
 /** Snapshots in S3-compatible storage: an independent server of it, and one that behaves badly. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import S3rver from "s3rver";
-import { Machine, Snapshot } from "../../src/index.ts";
+import { Machine, PristineError, Snapshot } from "../../src/index.ts";
+import { SnapshotFile } from "./lies.ts";
 
 setDefaultTimeout(120_000);
 
@@ -38,6 +39,18 @@ afterAll(async () => {
 
 const permissions = { read: [guest] };
 const descriptors = () => readdirSync("/proc/self/fd").length;
+
+/** Files without a name that are still open. */
+const copies = () =>
+  readdirSync("/proc/self/fd")
+    .map((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`);
+      } catch {
+        return "";
+      }
+    })
+    .filter((path) => path.includes("/pristine-") && path.includes(".snap"));
 
 /** A server that answers for one object as it is told. */
 function badly(answer: (request: Request, asked: number) => Response | Promise<Response>): Disposable & { file: Bun.S3File } {
@@ -108,14 +121,60 @@ describe("a snapshot in object storage", () => {
   });
 
   test("whose bytes were changed on the way, or which was replaced meanwhile, is refused", async () => {
-    const changed = readFileSync(saved);
-    changed.writeUInt8(changed.readUInt8(changed.length - 5000) ^ 1, changed.length - 5000);
-    using lying = badly((request) => part(request, '"one"', changed));
-    expect(Snapshot.open(lying.file, { permissions })).rejects.toMatchObject({ code: "SNAPSHOT_INVALID" });
+    /** At the latest when all of it is needed. */
+    const refusal = async (file: Bun.S3File, verify?: "full" | "trusted") => {
+      try {
+        using image = await Snapshot.open(file, { permissions, ...(verify && { verify }) });
+        await image.save(join(folder, "again.snap"));
+      } catch (error) {
+        return [PristineError.is(error) && error.code, (error as PristineError<"SNAPSHOT_INVALID">).details.section];
+      }
+      return undefined;
+    };
+    for (const [name, verify] of [["user"], ["pages"], ["pages", "full"]] as const) {
+      const changed = readFileSync(saved);
+      const { offset, length } = new SnapshotFile(changed).section(name);
+      changed.writeUInt8(changed.readUInt8(offset + length - 50) ^ 1, offset + length - 50);
+      using lying = badly((request) => part(request, '"one"', changed));
+      expect(await refusal(lying.file, verify)).toEqual(["SNAPSHOT_INVALID", name]);
+    }
     using moving = badly((request, asked) => part(request, `"${asked}"`));
-    expect(Snapshot.open(moving.file, { permissions })).rejects.toMatchObject({ code: "SNAPSHOT_INVALID" });
+    // While it is opened, or behind.
+    expect(String(await refusal(moving.file))).toMatch(/^SNAPSHOT_INVALID,(header|pages)$/);
+    for (const verify of ["full", "trusted"] as const) expect(await refusal(moving.file, verify)).toEqual(["SNAPSHOT_INVALID", "header"]);
     using short = badly((request) => (request.method === "HEAD" ? part(request) : new Response("PRISTINE", { status: 206 })));
     expect(Snapshot.open(short.file, { permissions })).rejects.toMatchObject({ code: "SNAPSHOT_INVALID" });
+  });
+
+  test("is opened when what is needed first is there, and its forks wait for what they need of the rest", async () => {
+    const file = new SnapshotFile(readFileSync(saved));
+    const hot = file.section("pages").offset + file.hotPages * 4096;
+    const { promise: wanted, resolve: go } = Promise.withResolvers<void>();
+    const asked: number[] = [];
+    using slow = badly(async (request) => {
+      const begin = Number(/bytes=(\d+)-/.exec(request.headers.get("range") ?? "")?.[1] ?? 0);
+      if (begin >= hot) {
+        asked.push(begin);
+        await wanted;
+      }
+      return part(request);
+    });
+    using image = await Snapshot.open(slow.file, { permissions, timeout: 20_000 });
+    expect(image.user).toEqual(user);
+    using fork = image.fork();
+    setTimeout(go, 100);
+    await image.save(join(folder, "whole.snap"), { user });
+    expect(asked).toEqual([hot]);
+    expect(fork.call("add", 40, 2)).toBe(42);
+    expect(readFileSync(join(folder, "whole.snap")).length).toBe(file.bytes.length);
+
+    // Whoever closes it does not wait for the rest.
+    using never = badly((request) =>
+      /bytes=(\d+)-/.exec(request.headers.get("range") ?? "")?.[1] === String(hot) ? new Promise(() => {}) : part(request),
+    );
+    (await Snapshot.open(never.file, { permissions })).close();
+    await Bun.sleep(50);
+    expect(copies()).toEqual([]);
   });
 
   test("is asked for again where a connection broke", async () => {
@@ -133,7 +192,7 @@ describe("a snapshot in object storage", () => {
     const before = descriptors();
     const hanging = () =>
       badly(async (request) => {
-        if (request.method !== "HEAD" && !request.headers.get("range")?.includes("bytes=0-15")) await Bun.sleep(60_000);
+        if (request.method !== "HEAD" && !request.headers.get("range")?.includes("bytes=0-4095")) await Bun.sleep(60_000);
         return part(request);
       });
     using one = hanging();

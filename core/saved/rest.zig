@@ -1,0 +1,84 @@
+//! The rest of a snapshot's pages, brought by a thread while forks run already: in the order of the file, but first what
+//! somebody waits for.
+//!
+//! It has a descriptor of the file of its own. Where the rest is damaged or cut short, the forks learn that, each at its next
+//! stop; no page of what was not compared is ever shown to them.
+const std = @import("std");
+const linux = std.os.linux;
+const host = @import("../host.zig");
+const late_tables = @import("late_tables.zig");
+const limits = @import("../limits.zig");
+const pages_module = @import("pages.zig");
+const Arrivals = @import("../memory/arrivals.zig").Arrivals;
+const File = @import("file.zig").File;
+const FrameImage = @import("../memory/frame_image.zig").FrameImage;
+const Pages = pages_module.Pages;
+
+pub const Rest = struct {
+    allocator: std.mem.Allocator,
+    pages: Pages,
+    file: File,
+    /// The image's, which ends this before it goes.
+    arrivals: *Arrivals,
+    memfd: i32,
+    extent: u64,
+    unwanted: std.atomic.Value(bool) = .init(false),
+    thread: std.Thread = undefined,
+
+    /// Starts bringing what the image's arrivals await. Takes the pages over, on failure too.
+    pub fn start(allocator: std.mem.Allocator, pages: Pages, file: *const File, frames: *const FrameImage) error{ OutOfMemory, HostFailure }!void {
+        var taken = pages;
+        errdefer taken.deinit();
+        const arrivals = frames.arrivals.?;
+        const fd: i32 = @intCast(try host.check(linux.fcntl(file.fd, linux.F.DUPFD_CLOEXEC, 3)));
+        errdefer host.close(fd);
+        const self = try allocator.create(Rest);
+        errdefer allocator.destroy(self);
+        self.* = .{ .allocator = allocator, .pages = pages, .file = file.*, .arrivals = arrivals, .memfd = frames.memfd, .extent = frames.bytes.len };
+        self.file.fd = fd;
+        if (self.file.source) |source| _ = source.retain();
+        errdefer if (self.file.source) |source| source.release();
+        self.file.record = &arrivals.failure;
+        self.file.cancelled = &self.unwanted;
+        self.thread = std.Thread.spawn(.{ .stack_size = limits.runner_stack_bytes }, work, .{self}) catch return error.HostFailure;
+        arrivals.bringer = .{ .context = self, .end_fn = end };
+    }
+
+    /// Ends it before its time, or after.
+    fn end(context: *anyopaque) void {
+        const self: *Rest = @ptrCast(@alignCast(context));
+        self.unwanted.store(true, .monotonic);
+        self.thread.join();
+        self.pages.deinit();
+        self.allocator.destroy(self);
+    }
+
+    fn work(self: *Rest) void {
+        // A snapshot may be open for long; its file may be gone by then.
+        defer host.close(self.file.fd);
+        defer if (self.file.source) |source| source.release();
+        const arrivals = self.arrivals;
+        const hot = self.pages.hot_groups;
+        const count = self.pages.groups.len - hot;
+        var next: u32 = 0;
+        while (true) {
+            while (next < count and arrivals.hasGroup(next)) next += 1;
+            const group = arrivals.takeWanted() orelse next;
+            if (group == count) break;
+            if (self.pages.bring(&self.file, self.memfd, hot + group)) |failure| return self.fail(pages_module.explain(&self.file, failure));
+            arrivals.arrive(group);
+        }
+        self.file.letGo();
+        late_tables.show(arrivals, self.memfd, self.extent) catch |failure| self.fail(failure);
+    }
+
+    fn fail(self: *Rest, failure: pages_module.Error) void {
+        const record = self.file.record;
+        switch (failure) {
+            error.Failed => {},
+            error.OutOfMemory => _ = record.set(.INTERNAL, "the host has no memory left for the rest of the snapshot", "free memory on the host", .{}),
+            error.HostFailure => _ = record.format(.INTERNAL, "the host refused memory for the rest of the snapshot ({t})", .{host.last_errno}, "free memory on the host", .{}),
+        }
+        self.arrivals.fail();
+    }
+};
