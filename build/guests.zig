@@ -33,6 +33,7 @@ const samples = [_]Sample{
     .{ .name = "private", .source = "private.c", .also = &.{"private_tree.c"} },
     .{ .name = "layers", .source = "layers.c" },
     .{ .name = "clock", .source = "clock.c" },
+    .{ .name = "levels", .source = "levels.c" },
     .{ .name = "sleeps", .source = "sleeps.c" },
     .{ .name = "stack", .source = "stack.c" },
     .{ .name = "break", .source = "break.c" },

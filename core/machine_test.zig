@@ -15,7 +15,7 @@ var platform: ?platform_module.Platform = null;
 
 fn thePlatform() !*const platform_module.Platform {
     if (platform == null) {
-        platform = platform_module.probe(std.heap.c_allocator) catch |failure| switch (failure) {
+        platform = platform_module.probe(std.heap.c_allocator, null) catch |failure| switch (failure) {
             error.NoDevice, error.NoAccess => return error.SkipZigTest,
             else => return failure,
         };

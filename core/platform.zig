@@ -15,6 +15,7 @@ const Vm = @import("vm.zig").Vm;
 const vm_pool = @import("vm_pool.zig");
 const Calibration = @import("clock.zig").Calibration;
 pub const Device = @import("vm.zig").Device;
+const Level = @import("cpu_baseline.zig").Level;
 
 pub const TimeStampCounter = enum {
     /// The guest reads the host's counter.
@@ -95,8 +96,8 @@ const snippet_tsc = [_]u8{ 0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0 
 /// `movabs data, %rax; report`
 const snippet_read = [_]u8{ 0x48, 0xa1 } ++ std.mem.toBytes(@as(u64, data_address)) ++ report_rax;
 
-pub fn probe(allocator: std.mem.Allocator) ProbeError!Platform {
-    var device = try Device.open();
+pub fn probe(allocator: std.mem.Allocator, baseline: ?Level) ProbeError!Platform {
+    var device = try Device.open(baseline);
     errdefer host.close(device.fd);
     var bench: Bench = undefined;
     const offered = device.hasXsave();

@@ -6,6 +6,7 @@ comptime {
 test {
     _ = @import("abi/exports.zig");
     _ = @import("abi/self_test.zig");
+    _ = @import("cpu_baseline.zig");
     _ = @import("elf_fuzz.zig");
     _ = @import("errors.zig");
     _ = @import("jail/calls.zig");

@@ -3,6 +3,7 @@
 //! Not here: what runs in it (`machine.zig`), what was probed about the platform (`platform.zig`).
 const std = @import("std");
 const linux = std.os.linux;
+const cpu_baseline = @import("cpu_baseline.zig");
 const host = @import("host.zig");
 const kvm = @import("kvm.zig");
 const layout = @import("layout.zig");
@@ -50,7 +51,8 @@ pub const Device = struct {
 
     pub const OpenError = error{ NoDevice, NoAccess, WrongVersion, MissingCapability, HostFailure };
 
-    pub fn open() OpenError!Device {
+    /// With a baseline nothing is shown to guests beyond it.
+    pub fn open(baseline: ?cpu_baseline.Level) OpenError!Device {
         const rc = linux.open("/dev/kvm", .{ .ACCMODE = .RDWR, .CLOEXEC = true }, 0);
         const fd: i32 = @intCast(host.check(rc) catch return switch (host.last_errno) {
             .NOENT, .NXIO, .NODEV => error.NoDevice,
@@ -72,6 +74,7 @@ pub const Device = struct {
             .cr4 = CR4.PAE | CR4.OSFXSR | CR4.OSXMMEXCPT,
         };
         _ = try host.ioctlPtr(fd, kvm.GET_SUPPORTED_CPUID, &device.cpuid);
+        if (baseline) |level| cpu_baseline.apply(&device.cpuid, level);
         device.readFeatures();
         return device;
     }

@@ -26,6 +26,7 @@ const processorFiles = [
   "test/threads.test.ts",
   "test/bad-threads.test.ts",
   "test/pool.test.ts",
+  "test/snapshots/baseline.test.ts",
   "test/snapshots/loading.test.ts",
   "test/snapshots/property.test.ts",
   "test/snapshots/snapshots.test.ts",

@@ -19,6 +19,7 @@ pub const enumerations = .{
     .{ "MachineState", machine.State },
     .{ "StopReason", machine.StopReason },
     .{ "ResetMode", reset.Mode },
+    .{ "CpuBaseline", @import("../cpu_baseline.zig").Level },
     .{ "Verify", @import("../saved/open.zig").Verify },
     .{ "PlantedFault", @import("../planted.zig").Fault },
 };

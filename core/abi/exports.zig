@@ -175,6 +175,11 @@ pub export fn pristine_image_piped(image: u32) i32 {
     return images.piped(image);
 }
 
+/// Machines of this process are shown a processor of that level of the psABI; to be called before the first is made.
+pub export fn pristine_cpu_baseline(level: u32) i32 {
+    return registry.showBaseline(level);
+}
+
 /// Saves an image to a file on a native thread; the end is an event with `ticket`. `notes` is for whoever opens the file.
 pub export fn pristine_image_save(image: u32, path: [*]const u8, path_length: u32, user: [*]const u8, user_length: u32, notes: [*]const u8, notes_length: u32, ticket: u32) i32 {
     if (workers.isRemote(image)) return registry.last_error.set(.UNSUPPORTED, "a machine of a worker process cannot be saved", "boot it without `jail`", .{ .feature = "save" }).status();

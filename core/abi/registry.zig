@@ -15,6 +15,7 @@ const runner = @import("../runner.zig");
 const types = @import("types.zig");
 const worker = @import("../worker/self.zig");
 const Goal = @import("../run.zig").Goal;
+const Level = @import("../cpu_baseline.zig").Level;
 const Machine = @import("../machine.zig").Machine;
 
 pub const allocator = std.heap.c_allocator;
@@ -58,12 +59,32 @@ var platform: ?platform_module.Platform = null;
 
 /// The platform, probed at the first call. Failures are not kept: the device may become usable.
 pub fn thePlatform() platform_module.ProbeError!*const platform_module.Platform {
-    if (platform == null) {
-        platform = try platform_module.probe(allocator);
-        try interrupt_module.installHandler();
-        host.ignoreFileSizeSignal();
-    }
+    if (platform == null) try usePlatform(try platform_module.probe(allocator, null));
     return &platform.?;
+}
+
+fn usePlatform(probed: platform_module.Platform) platform_module.ProbeError!void {
+    platform = probed;
+    try interrupt_module.installHandler();
+    host.ignoreFileSizeSignal();
+}
+
+/// Machines of this process are shown no more of the processor than `level` has. To be asked for before the first of them.
+pub fn showBaseline(level: u32) i32 {
+    const wanted = std.enums.fromInt(Level, level) orelse return badBaseline("there is no such level", "give x86-64, x86-64-v2, x86-64-v3 or x86-64-v4");
+    if (platform != null) return badBaseline("machines have been made with all of the processor already", "choose the baseline before the first machine");
+    const shown = platform_module.probe(allocator, wanted) catch |failure| return kvmError(failure).status();
+    // What was probed is what machines get, unless nothing can be hidden.
+    if (!shown.cpuid_honoured) {
+        host.close(shown.device.fd);
+        return badBaseline("this KVM lets programs see the host's own CPUID, of which nothing can be hidden", "take the snapshot where there is hardware virtualization, or on a processor like the one that is to resume it");
+    }
+    usePlatform(shown) catch |failure| return kvmError(failure).status();
+    return 0;
+}
+
+fn badBaseline(message: []const u8, hint: []const u8) i32 {
+    return last_error.set(.BAD_OPTION, message, hint, .{ .option = "cpu-baseline" }).status();
 }
 
 pub fn kvmError(failure: platform_module.ProbeError) errors.Code {

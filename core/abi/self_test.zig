@@ -88,7 +88,7 @@ fn callsInOneExit(allocator: std.mem.Allocator, platform: *const Platform) anyer
 }
 
 test "every self-test passes where KVM can be used" {
-    const platform = platform_module.probe(std.testing.allocator) catch |failure| switch (failure) {
+    const platform = platform_module.probe(std.testing.allocator, null) catch |failure| switch (failure) {
         error.NoDevice, error.NoAccess => return error.SkipZigTest,
         else => return failure,
     };

@@ -109,6 +109,8 @@ whole or not at all. What the file reveals: everything the program had in memory
   --warmup N                    requests for / before the freeze of a server (default 20)
   --record N                    then N requests for / of a server are recorded: the pages that they use are read first, and a
                                 first answer waits for no other ("record" does it with real requests)
+  --cpu-baseline NAME           show the program no more of the processor than x86-64, x86-64-v2, x86-64-v3 or x86-64-v4 has, so that
+                                it goes on wherever that is there (hardware virtualization alone: software KVM hides nothing)
   --user FILE                   bytes to keep in the snapshot for whoever opens it, up to 64 MiB
 Permissions, volumes, environment, working directory, limits and messages are those of "run".
 

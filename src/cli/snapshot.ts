@@ -1,5 +1,7 @@
 /** `pristine snapshot`: boots a program until it is ready and saves it to one file. */
 import { endedEarly } from "../errors.ts";
+import { check, core } from "../ffi/library.ts";
+import { CpuBaseline } from "../ffi/table.ts";
 import { serverImage } from "../isolate.ts";
 import { fs } from "../lazy.ts";
 import { Machine } from "../machine.ts";
@@ -13,6 +15,14 @@ import { choice, count, text } from "./values.ts";
 
 /** A fork whose pages are recorded has a fault for each. */
 const recordTimeoutMs = 60_000;
+/** Levels of the psABI, as the core calls them. */
+const baselineNames = {
+  "x86-64": "x86_64",
+  "x86-64-v2": "x86_64_v2",
+  "x86-64-v3": "x86_64_v3",
+  "x86-64-v4": "x86_64_v4",
+} as const;
+const baselines = Object.keys(baselineNames) as (keyof typeof baselineNames)[];
 const points = ["listen", "ready", "exit"] as const;
 type Point = (typeof points)[number];
 
@@ -75,8 +85,8 @@ export async function snapshot(words: readonly string[]): Promise<number> {
   const settings = settingsOf(options);
   const output = text(options, "output");
   if (output === undefined) throw new UsageError("no file is given for the snapshot", "give -o FILE");
-  if (options.has("cpu-baseline"))
-    throw new UsageError("--cpu-baseline is not in this version", "the snapshot needs a processor with all that this one has");
+  const baseline = choice(options, "cpu-baseline", baselines);
+  if (baseline !== undefined) check(core().pristine_cpu_baseline(CpuBaseline[baselineNames[baseline]]));
   const point = choice(options, "ready", points) ?? "listen";
   const warmup = count(options, "warmup", 0);
   const requests = count(options, "record", 1);

@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 2070456765;
+export const ABI_VERSION = 2508043450;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -31,6 +31,7 @@ export const symbols = {
   pristine_image_close: { args: ["u32"], returns: "i32" },
   pristine_image_memory: { args: ["u32"], returns: "f64" },
   pristine_image_piped: { args: ["u32"], returns: "i32" },
+  pristine_cpu_baseline: { args: ["u32"], returns: "i32" },
   pristine_image_save: { args: ["u32", "ptr", "u32", "ptr", "u32", "ptr", "u32", "u32"], returns: "i32" },
   pristine_image_open: { args: ["ptr", "u32", "u32", "u32"], returns: "i32" },
   pristine_source_begin: { args: [], returns: "i32" },
@@ -148,6 +149,13 @@ export const ResetMode = {
   auto: 0,
   rewrite: 1,
   full: 2,
+} as const;
+
+export const CpuBaseline = {
+  x86_64: 0,
+  x86_64_v2: 1,
+  x86_64_v3: 2,
+  x86_64_v4: 3,
 } as const;
 
 export const Verify = {
