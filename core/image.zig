@@ -32,6 +32,8 @@ pub const Image = struct {
     /// and threads.
     machine: Machine,
     write_set: WriteSet = .{},
+    /// The write set as it was before what requests use is recorded anew.
+    unrecorded_writes: WriteSet = .{},
     /// Which standard outputs the embedder reads.
     piped: [2]bool = .{ false, false },
 
@@ -75,6 +77,15 @@ pub const Image = struct {
         return self;
     }
 
+    /// Nothing was recorded: the write set is what it was before.
+    pub fn keepWrites(self: *Image) void {
+        self.write_set.lock.lock();
+        defer self.write_set.lock.unlock();
+        if (self.write_set.count > 0) return;
+        std.mem.swap(std.DynamicBitSetUnmanaged, &self.write_set.frames, &self.unrecorded_writes.frames);
+        std.mem.swap(u32, &self.write_set.count, &self.unrecorded_writes.count);
+    }
+
     pub fn retain(self: *Image) *Image {
         _ = self.references.fetchAdd(1, .monotonic);
         return self;
@@ -89,6 +100,7 @@ pub const Image = struct {
         self.space.deinit(allocator);
         self.frames.deinit();
         self.write_set.deinit(allocator);
+        self.unrecorded_writes.deinit(allocator);
         allocator.destroy(self);
     }
 

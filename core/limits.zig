@@ -161,6 +161,10 @@ pub const snapshot_user_max_bytes = 64 * MiB;
 pub const snapshot_state_max_bytes = 256 * MiB;
 /// How often an image is tried to be sealed; the kernel waits up to 75 ms each time for pages in use (mm/memfd.c).
 pub const seal_attempts = 20;
+/// A guest's fault waits no longer for a page of a snapshot before it is looked whether its run is still wanted.
+pub const arrival_slice_ns = 20 * std.time.ns_per_ms;
+/// For so long the first request to a snapshot has the processors for itself, before what it does not need is read.
+pub const snapshot_rest_delay_ns = 15 * std.time.ns_per_ms;
 /// Threads that read a snapshot, beside the one that opens it.
 pub const snapshot_threads_max = 3;
 /// Of a program that is larger, a snapshot has no names.

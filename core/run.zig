@@ -318,8 +318,8 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
     }
     const outcome = machine.space.fault(exception.address, faults.accessOf(exception.error_code));
     switch (outcome) {
-        .resolved => {
-            const same = machine.fault_address == exception.address and machine.fault_rip == regs.rip;
+        .resolved, .awaited => {
+            const same = outcome == .resolved and machine.fault_address == exception.address and machine.fault_rip == regs.rip;
             machine.fault_repeats = if (same) machine.fault_repeats + 1 else 0;
             machine.fault_address = exception.address;
             machine.fault_rip = regs.rip;

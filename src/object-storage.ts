@@ -143,11 +143,12 @@ async function beginCopy(object: Bun.S3File, signal: AbortSignal): Promise<Local
         while (next < ranges.length) {
           const number = next++;
           const [begin, end] = ranges[number] as [number, number];
-          const bytes = await range(object, begin, end, signal).catch((error) => {
+          try {
+            await write(await range(object, begin, end, signal), begin);
+          } catch (error) {
             next = ranges.length;
             throw error;
-          });
-          await write(bytes, begin);
+          }
           isThere[number] = true;
           while (isThere[behind]) behind++;
           // The last is there when nothing has been replaced.
@@ -164,72 +165,39 @@ async function beginCopy(object: Bun.S3File, signal: AbortSignal): Promise<Local
   };
 }
 
-/** A fetch that goes on behind what was opened from it. */
-interface Fetching {
-  /** The core's number of the file. */
-  readonly source: number;
-  /** What it ended with. */
-  failure: unknown;
-  readonly end: Promise<void>;
-}
-
-function begin(copy: LocalCopy, isStreamed: boolean): Fetching {
-  const source = check(core().pristine_source_begin());
-  let there = 0;
-  const fetching: { -readonly [key in keyof Fetching]: Fetching[key] } = { source, failure: undefined, end: Promise.resolve() };
-  fetching.end = copy
-    .fetch((bytes) => {
-      there = bytes;
-      if (isStreamed) core().pristine_source_advance(source, bytes);
-    })
-    .then(() => core().pristine_source_advance(source, there))
-    .catch((error) => {
-      fetching.failure = error ?? new Error("aborted");
-    })
-    .then(() => core().pristine_source_end(source))
-    .then(() => copy[Symbol.asyncDispose]());
-  return fetching;
-}
-
-/** What is opened from an object, and what ends the rest of its fetch. */
-export interface Opened<T> {
-  readonly value: T;
-  readonly leave: () => void;
-}
-
 /**
  * Opens an object while it is fetched: `use` is given the path of its copy, and the number under which the core knows how much of it is
- * there. With `isStreamed` it may be done before all is; what is missing then comes behind.
+ * there.
  *
  * @throws what `beginCopy` throws; `TIMEOUT`
  */
-export async function openObject<T>(
+export async function openObject<T extends Disposable>(
   object: Bun.S3File,
   options: WaitOptions,
-  isStreamed: boolean,
   use: (path: string, source: number, waits: WaitOptions) => Promise<T>,
-): Promise<Opened<T>> {
+): Promise<T> {
   const timeout = parseTimeout(options.timeout, "timeout", Infinity);
   const ending = new AbortController();
   const timer = timeout === Infinity ? undefined : setTimeout(() => ending.abort(tookTooLong("open", timeout)), timeout);
-  const abort = () => ending.abort(options.signal?.reason);
-  if (options.signal?.aborted) abort();
-  options.signal?.addEventListener("abort", abort, { once: true });
-  let fetching: Fetching | undefined;
+  const signal = options.signal ? AbortSignal.any([options.signal, ending.signal]) : ending.signal;
   try {
-    const copy = await beginCopy(object, ending.signal);
-    fetching = begin(copy, isStreamed);
-    const value = await use(copy.path, fetching.source, { signal: ending.signal });
-    return { value, leave: () => ending.abort(new Error("the snapshot was closed")) };
-  } catch (error) {
-    // The core has seen no more than that the rest does not come.
-    const failure = fetching?.failure ?? error;
-    ending.abort(failure);
-    await fetching?.end;
-    throw failure;
+    await using copy = await beginCopy(object, signal);
+    const source = check(core().pristine_source_begin());
+    const fetched = copy
+      .fetch((bytes) => void core().pristine_source_advance(source, bytes))
+      .finally(() => core().pristine_source_end(source));
+    const opened = use(copy.path, source, { signal });
+    const [fetching, opening] = await Promise.allSettled([fetched, opened]);
+    // Where it was not fetched the core has seen no more than that the rest does not come. Where it was refused, that is why.
+    const isRefused = opening.status === "rejected" && fetching.status === "fulfilled";
+    if (isRefused) throw opening.reason;
+    if (fetching.status === "rejected") {
+      if (opening.status === "fulfilled") opening.value[Symbol.dispose]();
+      throw fetching.reason;
+    }
+    return (opening as PromiseFulfilledResult<T>).value;
   } finally {
     clearTimeout(timer);
-    options.signal?.removeEventListener("abort", abort);
   }
 }
 

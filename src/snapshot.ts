@@ -111,8 +111,6 @@ export class Snapshot implements Disposable {
   #serving: Serving | undefined;
   #jail: Inner["jail"];
   #closed = false;
-  /** Ends the fetch of what is still on its way. */
-  #leave: (() => void) | undefined;
 
   /** @internal */
   constructor(handle: number, timeouts: Inner["timeouts"], jail: Inner["jail"], user: Uint8Array<ArrayBuffer> = new Uint8Array(0)) {
@@ -148,12 +146,7 @@ export class Snapshot implements Disposable {
     const how = Verifies[record ? "recording" : verify];
     const object = objectOf(file);
     if (object === undefined) return await Snapshot.#openAt({ ...settings, program: pathOf(file as string | URL) }, how, options);
-    // Without checksums nobody would see that a part of it was replaced while it was fetched.
-    const opened = await openObject(object, options, how === Verifies.lazy, (program, source, waits) =>
-      Snapshot.#openAt({ ...settings, program, source }, how, waits),
-    );
-    opened.value.#leave = opened.leave;
-    return opened.value;
+    return await openObject(object, options, (program, source, waits) => Snapshot.#openAt({ ...settings, program, source }, how, waits));
   }
 
   static async #openAt(configuration: object, verify: number, options: WaitOptions): Promise<Snapshot> {
@@ -235,7 +228,6 @@ export class Snapshot implements Disposable {
     if (this.#closed) return;
     this.#closed = true;
     core().pristine_image_close(this.#handle);
-    this.#leave?.();
   }
 
   [Symbol.dispose](): void {

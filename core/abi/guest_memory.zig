@@ -53,6 +53,10 @@ pub fn translate(handle: u32, address: f64, length: f64) f64 {
 }
 
 fn unreachableRange(space: *AddressSpace, address: f64, length: f64) errors.Code {
+    if (space.frames.cutOff()) |why| {
+        registry.last_error = why.*;
+        return why.code;
+    }
     if (space.out_of_memory) {
         space.out_of_memory = false;
         return registry.last_error.set(.OUT_OF_MEMORY, "the range needs more memory than the machine may have", "raise `memory`", .{ .limit = space.frames.frames_max * limits.page_size });

@@ -114,8 +114,8 @@ pub fn open(json: []const u8, verify: u32, ticket: u32) i32 {
     };
     const config = &parsed.value;
     const path = arena.dupeZ(u8, config.program) catch return outOfMemory();
-    var files = FileTable.initEmpty(registry.allocator) catch return outOfMemory();
     const source = if (config.source < 0) null else findSource(@intCast(config.source)) orelse return record.code.status();
+    var files = FileTable.initEmpty(registry.allocator) catch return outOfMemory();
     files_setup.grant(&files, config, record) catch {
         files.deinit();
         return record.code.status();

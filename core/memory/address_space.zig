@@ -49,7 +49,8 @@ pub const Window = struct {
 };
 
 pub const FaultAccess = enum { read, write, execute };
-pub const FaultOutcome = enum { resolved, not_mapped, no_right, beyond_file, out_of_memory };
+/// `awaited`: the page has not come yet; the instruction is to be run again, unless somebody wants the run to end.
+pub const FaultOutcome = enum { resolved, awaited, not_mapped, no_right, beyond_file, out_of_memory };
 
 pub const Windows = std.AutoHashMapUnmanaged(u64, ?*Window);
 
@@ -339,26 +340,26 @@ pub const AddressSpace = struct {
             .execute => vma.rights.execute,
         };
         if (!allowed) return .no_right;
-        if (self.frames.mayAwait() and self.showAwaited(vma, address)) return .resolved;
+        if (self.showThere(vma, address)) |outcome| return outcome;
         self.commit(vma.*, address) catch |failure| return if (failure == error.BeyondFile) .beyond_file else .out_of_memory;
         return .resolved;
     }
 
-    /// The page at `address` has a frame that the guest may not have been shown because its bytes had not come: waits for
-    /// them, and shows what has come of the mapping in this window. False if it has no frame.
-    fn showAwaited(self: *AddressSpace, vma: *const Vma, address: u64) bool {
+    /// The page at `address` has a frame whose entry is not there, since its bytes had not come, or the guest's ring 0 took it
+    /// out: shows it, when they have come, with what else has of the mapping in this window. Null if it has no frame.
+    fn showThere(self: *AddressSpace, vma: *const Vma, address: u64) ?FaultOutcome {
         const base = std.mem.alignBackward(u64, address, limits.window_size);
-        const window = self.findWindow(base / limits.window_size) orelse return false;
+        const window = self.findWindow(base / limits.window_size) orelse return null;
         const frame = window.frames[(address - base) / page];
-        if (frame == 0) return false;
-        _ = self.frames.bytes(frame, 1);
+        if (frame == 0) return null;
+        if (!self.frames.waitBriefly(frame)) return .awaited;
         const last = (@min(vma.end, base + limits.window_size) - base) / page;
         for ((@max(vma.start, base) - base) / page..last) |index| {
             const other = window.frames[index];
             // The rights are those that the entry had, or would have been given: a reset has nothing to take back.
             if (other != 0 and !self.frames.awaits(other)) self.tables.set(window.table, base + index * page, self.entryFor(other, vma.rights));
         }
-        return true;
+        return .resolved;
     }
 
     /// Maps what a fault at `address` would, ahead of it. Only a help: what fails fails again at the fault.

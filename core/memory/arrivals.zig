@@ -147,9 +147,14 @@ pub const Arrivals = struct {
 
     /// A frame's page is needed: returns when it is there, or false when it never will be.
     pub fn wait(self: *Arrivals, frame: u32) bool {
+        return self.waitNoLonger(frame, null);
+    }
+
+    /// Also false when it is not there after so long.
+    pub fn waitNoLonger(self: *Arrivals, frame: u32, most_ns: ?u64) bool {
         if (self.over.load(.acquire) or !self.isLate(frame)) return true;
         switch (self.kind) {
-            .coming => return self.waitForGroup(self.groupOf(frame)),
+            .coming => return self.waitForGroup(self.groupOf(frame), most_ns),
             .recorded => if (self.here.set(frame)) {
                 self.lock.lock();
                 defer self.lock.unlock();
@@ -164,15 +169,23 @@ pub const Arrivals = struct {
         return self.kind == .recorded or self.wait(frame);
     }
 
-    fn waitForGroup(self: *Arrivals, group: u32) bool {
+    fn waitForGroup(self: *Arrivals, group: u32, most_ns: ?u64) bool {
+        const began = host.monotonicNs();
         while (true) {
             const seen = self.progress.load(.acquire);
             if (self.here.isSet(group)) return true;
             if (self.failed.load(.acquire)) return false;
             // Others may want another; whoever does not get his asks again at the next.
-            self.wanted.store(group, .release);
-            host.futexWait(&self.progress, seen, null);
+            self.want(group);
+            if (most_ns) |most| if (host.monotonicNs() - began >= most) return false;
+            host.futexWait(&self.progress, seen, most_ns);
         }
+    }
+
+    /// A group is to be the next, and no time to be lost.
+    pub fn want(self: *Arrivals, group: u32) void {
+        self.wanted.store(group, .release);
+        host.futexWake(&self.wanted, 1);
     }
 
     /// Returns when all have come, or false when some never will. What is recorded is there already.
@@ -182,11 +195,17 @@ pub const Arrivals = struct {
             const seen = self.progress.load(.acquire);
             if (self.over.load(.acquire)) return true;
             if (self.failed.load(.acquire)) return false;
+            if (seen == 0) self.want(0);
             host.futexWait(&self.progress, seen, null);
         }
     }
 
     // For who brings the pages
+
+    /// Returns when somebody waits, or all are waited for, but no later than that.
+    pub fn waitForWanted(self: *Arrivals, most_ns: u64) void {
+        host.futexWait(&self.wanted, none, most_ns);
+    }
 
     pub fn takeWanted(self: *Arrivals) ?u32 {
         const group = self.wanted.swap(none, .acq_rel);

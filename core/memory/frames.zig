@@ -326,13 +326,27 @@ pub const FrameSpace = struct {
         if (self.memory == .image) self.touched.note(frame);
     }
 
-    /// The host bytes of `count` frames, when they have all come; what never comes is zero, and `isCutOff` is true then.
+    /// The host bytes of `count` frames, when they have all come. What never comes is of no use to anybody: who hands bytes
+    /// on asks `waitFor` first.
     pub fn bytes(self: *const FrameSpace, frame: Frame, count: usize) []align(limits.page_size) u8 {
-        if (self.arrivals()) |late| for (0..count) |offset| {
-            const number: Frame = @intCast(frame + offset);
-            if (!self.anonymous.contains(number)) _ = late.wait(number);
-        };
+        _ = self.waitFor(frame, count);
         return self.place(frame, count);
+    }
+
+    /// Returns when the image's bytes of frames are there, or false when some never will be.
+    pub fn waitFor(self: *const FrameSpace, frame: Frame, count: usize) bool {
+        const late = self.arrivals() orelse return true;
+        for (0..count) |offset| {
+            const number: Frame = @intCast(frame + offset);
+            if (!self.anonymous.contains(number) and !late.wait(number)) return false;
+        }
+        return true;
+    }
+
+    /// The same for one frame, and no longer than anybody may want to wait who can be interrupted: false if it is not there.
+    pub fn waitBriefly(self: *const FrameSpace, frame: Frame) bool {
+        const late = self.arrivals() orelse return true;
+        return self.anonymous.contains(frame) or late.waitNoLonger(frame, limits.arrival_slice_ns);
     }
 
     /// Where frames are on the host: for what does not look at their bytes.
@@ -355,11 +369,6 @@ pub const FrameSpace = struct {
     pub fn awaits(self: *const FrameSpace, frame: Frame) bool {
         const late = self.arrivals() orelse return false;
         return late.awaits(frame) and !self.anonymous.contains(frame);
-    }
-
-    /// Whether there are, or were, frames that the guest cannot be shown.
-    pub fn mayAwait(self: *const FrameSpace) bool {
-        return self.memory == .image and self.memory.image.arrivals != null;
     }
 
     /// False if some of the image never come.

@@ -87,7 +87,9 @@ fn contiguous(self: *AddressSpace, vma: Vma, address: u64, length: usize, intent
         if (intent == .write) self.frames.noteWrite(next);
         frame = next;
     }
-    const bytes = self.frames.bytes(first, frame - first + 1);
+    // What never comes is nobody's to see; the run ends behind whoever asked.
+    if (!self.frames.waitFor(first, frame - first + 1)) return null;
+    const bytes = self.frames.place(first, frame - first + 1);
     return .{ .bytes = bytes[in_page..][0..@min(have, wanted)], .steady = steady };
 }
 
@@ -102,6 +104,7 @@ pub fn copyCommitted(self: *AddressSpace, from: u64, to: u64, length: u64) Error
             const source = frameAt(self, at) orelse continue;
             const to_page = to + (at - from);
             const target = frameFor(self, self.vmas.find(to_page).?.*, to_page) orelse return error.OutOfMemory;
+            if (!self.frames.waitFor(source, 1)) return error.HostFailure;
             self.frames.noteWrite(target);
             // The host's kernel copies, since either side may show a file that is being cut short.
             var bytes: [page]u8 = undefined;

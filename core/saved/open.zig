@@ -241,6 +241,7 @@ const Opening = struct {
         machine.kernel.files = files.*;
         for (self.state.sockets, files.sockets.list.items) |*socket, made| if (socket.has_host) try reopen.listener(&machine.kernel, made);
         // What is recorded says itself what is written.
-        if (self.request.verify != .recording) for (self.state.written) |range| for (range.first..range.first + range.count) |frame| image.write_set.add(allocator, @intCast(frame), image.frames.data.capacity());
+        const write_set = if (self.request.verify == .recording) &image.unrecorded_writes else &image.write_set;
+        for (self.state.written) |range| for (range.first..range.first + range.count) |frame| write_set.add(allocator, @intCast(frame), image.frames.data.capacity());
     }
 };

@@ -81,7 +81,23 @@ pub const Pages = struct {
             place = self.scatter(memfd, place, bytes) catch return .{ .refused = host.last_errno };
             done += piece_pages;
         }
-        return if (file.verifies and sum.final() != self.sums[group]) .{ .damaged = group } else null;
+        if (!file.verifies or sum.final() == self.sums[group]) return null;
+        self.takeBack(memfd, it);
+        return .{ .damaged = group };
+    }
+
+    /// Nobody is to see what turned out damaged.
+    fn takeBack(self: *const Pages, memfd: i32, group: *const Group) void {
+        const mode = linux.FALLOC.FL_PUNCH_HOLE | linux.FALLOC.FL_KEEP_SIZE;
+        var place = group.start;
+        var left = group.count;
+        while (left > 0) {
+            const run = self.runs[place.run];
+            const count = @min(left, run.count - place.done);
+            _ = linux.fallocate(memfd, mode, @intCast((@as(u64, run.frame) + place.done) * page), @intCast(@as(u64, count) * page));
+            left -= count;
+            place = .{ .run = place.run + 1, .done = 0 };
+        }
     }
 
     /// Where the next page belongs.

@@ -48,6 +48,7 @@ pub const Rest = struct {
     fn end(context: *anyopaque) void {
         const self: *Rest = @ptrCast(@alignCast(context));
         self.unwanted.store(true, .monotonic);
+        self.arrivals.want(0);
         self.thread.join();
         self.pages.deinit();
         self.allocator.destroy(self);
@@ -58,6 +59,7 @@ pub const Rest = struct {
         defer host.close(self.file.fd);
         defer if (self.file.source) |source| source.release();
         const arrivals = self.arrivals;
+        arrivals.waitForWanted(limits.snapshot_rest_delay_ns);
         const hot = self.pages.hot_groups;
         const count = self.pages.groups.len - hot;
         var next: u32 = 0;
@@ -69,7 +71,8 @@ pub const Rest = struct {
             arrivals.arrive(group);
         }
         self.file.letGo();
-        late_tables.show(arrivals, self.memfd, self.extent) catch |failure| self.fail(failure);
+        // Without it each fork shows itself what it finds hidden.
+        late_tables.show(arrivals, self.memfd, self.extent) catch arrivals.finish();
     }
 
     fn fail(self: *Rest, failure: pages_module.Error) void {

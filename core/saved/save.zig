@@ -134,6 +134,7 @@ fn hotFrames(arena: std.mem.Allocator, image: *Image) late_tables.Error![]const 
     var hot: std.ArrayList(u32) = .empty;
     const recorded = try late_tables.endRecording(arena, frames);
     const says_more = if (recorded) |used| used.len > 0 else false;
+    if (!says_more) image.keepWrites();
     // As it was saved before.
     if (!says_more and frames.hot.len > 0) return frames.hot;
     for (frames.blocks, 0..) |*block, index| {

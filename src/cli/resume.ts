@@ -77,11 +77,13 @@ export async function record(words: readonly string[]): Promise<number> {
   const { settings, file } = parse("record", options, rest);
   if (file.startsWith("s3://")) throw new UsageError(`${file} cannot be written back`, "record a file, and put that into the storage");
   checkWritable(file);
+  // A link stays one.
+  const target = fs().existsSync(file) ? fs().realpathSync(file) : file;
   const began = performance.now();
   const { permissions, volumes, verbose } = settings;
   using image = await Snapshot.open(file, { permissions, volumes, verbose, record: true });
   const status = await use(image, settings, began);
-  await image.save(file, { user: image.user });
+  await image.save(target, { user: image.user });
   if (!settings.quiet) console.error(`pristine: ${recordedLine(file)}`);
   return status;
 }
