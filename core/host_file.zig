@@ -16,6 +16,8 @@ pub const HostFile = struct {
     content: ?*Content = null,
     /// Which of the machine's standard streams it is, if it is one.
     standard: u8 = 0,
+    /// It is a snapshot's copy of the file, which nobody can write to; what the host has by its path may be another one.
+    copied: bool = false,
 
     /// Takes the descriptor over, on failure too.
     pub fn create(allocator: std.mem.Allocator, fd: i32, path: []const u8) error{OutOfMemory}!*HostFile {

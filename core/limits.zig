@@ -159,6 +159,8 @@ pub const snapshot_list_max = 1 << 24;
 pub const snapshot_user_max_bytes = 64 * MiB;
 /// What its state may take: windows and mappings of a large machine.
 pub const snapshot_state_max_bytes = 256 * MiB;
+/// Its copies of the host's files, all together; they are memory of whoever has it open.
+pub const snapshot_copied_max_bytes = 4 * GiB;
 /// How often an image is tried to be sealed; the kernel waits up to 75 ms each time for pages in use (mm/memfd.c).
 pub const seal_attempts = 20;
 /// A guest's fault waits no longer for a page of a snapshot before it is looked whether its run is still wanted.

@@ -2,7 +2,7 @@
 import { PristineError } from "./errors.ts";
 import { completion } from "./events.ts";
 import { check, core, encode, lastError, resultText } from "./ffi/library.ts";
-import { errorCodes } from "./ffi/table.ts";
+import { errorCodes, type SavedFiles } from "./ffi/table.ts";
 import { channelPort } from "./handler/kinds.ts";
 import { parseTimeout } from "./options.ts";
 import type { Serving } from "./pool.ts";
@@ -100,12 +100,20 @@ async function finished(
   return { result, user };
 }
 
-/** Saves an image. `notes` are for whoever opens it. */
-export async function saveImage(handle: number, path: string, user: Uint8Array, notes: Notes, options: WaitOptions): Promise<void> {
+interface Save {
+  readonly path: string;
+  readonly user: Uint8Array;
+  readonly files: (typeof SavedFiles)[keyof typeof SavedFiles];
+  /** For whoever opens it. */
+  readonly notes: Notes;
+}
+
+/** Saves an image. */
+export async function saveImage(handle: number, { path, user, files, notes }: Save, options: WaitOptions): Promise<void> {
   const where = encode(path);
   const text = encode(JSON.stringify(notes));
   await finished(options, "save", (ticket) =>
-    check(core().pristine_image_save(handle, where, where.length, bytesOf(user), user.length, bytesOf(text), text.length, ticket)),
+    check(core().pristine_image_save(handle, where, where.length, bytesOf(user), user.length, bytesOf(text), text.length, files, ticket)),
   );
 }
 
@@ -143,8 +151,8 @@ export interface SnapshotFacts {
   readonly descriptors: readonly { fd: number; kind: string; path: string }[];
   /** Those of the host's are bound again when the snapshot is opened. */
   readonly listeners: readonly { address: string; inside: boolean }[];
-  /** Files of the host's that it has open or mapped. */
-  readonly files: readonly { path: string; bytes: number }[];
+  /** Files of the host's that it has open or mapped; of those that are copied it has all bytes itself. */
+  readonly files: readonly { path: string; bytes: number; copied: boolean }[];
   readonly privateFiles: { count: number; bytes: number };
   readonly userBytes: number;
   readonly sections: readonly { name: string; offset: number; bytes: number }[];

@@ -2,7 +2,7 @@
 import type { Spawn } from "bun";
 import { badOption, PristineError } from "./errors.ts";
 import { check, core, lastError, sealWorker } from "./ffi/library.ts";
-import { MachineBlock, ResetMode as ResetModes, Verify as Verifies } from "./ffi/table.ts";
+import { MachineBlock, ResetMode as ResetModes, SavedFiles, Verify as Verifies } from "./ffi/table.ts";
 import { type Inner, Machine, snapshots } from "./machine.ts";
 import { resolveNetwork } from "./network.ts";
 import { objectOf, openObject } from "./object-storage.ts";
@@ -122,7 +122,7 @@ export class Snapshot implements Disposable {
 
   /**
    * Opens a snapshot that was saved. The file grants nothing: what the machine had open of the host is opened again under
-   * `permissions`, and must be the same. Files that are only mapped and may not be read are what the snapshot has of them.
+   * `permissions`, and must be the same, but for files of which it has copies. Files that are only mapped and may not be read are what the snapshot has of them.
    * Its standard streams are this process's.
    *
    * @example
@@ -164,14 +164,17 @@ export class Snapshot implements Disposable {
    *
    * @example
    * await image.save("app.snap", { user: new TextEncoder().encode("version 3") });
+   * await image.save("alone.snap", { files: "copy" }); // goes on where the files that it reads are not there, or are others
    * @throws `NOT_FOUND` when the folder is not there, `BAD_OPTION`, `UNSUPPORTED` for a machine in a worker process, `CLOSED`
    */
   async save(file: string | URL, options: SaveOptions = {}): Promise<void> {
     this.#checkOpen();
-    const { user = new Uint8Array(0) } = options;
+    const { user = new Uint8Array(0), files = "refer" } = options;
     if (!(user instanceof Uint8Array)) throw badOption("user", "`user` is no Uint8Array", "give bytes, up to 64 MiB");
+    if (!Object.hasOwn(SavedFiles, files)) throw badOption("files", `\`files\` is ${files}`, 'use "refer" or "copy"');
     const serving = this.#serving && { ...this.#serving, wire: this.#serving.wire && ("frames" as const) };
-    await saveImage(this.#handle, pathOf(file), user, { serving, timeouts: this.#timeouts }, options);
+    const notes = { serving, timeouts: this.#timeouts };
+    await saveImage(this.#handle, { path: pathOf(file), user, files: SavedFiles[files], notes }, options);
   }
 
   /** What the wall around its process is made of; empty without `jail`. */

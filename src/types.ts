@@ -173,6 +173,12 @@ export interface ForkOptions extends WaitOptions {
 export interface SaveOptions extends WaitOptions {
   /** The embedder's own bytes, 64 MiB at most. */
   user?: Uint8Array;
+  /**
+   * What becomes of the host's files that the machine has open or mapped. `"refer"` (default): they are opened again by their
+   * paths, and must be the same. `"copy"`: those that it only reads are in the snapshot, 4 GiB at most, which then needs neither
+   * them nor a permission for them; whoever has the snapshot has their bytes. Copies stay copies when it is saved again.
+   */
+  files?: "refer" | "copy";
 }
 
 /** How a saved snapshot is opened. */

@@ -21,6 +21,7 @@ pub const enumerations = .{
     .{ "ResetMode", reset.Mode },
     .{ "CpuBaseline", @import("../cpu_baseline.zig").Level },
     .{ "Verify", @import("../saved/open.zig").Verify },
+    .{ "SavedFiles", @import("../saved/save.zig").Files },
     .{ "PlantedFault", @import("../planted.zig").Fault },
 };
 

@@ -181,9 +181,9 @@ pub export fn pristine_cpu_baseline(level: u32) i32 {
 }
 
 /// Saves an image to a file on a native thread; the end is an event with `ticket`. `notes` is for whoever opens the file.
-pub export fn pristine_image_save(image: u32, path: [*]const u8, path_length: u32, user: [*]const u8, user_length: u32, notes: [*]const u8, notes_length: u32, ticket: u32) i32 {
+pub export fn pristine_image_save(image: u32, path: [*]const u8, path_length: u32, user: [*]const u8, user_length: u32, notes: [*]const u8, notes_length: u32, files: u32, ticket: u32) i32 {
     if (workers.isRemote(image)) return registry.last_error.set(.UNSUPPORTED, "a machine of a worker process cannot be saved", "boot it without `jail`", .{ .feature = "save" }).status();
-    return snapshots.save(image, path[0..path_length], user[0..user_length], notes[0..notes_length], ticket);
+    return snapshots.save(image, path[0..path_length], user[0..user_length], notes[0..notes_length], files, ticket);
 }
 
 /// Opens a saved image on a native thread; the end is an event with `ticket`. What is granted is in the configuration, whose

@@ -82,13 +82,15 @@ fn outOfMemory() i32 {
 }
 
 /// Saves an image on a native thread; the end is an event with `ticket`.
-pub fn save(handle: u32, path: []const u8, user: []const u8, notes: []const u8, ticket: u32) i32 {
+pub fn save(handle: u32, path: []const u8, user: []const u8, notes: []const u8, files: u32, ticket: u32) i32 {
+    const what = std.enums.fromInt(saving.Files, files) orelse return registry.last_error.set(.BAD_OPTION, "an unknown way to save files", "use \"refer\" or \"copy\"", .{ .option = "files" }).status();
     const image = images.find(handle) orelse return registry.last_error.code.status();
     const job = Job.create(ticket) catch return outOfMemory();
-    const request = copyRequest(job, path, user, notes) catch {
+    var request = copyRequest(job, path, user, notes) catch {
         job.destroy();
         return outOfMemory();
     };
+    request.files = what;
     job.work = .{ .save = .{ .image = image.retain(), .request = request } };
     const status = start(job);
     if (status < 0) image.release();

@@ -7,8 +7,10 @@ const linux = std.os.linux;
 const limits = @import("../limits.zig");
 const records = @import("records.zig");
 const Content = @import("../linux/files/private/content.zig").Content;
+const Copies = @import("copies.zig").Copies;
 const Description = @import("../linux/files/table.zig").Description;
 const Epoll = @import("../linux/events/epoll.zig").Epoll;
+const FilePiece = @import("../memory/file_pieces.zig").FilePiece;
 const FileTable = @import("../linux/files/table.zig").FileTable;
 const HostFile = @import("../host_file.zig").HostFile;
 const Image = @import("../image.zig").Image;
@@ -25,23 +27,37 @@ const Threads = @import("../linux/threads.zig").Threads;
 const Vma = @import("../memory/vma.zig").Vma;
 const waiting = @import("../linux/waiting.zig");
 
-pub const Error = error{OutOfMemory};
+pub const Error = @import("copies.zig").Error;
+
+/// Where the bytes of a content are: a private file's, or those of a file of the host's that is copied.
+pub const Origin = union(enum) { private: *const Content, copied: *const HostFile };
+
+/// What is written beside the pages of the image's own memory.
+pub const Taken = struct {
+    state: records.State,
+    contents: []const Origin,
+    /// Frames that show files which are copied: their bytes are pages like others.
+    shown: []const FilePiece,
+};
 
 /// All that it makes is in `arena`, but for what it refers to, which is the image's.
 pub const Capture = struct {
     arena: std.mem.Allocator,
     image: *Image,
-    contents: std.ArrayList(*const Content) = .empty,
+    copies: *Copies,
+    contents: std.ArrayList(Origin) = .empty,
     content_records: std.ArrayList(records.Content) = .empty,
     files: std.ArrayList(*const HostFile) = .empty,
     file_records: std.ArrayList(records.File) = .empty,
     pipes: std.ArrayList(*const Pipe) = .empty,
     descriptions: std.ArrayList(*const Description) = .empty,
+    shown: std.ArrayList(FilePiece) = .empty,
 
-    pub fn take(arena: std.mem.Allocator, image: *Image) Error!struct { records.State, []const *const Content } {
-        var self: Capture = .{ .arena = arena, .image = image };
+    pub fn take(arena: std.mem.Allocator, image: *Image, copies: *Copies) Error!Taken {
+        var self: Capture = .{ .arena = arena, .image = image, .copies = copies };
         const kernel = &image.machine.kernel;
         try self.collect(&kernel.files);
+        try copies.noteWritten(image, self.descriptions.items);
         var state: records.State = .{
             .machine = try self.one(records.Machine, self.machine()),
             .clock = try self.one(records.Clock, self.clock()),
@@ -59,7 +75,7 @@ pub const Capture = struct {
         try self.memory(&state);
         state.contents = self.content_records.items;
         state.files = self.file_records.items;
-        return .{ state, self.contents.items };
+        return .{ .state = state, .contents = self.contents.items, .shown = self.shown.items };
     }
 
     fn one(self: *Capture, comptime T: type, record: T) Error![]const T {
@@ -67,7 +83,7 @@ pub const Capture = struct {
     }
 
     fn numberOf(self: *Capture, list: anytype, item: anytype) Error!Number {
-        for (list.items, 0..) |other, index| if (other == item) return @intCast(index);
+        for (list.items, 0..) |other, index| if (std.meta.eql(other, item)) return @intCast(index);
         try list.append(self.arena, item);
         return @intCast(list.items.len - 1);
     }
@@ -201,7 +217,7 @@ pub const Capture = struct {
         return list;
     }
 
-    fn content(self: *Capture, item: *const Content, bytes: u64) Error!Number {
+    fn content(self: *Capture, item: Origin, bytes: u64) Error!Number {
         const number = try self.numberOf(&self.contents, item);
         if (number == self.content_records.items.len) try self.content_records.append(self.arena, .{ .bytes = bytes });
         return number;
@@ -212,10 +228,15 @@ pub const Capture = struct {
         if (number < self.file_records.items.len) return number;
         const get_flags = 3;
         const access: isize = @bitCast(linux.fcntl(item.fd, get_flags, 0));
+        if (try self.copies.find(item)) |copy| {
+            const bytes = try self.content(.{ .copied = copy.file }, copy.facts.bytes);
+            try self.file_records.append(self.arena, .{ .path = item.path, .content = bytes, .bytes = copy.facts.bytes, .modified_ns = copy.facts.modified_ns, .access = 0 });
+            return number;
+        }
         const facts = item.facts();
         try self.file_records.append(self.arena, .{
             .path = item.path,
-            .content = if (item.content) |some| try self.content(some, facts.bytes) else null,
+            .content = if (item.content) |some| try self.content(.{ .private = some }, facts.bytes) else null,
             .bytes = facts.bytes,
             // Of a private file that is when its copy was made.
             .modified_ns = if (item.content == null) facts.modified_ns else 0,
@@ -231,7 +252,7 @@ pub const Capture = struct {
         for (list, tree.nodes.items) |*record, *node| {
             records.copyShared(record, node);
             record.target = node.target;
-            record.content = if (node.content) |some| try self.content(some, node.size) else null;
+            record.content = if (node.content) |some| try self.content(.{ .private = some }, node.size) else null;
             const entries = try self.arena.alloc(records.Entry, node.entries.items.len);
             for (entries, node.entries.items) |*entry, from| entry.* = .{ .name = from.name, .node = from.node, .cookie = from.cookie };
             record.entries = entries;
@@ -245,17 +266,27 @@ pub const Capture = struct {
         for (list, self.image.space.vmas) |*record, *vma| {
             records.copyShared(record, vma);
             record.file = if (vma.file) |some| try self.file(some) else null;
+            // Nobody changes a copy: whether it is shared makes no difference any more.
+            if (record.file) |number| if (self.file_records.items[number].isCopy()) {
+                record.shared = false;
+            };
         }
         return list;
     }
 
     fn pieces(self: *Capture) Error![]const records.FilePiece {
-        const list = try self.arena.alloc(records.FilePiece, self.image.frames.files.len);
-        for (list, self.image.frames.files) |*record, *piece| {
-            records.copyShared(record, piece);
-            record.file = try self.file(piece.file);
+        var list: std.ArrayList(records.FilePiece) = .empty;
+        for (self.image.frames.files) |piece| {
+            const number = try self.file(piece.file);
+            if (self.file_records.items[number].isCopy()) {
+                try self.shown.append(self.arena, piece);
+                continue;
+            }
+            const record = try list.addOne(self.arena);
+            records.copyShared(record, &piece);
+            record.file = number;
         }
-        return list;
+        return list.items;
     }
 
     fn descriptionRecords(self: *Capture) Error![]const records.Description {

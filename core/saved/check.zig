@@ -37,10 +37,11 @@ pub fn state(arena: std.mem.Allocator, all: *const records.State) Error!void {
     try program(all);
     try kernel(all);
     try threads(all);
-    try files(all);
+    const copied = try copiedContents(arena, all.files, all.contents.len);
+    try files(all, copied);
     try sockets(arena, all);
     try descriptions(arena, all);
-    try nodes(arena, all);
+    try nodes(arena, all, copied);
     try mappings(all);
     try memory(arena, all);
 }
@@ -132,11 +133,31 @@ fn threads(all: *const records.State) Error!void {
     try require("threads", all.threads[1].id == all.kernel[0].identity.pid);
 }
 
-fn files(all: *const records.State) Error!void {
-    for (all.contents) |content| try require("contents", content.bytes <= limits.private_bytes_max);
-    for (all.files) |file| {
+/// Which contents are copies of the host's files.
+pub fn copiedContents(arena: std.mem.Allocator, list: []const records.File, count: usize) Error![]const bool {
+    const copied = try arena.alloc(bool, count);
+    @memset(copied, false);
+    for (list) |*file| if (file.isCopy()) {
+        try require("files", file.content.? < count);
+        copied[file.content.?] = true;
+    };
+    return copied;
+}
+
+fn files(all: *const records.State, copied: []const bool) Error!void {
+    var copied_bytes: u64 = 0;
+    for (all.contents, copied) |content, is_copy| {
+        const most: u64 = if (is_copy) limits.snapshot_copied_max_bytes else limits.private_bytes_max;
+        try require("contents", content.bytes <= most);
+        if (is_copy) copied_bytes += content.bytes;
+    }
+    try require("contents", copied_bytes <= limits.snapshot_copied_max_bytes);
+    for (all.files) |*file| {
         try require("files", file.path.len < limits.path_max_bytes and std.mem.indexOfScalar(u8, file.path, 0) == null and file.access <= 2);
-        if (file.content) |content| try require("files", content < all.contents.len);
+        const content = file.content orelse continue;
+        // A copy cannot be written, a private file can.
+        try require("files", content < all.contents.len and copied[content] == file.isCopy());
+        if (file.isCopy()) try require("files", all.contents[content].bytes == file.bytes);
     }
     for (all.pipes) |it| {
         try require("pipes", it.limit <= pipe.capacity and it.bytes.len <= it.limit and it.limit >= pipe.atomic_bytes and std.math.isPowerOfTwo(it.limit));
@@ -232,7 +253,7 @@ fn sets(arena: std.mem.Allocator, all: *const records.State) Error!void {
     };
 }
 
-fn nodes(arena: std.mem.Allocator, all: *const records.State) Error!void {
+fn nodes(arena: std.mem.Allocator, all: *const records.State, copied: []const bool) Error!void {
     const list = all.nodes;
     const root_count = tree.mount_points.len + all.kernel[0].layers.len;
     try require("nodes", list.len >= root_count and list.len <= limits.private_nodes_max);
@@ -254,7 +275,7 @@ fn nodes(arena: std.mem.Allocator, all: *const records.State) Error!void {
         for ([_]tree.Time{ node.accessed, node.modified, node.changed }) |time| try require("nodes", time.nsec < std.time.ns_per_s);
         try require("nodes", node.target.len < limits.path_max_bytes and node.inode < all.kernel[0].next_inode);
         if (node.content) |content| {
-            try require("nodes", content < all.contents.len and all.contents[content].bytes == node.size and !owned[content]);
+            try require("nodes", content < all.contents.len and all.contents[content].bytes == node.size and !owned[content] and !copied[content]);
             owned[content] = true;
         } else try require("nodes", node.size == 0);
         if (node.kind == .directory and !is_root) try require("nodes", node.parent < list.len);

@@ -29,7 +29,7 @@ pub const SectionKind = enum(u32) {
     sums = 5,
     /// The embedder's own bytes.
     user = 6,
-    /// The bytes of private files, one after another.
+    /// The bytes of private files and of copies of the host's, one after another.
     contents = 7,
     pages = 8,
 };

@@ -1,5 +1,6 @@
 //! What a snapshot's file holds, as JSON, without making a machine of it.
 const std = @import("std");
+const check = @import("check.zig");
 const errors = @import("../errors.zig");
 const file_module = @import("file.zig");
 const format = @import("format.zig");
@@ -15,7 +16,8 @@ const Thread = struct { id: i32, name: []const u8, state: []const u8 };
 const Descriptor = struct { fd: usize, kind: []const u8, path: []const u8 };
 const Listener = struct { address: []const u8, inside: bool };
 const Section = struct { name: []const u8, offset: u64, bytes: u64 };
-const Opened = struct { path: []const u8, bytes: u64 };
+const Opened = struct { path: []const u8, bytes: u64, copied: bool };
+const Private = struct { count: usize = 0, bytes: u64 = 0 };
 
 pub fn write(allocator: std.mem.Allocator, path: [:0]const u8, out: *std.Io.Writer, record: *errors.Record) Error!void {
     var arena_state: std.heap.ArenaAllocator = .init(allocator);
@@ -32,8 +34,6 @@ pub fn write(allocator: std.mem.Allocator, path: [:0]const u8, out: *std.Io.Writ
     const fingerprint = try file.section(arena, .processor, @sizeOf(processor.Fingerprint));
     const saved = if (fingerprint.len == @sizeOf(processor.Fingerprint)) std.mem.bytesToValue(processor.Fingerprint, fingerprint) else processor.Fingerprint{};
     const header = &file.header;
-    var private_bytes: u64 = 0;
-    for (state.contents) |content| private_bytes += content.bytes;
     try std.json.Stringify.value(.{
         .format = .{ .major = header.major, .minor = header.minor },
         .savedAt = @divTrunc(header.saved_at, std.time.ns_per_ms),
@@ -54,7 +54,7 @@ pub fn write(allocator: std.mem.Allocator, path: [:0]const u8, out: *std.Io.Writ
         .descriptors = try descriptorsOf(arena, &state),
         .listeners = try listenersOf(arena, &state),
         .files = try filesOf(arena, &state),
-        .privateFiles = .{ .count = state.contents.len, .bytes = private_bytes },
+        .privateFiles = try privateOf(arena, &file, &state),
         .userBytes = header.section(.user).length,
         .sections = try sectionsOf(arena, header),
     }, .{}, out);
@@ -111,8 +111,21 @@ fn listenersOf(arena: std.mem.Allocator, state: *const records.State) error{OutO
 
 fn filesOf(arena: std.mem.Allocator, state: *const records.State) error{OutOfMemory}![]const Opened {
     var list: std.ArrayList(Opened) = .empty;
-    for (state.files) |file| if (file.content == null) try list.append(arena, .{ .path = try shown(arena, file.path), .bytes = file.bytes });
+    for (state.files) |*file| if (file.content == null or file.isCopy()) try list.append(arena, .{ .path = try shown(arena, file.path), .bytes = file.bytes, .copied = file.isCopy() });
     return list.items;
+}
+
+fn privateOf(arena: std.mem.Allocator, file: *const File, state: *const records.State) Error!Private {
+    const copied = check.copiedContents(arena, state.files, state.contents.len) catch |failure| switch (failure) {
+        error.OutOfMemory => return error.OutOfMemory,
+        error.Invalid => return file.invalid("files", "what it says makes no sense", .{}),
+    };
+    var all: Private = .{};
+    for (state.contents, copied) |content, is_copy| if (!is_copy) {
+        all.count += 1;
+        all.bytes +|= content.bytes;
+    };
+    return all;
 }
 
 fn sectionsOf(arena: std.mem.Allocator, header: *const format.Header) error{OutOfMemory}![]const Section {

@@ -178,9 +178,14 @@ pub const File = struct {
     modified_ns: i64,
     /// How it was opened: the access mode of open(2).
     access: u32,
+
+    /// Whether the content is the snapshot's copy of a file of the host's, which is only read; private files can be written.
+    pub fn isCopy(self: *const File) bool {
+        return self.content != null and self.access == 0;
+    }
 };
 
-/// Bytes of a private file, which lie one behind another in the section of contents.
+/// Bytes of a private file, or of a copy of a file of the host's, which lie one behind another in the section of contents.
 pub const Content = struct { bytes: u64 };
 
 pub const Watch = struct { fd: i32, description: Number, events: u32, data: u64, told: readiness.Changes, new_in: bool, new_out: bool, disabled: bool };

@@ -8,6 +8,7 @@ const host_socket = @import("../linux/sockets/host_socket.zig");
 const paths = @import("../linux/paths.zig");
 const records = @import("records.zig");
 const Content = @import("../linux/files/private/content.zig").Content;
+const FrameImage = @import("../memory/frame_image.zig").FrameImage;
 const FileTable = @import("../linux/files/table.zig").FileTable;
 const HostFile = @import("../host_file.zig").HostFile;
 const Kernel = @import("../linux/kernel.zig").Kernel;
@@ -46,6 +47,7 @@ fn openPath(files: *FileTable, path: []const u8, flags: u64, writes: bool) Opene
 /// A file that open files or mappings refer to. One that only mappings refer to may be absent: what the snapshot has of it is
 /// all there is then.
 pub fn file(allocator: std.mem.Allocator, files: *FileTable, saved: *const records.File, contents: []const *Content, is_open: bool) Error!*HostFile {
+    if (saved.isCopy()) return copy(allocator, saved, contents[saved.content.?]);
     if (saved.content) |number| return HostFile.ofContent(allocator, contents[number], saved.path);
     const writes = saved.access != 0;
     // A program that was given as bytes has no path.
@@ -65,6 +67,28 @@ pub fn file(allocator: std.mem.Allocator, files: *FileTable, saved: *const recor
         return refuse(.SNAPSHOT_INVALID, "{s} has changed since the snapshot was taken", saved.path, "put the file back as it was, or take the snapshot again", .{ .section = "files" });
     return made;
 }
+
+/// The snapshot's copy of a file. All forks have the same one, so nobody may write to it, whatever the guest does with its
+/// descriptor; it grants nothing of the host's.
+fn copy(allocator: std.mem.Allocator, saved: *const records.File, content: *const Content) Error!*HostFile {
+    const modified: linux.timespec = .{ .sec = @intCast(@divFloor(saved.modified_ns, std.time.ns_per_s)), .nsec = @intCast(@mod(saved.modified_ns, std.time.ns_per_s)) };
+    const omitted: linux.timespec = .{ .sec = 0, .nsec = utime_omit };
+    // A time that no file can have is no reason to refuse it.
+    _ = linux.syscall4(.utimensat, @intCast(content.fd), 0, @intFromPtr(&[2]linux.timespec{ omitted, modified }), 0);
+    _ = try host.check(linux.fchmod(content.fd, 0o555));
+    FrameImage.seal(content.fd) catch |failure| {
+        // The same file is open once more: it is sealed already.
+        if (host.last_errno != .PERM) return failure;
+    };
+    var buffer: [32]u8 = undefined;
+    const name = std.fmt.bufPrintZ(&buffer, "/proc/self/fd/{d}", .{content.fd}) catch unreachable;
+    const made = try HostFile.create(allocator, @intCast(try host.check(linux.open(name, .{ .CLOEXEC = true }, 0))), saved.path);
+    made.copied = true;
+    return made;
+}
+
+/// utimensat(2).
+const utime_omit = 0x3fff_fffe;
 
 /// Reading it fails, as reading behind the end of a file does.
 fn absent(allocator: std.mem.Allocator, path: []const u8) Error!*HostFile {

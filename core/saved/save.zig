@@ -12,8 +12,10 @@ const late_tables = @import("late_tables.zig");
 const limits = @import("../limits.zig");
 const processor = @import("processor.zig");
 const records = @import("records.zig");
-const Capture = @import("capture.zig").Capture;
-const Content = @import("../linux/files/private/content.zig").Content;
+const capture = @import("capture.zig");
+const copies_module = @import("copies.zig");
+const Copies = copies_module.Copies;
+const FilePiece = @import("../memory/file_pieces.zig").FilePiece;
 const Image = @import("../image.zig").Image;
 
 const page = format.page;
@@ -22,12 +24,15 @@ const group_bytes = format.group_pages * page;
 /// `Failed`: the record says why.
 pub const Error = error{Failed};
 
+pub const Files = copies_module.Files;
+
 pub const Request = struct {
     path: [:0]const u8,
     /// The embedder's own bytes.
     user: []const u8 = "",
     /// How the machine waits, for whoever opens the file: JSON of the embedder's.
     notes: []const u8 = "",
+    files: Files = .refer,
     /// Somebody does not want it any more.
     cancelled: *const std.atomic.Value(bool),
 };
@@ -37,10 +42,14 @@ pub fn save(allocator: std.mem.Allocator, image: *Image, request: *const Request
     defer arena.deinit();
     var target = try Target.create(request.path, record);
     defer target.close();
-    write(arena.allocator(), image, request, target.fd) catch |failure| {
-        if (failure != error.CutOff) return explain(record, request.path, failure);
-        record.* = image.frames.arrivals.?.failure;
-        return error.Failed;
+    var copies: Copies = .{ .arena = arena.allocator(), .files = request.files, .record = record };
+    write(arena.allocator(), image, request, &copies, target.fd) catch |failure| switch (failure) {
+        error.Refused => return error.Failed,
+        error.CutOff => {
+            record.* = image.frames.arrivals.?.failure;
+            return error.Failed;
+        },
+        else => return explain(record, request.path, failure),
     };
     target.publish() catch return explain(record, request.path, error.HostFailure);
 }
@@ -125,7 +134,7 @@ const Target = struct {
     }
 };
 
-const WriteError = error{ OutOfMemory, HostFailure, TooLarge, Cancelled, CutOff };
+const WriteError = copies_module.Error || error{ HostFailure, TooLarge, Cancelled, CutOff };
 
 /// The frames that whoever opens the file needs first: page tables, which the processor itself reads, and then what requests
 /// use, as far as that is known, in the order of their first use.
@@ -155,15 +164,15 @@ fn hotFrames(arena: std.mem.Allocator, image: *Image) late_tables.Error![]const 
     return hot.items;
 }
 
-fn write(arena: std.mem.Allocator, image: *Image, request: *const Request, fd: i32) WriteError!void {
+fn write(arena: std.mem.Allocator, image: *Image, request: *const Request, copies: *Copies, fd: i32) WriteError!void {
     if (request.user.len > limits.snapshot_user_max_bytes) return error.TooLarge;
     if (!image.frames.waitForAll()) return error.CutOff;
     const hot = try hotFrames(arena, image);
-    const state, const contents = try Capture.take(arena, image);
+    const taken = try capture.Capture.take(arena, image, copies);
     var encoded: codec.Writer = .{ .allocator = arena };
-    inline for (@typeInfo(records.State).@"struct".fields) |field| try encoded.table(@typeInfo(field.type).pointer.child, @field(state, field.name));
+    inline for (@typeInfo(records.State).@"struct".fields) |field| try encoded.table(@typeInfo(field.type).pointer.child, @field(taken.state, field.name));
 
-    var out: Out = .{ .fd = fd };
+    var out: Out = .{ .fd = fd, .cancelled = request.cancelled };
     out.header.memory_extent = image.frames.bytes.len;
     out.header.memory_ceiling = image.machine.frames.frames_max * page;
     out.header.saved_at = @intCast(host.nowNs(.REALTIME));
@@ -174,14 +183,16 @@ fn write(arena: std.mem.Allocator, image: *Image, request: *const Request, fd: i
     // How many runs there will be is known when the pages have been looked at: room for the most there can be, which costs no
     // place on the disk.
     const runs_at = out.at;
-    const data_pages = image.frames.data.count();
+    var data_pages: u64 = image.frames.data.count();
+    for (taken.shown) |piece| data_pages += piece.last - piece.first;
     out.at = std.mem.alignForward(u64, out.at + data_pages * @sizeOf(format.Run), page);
     const sums_at = out.at;
     out.at = std.mem.alignForward(u64, out.at + (data_pages / format.group_pages + 2) * 8, page);
     try out.section(.user, request.user);
-    try out.contents(contents, state.contents);
-    var pages: Pages = .{ .arena = arena, .out = &out, .cancelled = request.cancelled, .buffer = try arena.alignedAlloc(u8, .fromByteUnits(page), group_bytes) };
+    try out.contents(taken.contents, taken.state.contents, copies);
+    var pages: Pages = .{ .arena = arena, .out = &out, .shown = taken.shown, .buffer = try arena.alignedAlloc(u8, .fromByteUnits(page), group_bytes) };
     try pages.writeAll(image, hot);
+    try copies.checkUnchanged();
     const end = out.at;
     out.at = runs_at;
     try out.section(.runs, std.mem.sliceAsBytes(pages.runs.items));
@@ -195,6 +206,7 @@ fn write(arena: std.mem.Allocator, image: *Image, request: *const Request, fd: i
 
 const Out = struct {
     fd: i32,
+    cancelled: *const std.atomic.Value(bool),
     header: format.Header = .{},
     at: u64 = 0,
 
@@ -214,20 +226,26 @@ const Out = struct {
         self.header.sections[@intFromEnum(kind) - 1] = .{ .kind = @intFromEnum(kind), .offset = offset, .length = length, .checksum = checksum };
     }
 
-    fn contents(self: *Out, list: []const *const Content, saved: []const records.Content) WriteError!void {
+    fn checkWanted(self: *const Out) error{Cancelled}!void {
+        if (self.cancelled.load(.monotonic)) return error.Cancelled;
+    }
+
+    fn contents(self: *Out, list: []const capture.Origin, saved: []const records.Content, copies: *Copies) WriteError!void {
         const start = self.at;
         var sum: format.Sum = .init(0);
         var buffer: [64 * limits.KiB]u8 = undefined;
-        for (list, saved) |content, record| {
+        for (list, saved) |origin, record| {
             var at: u64 = 0;
             while (at < record.bytes) {
-                const wanted = @min(buffer.len, record.bytes - at);
-                const got = try host.check(linux.pread(content.fd, &buffer, wanted, @intCast(at)));
-                // A private file is as long as its node says.
-                if (got == 0) @memset(buffer[0..wanted], 0);
-                const piece = buffer[0..if (got == 0) wanted else got];
+                try self.checkWanted();
+                const piece = buffer[0..@intCast(@min(buffer.len, record.bytes - at))];
+                switch (origin) {
+                    .private => |content| try readPrivate(content.fd, piece, at),
+                    .copied => |file| try copies.read(file, piece, at),
+                }
                 sum.update(piece);
-                try self.put(piece, self.at);
+                // Nothing was written there before: a hole is zero.
+                if (!std.mem.allEqual(u8, piece, 0)) try self.put(piece, self.at);
                 self.at += piece.len;
                 at += piece.len;
             }
@@ -235,13 +253,24 @@ const Out = struct {
         self.describe(.contents, start, self.at - start, sum.final());
         self.at = std.mem.alignForward(u64, self.at, page);
     }
+
+    /// A private file is as long as its node says.
+    fn readPrivate(fd: i32, out: []u8, offset: u64) host.Error!void {
+        var done: usize = 0;
+        while (done < out.len) {
+            const got = try host.check(linux.pread(fd, out.ptr + done, out.len - done, @intCast(offset + done)));
+            if (got == 0) return @memset(out[done..], 0);
+            done += got;
+        }
+    }
 };
 
 /// Gathers the pages that are not zero, in groups.
 const Pages = struct {
     arena: std.mem.Allocator,
     out: *Out,
-    cancelled: *const std.atomic.Value(bool),
+    /// Frames whose bytes are a file's.
+    shown: []const FilePiece,
     buffer: []align(page) u8,
     used: usize = 0,
     count: u64 = 0,
@@ -252,6 +281,7 @@ const Pages = struct {
         const start = self.out.at;
         const frames = &image.frames;
         var left = frames.data.clone(self.arena) catch return error.OutOfMemory;
+        for (self.shown) |piece| left.setRangeValue(.{ .start = piece.first, .end = piece.last }, true);
         for (hot) |frame| {
             left.unset(frame);
             try self.add(frames.memfd, frame, frame + 1);
@@ -287,6 +317,7 @@ const Pages = struct {
                 if (got == 0) return error.HostFailure;
                 done += got;
             }
+            self.readShown(into, at, at + count);
             for (0..count) |index| {
                 const bytes = into[index * page ..][0..page];
                 if (isZero(bytes)) continue;
@@ -297,6 +328,18 @@ const Pages = struct {
             }
             at += count;
             if (self.used == self.buffer.len) try self.flush();
+        }
+    }
+
+    /// Puts the bytes of files over the frames that show them; behind a file's end is nothing.
+    fn readShown(self: *const Pages, into: []u8, first: usize, last: usize) void {
+        for (self.shown) |piece| {
+            const from = @max(first, piece.first);
+            const to = @min(last, piece.last);
+            if (from >= to) continue;
+            const bytes = into[(from - first) * page .. (to - first) * page];
+            @memset(bytes, 0);
+            _ = piece.file.readAt(bytes, piece.offsetOf(@intCast(from)));
         }
     }
 
@@ -320,7 +363,7 @@ const Pages = struct {
     }
 
     fn flush(self: *Pages) WriteError!void {
-        if (self.cancelled.load(.monotonic)) return error.Cancelled;
+        try self.out.checkWanted();
         if (self.used == 0) return;
         const bytes = self.buffer[0..self.used];
         try self.sums.append(self.arena, format.sum(bytes));

@@ -112,6 +112,8 @@ whole or not at all. What the file reveals: everything the program had in memory
   --cpu-baseline NAME           show the program no more of the processor than x86-64, x86-64-v2, x86-64-v3 or x86-64-v4 has, so that
                                 it goes on wherever that is there (hardware virtualization alone: software KVM hides nothing)
   --user FILE                   bytes to keep in the snapshot for whoever opens it, up to 64 MiB
+  --copy-files                  keep copies of the files that the program has open or mapped and only reads, up to 4 GiB: it then
+                                goes on where they are missing or have changed, and without permission to read them
 Permissions, volumes, environment, working directory, limits and messages are those of "run".
 
 Exit status: 0 when it is saved; the program's own if it ends before; otherwise as "run".
@@ -126,7 +128,7 @@ const resume = `pristine resume [options] FILE
 Goes on from a snapshot. One of a server serves as "pristine serve" does; any other program runs on, with this command's
 standard streams, to its end.
 The file grants nothing: what the program had open of the host is opened again under the permissions given here, and must be
-the same. Its processor must have all that the one had where the snapshot was taken.
+the same, but for files of which it has copies. Its processor must have all that the one had where the snapshot was taken.
 s3://BUCKET/KEY in place of FILE is fetched from object storage, with the credentials of S3_ENDPOINT, S3_ACCESS_KEY_ID and so on.
 
   --verify lazy|full|trusted    compare what is needed at once first, and all else before its first use (default), compare all
@@ -155,7 +157,7 @@ Examples
 
 const inspect = `pristine inspect [--json] [--secrets PATTERN] FILE
 
-Tells what a snapshot holds: program, memory, threads, open files, and which files of the host it refers to.
+Tells what a snapshot holds: program, memory, threads, open files, and which files of the host it refers to or has copies of.
   --json                        for programs
   --secrets PATTERN             where in it the regular expression is found: sections and places in the file (1000 at most);
                                 exit status 1 if it is

@@ -69,7 +69,7 @@ function print(path: string, facts: SnapshotFacts): void {
     `threads     ${facts.threads.map(({ id, name, state }) => `${id} ${name} (${state})`).join(", ")}`,
     ...facts.listeners.map(({ address, inside }) => `listens     ${address}${inside ? " inside the machine" : ""}`),
     ...facts.descriptors.map(({ fd, kind, path }) => `descriptor  ${fd} ${kind} ${path}`.trimEnd()),
-    ...facts.files.map(({ path, bytes }) => `file        ${path} (${bytes} bytes)`),
+    ...facts.files.map(({ path, bytes, copied }) => `file        ${path} (${bytes} bytes${copied ? ", copied" : ""})`),
     `private     ${facts.privateFiles.count} files, ${facts.privateFiles.bytes} bytes`,
     `user        ${facts.userBytes} bytes`,
   ];

@@ -7,6 +7,7 @@ import { fs } from "../lazy.ts";
 import { Machine } from "../machine.ts";
 import { Pool } from "../pool.ts";
 import { Snapshot } from "../snapshot.ts";
+import type { SaveOptions } from "../types.ts";
 import { type OptionSpec, split, UsageError } from "./grammar.ts";
 import { type RunSettings, runOptions, settingsOf } from "./options.ts";
 import { findProgram, workingDirectory } from "./program.ts";
@@ -35,6 +36,7 @@ const snapshotOptions: readonly OptionSpec[] = [
   { name: "ready", arity: "required" },
   { name: "warmup", arity: "required" },
   { name: "user", arity: "required" },
+  { name: "copy-files", arity: "none" },
   { name: "record", arity: "required" },
   { name: "cpu-baseline", arity: "required" },
 ];
@@ -68,7 +70,7 @@ async function imageAt(point: Point, program: string, argv: readonly string[], s
 }
 
 /** Sends requests for / to forks of what was saved, and saves it again with the pages first that they used. */
-async function recordRequests(output: string, requests: number, user: Uint8Array, settings: RunSettings): Promise<void> {
+async function recordRequests(output: string, requests: number, save: SaveOptions, settings: RunSettings): Promise<void> {
   const { permissions, volumes, verbose } = settings;
   using image = await Snapshot.open(output, { permissions, volumes, verbose, record: true });
   await using pool = new Pool(image, { forks: 1, warmup: 0, timeout: recordTimeoutMs });
@@ -76,7 +78,7 @@ async function recordRequests(output: string, requests: number, user: Uint8Array
     const answer = await pool.fetch(new Request("http://localhost/"));
     await answer.arrayBuffer();
   }
-  await image.save(output, { user });
+  await image.save(output, save);
 }
 
 export async function snapshot(words: readonly string[]): Promise<number> {
@@ -92,11 +94,11 @@ export async function snapshot(words: readonly string[]): Promise<number> {
   const requests = count(options, "record", 1);
   if (requests !== undefined && point !== "listen")
     throw new UsageError("--record sends requests, which only a server answers", "leave it out, or give --ready listen");
-  const user = readUser(text(options, "user"));
+  const save: SaveOptions = { user: readUser(text(options, "user")), files: options.has("copy-files") ? "copy" : "refer" };
   const program = findProgram("snapshot", rest);
   using image = await imageAt(point, program, rest, settings, warmup);
-  await image.save(output, { user });
-  if (requests !== undefined) await recordRequests(output, requests, user, settings);
+  await image.save(output, save);
+  if (requests !== undefined) await recordRequests(output, requests, save, settings);
   if (!settings.quiet) console.error(`pristine: saved ${output}, ${(fs().statSync(output).size / 2 ** 20).toFixed(1)} MiB`);
   if (requests !== undefined && !settings.quiet) console.error(`pristine: ${recordedLine(output)}`);
   return 0;

@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 2508043450;
+export const ABI_VERSION = 3372035810;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -32,7 +32,7 @@ export const symbols = {
   pristine_image_memory: { args: ["u32"], returns: "f64" },
   pristine_image_piped: { args: ["u32"], returns: "i32" },
   pristine_cpu_baseline: { args: ["u32"], returns: "i32" },
-  pristine_image_save: { args: ["u32", "ptr", "u32", "ptr", "u32", "ptr", "u32", "u32"], returns: "i32" },
+  pristine_image_save: { args: ["u32", "ptr", "u32", "ptr", "u32", "ptr", "u32", "u32", "u32"], returns: "i32" },
   pristine_image_open: { args: ["ptr", "u32", "u32", "u32"], returns: "i32" },
   pristine_source_begin: { args: [], returns: "i32" },
   pristine_source_advance: { args: ["u32", "f64"], returns: "i32" },
@@ -163,6 +163,11 @@ export const Verify = {
   lazy: 1,
   trusted: 2,
   recording: 3,
+} as const;
+
+export const SavedFiles = {
+  refer: 0,
+  copy: 1,
 } as const;
 
 export const PlantedFault = {

@@ -1,6 +1,6 @@
 /** `pristine snapshot`, `resume` and `inspect` as their users meet them, with the runtimes that people serve from. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { isolate, Pool, Snapshot } from "../../src/index.ts";
@@ -51,6 +51,21 @@ describe("a program", () => {
     const bytes = readFileSync(path("secret.snap"));
     for (const [, , offset] of places) expect(bytes.subarray(Number(offset), Number(offset) + 20).toString()).toBe("AKIA0123456789ABCDEF");
     expect(pristine("inspect", "--secrets", "NOTHING-[0-9]+-THERE", "secret.snap")).toMatchObject({ exitCode: 0, out: "" });
+  });
+
+  test("is saved with copies of its files on request, and goes on without them", () => {
+    const program = path("moved-away");
+    copyFileSync(guest("ready"), program);
+    const saved = pristine("snapshot", "--ready", "ready", "--copy-files", "-o", "alone.snap", program);
+    expect(saved).toMatchObject({ exitCode: 0 });
+    const bytes = statSync(program).size;
+    rmSync(program);
+    expect(JSON.parse(pristine("inspect", "--json", "alone.snap").out)).toMatchObject({
+      files: [{ path: program, bytes, copied: true }],
+      privateFiles: { count: 0, bytes: 0 },
+    });
+    expect(pristine("inspect", "alone.snap").out).toContain(`file        ${program} (${bytes} bytes, copied)\n`);
+    expect(pristine("resume", "--allow-read", "alone.snap").exitCode).toBe(7);
   });
 
   test("that ends before, a file that is damaged, and a misuse have their statuses", () => {

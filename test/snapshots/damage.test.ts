@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isolate, Machine, type Snapshot } from "../../src/index.ts";
-import type { Permissions } from "../../src/types.ts";
+import type { Permissions, SaveOptions } from "../../src/types.ts";
 import { python, folder as servers } from "../serving.ts";
 import { Dice, SnapshotFile } from "./lies.ts";
 
@@ -47,6 +47,7 @@ const rich: Subject = {
   share: 0.1,
   permissions: { read: [...system, import.meta.dir] },
 };
+const copies: Subject = { ...rich, name: "a program that has copies of files", path: join(folder, "copies.snap"), share: 0.05 };
 const server: Subject = {
   name: "a server that waits on a connection",
   path: join(folder, "server.snap"),
@@ -55,9 +56,9 @@ const server: Subject = {
   permissions: { read: [...system, servers] },
 };
 
-async function save(image: Snapshot, path: string): Promise<void> {
+async function save(image: Snapshot, path: string, files: SaveOptions["files"] = "refer"): Promise<void> {
   using mine = image;
-  await mine.save(path, { user: new Uint8Array(300).fill(7) });
+  await mine.save(path, { user: new Uint8Array(300).fill(7), files });
 }
 
 beforeAll(async () => {
@@ -68,6 +69,7 @@ beforeAll(async () => {
   await using program = await Machine.boot(python, { args: ["-SIB", script], permissions, inside: true, timeout: 30_000 });
   expect(await program.run({ until: "listen" })).toMatchObject({ reason: "listen" });
   await save(program.freeze(), rich.path);
+  await save(program.freeze(), copies.path, "copy");
   const args = [join(servers, "app.py")];
   await using pool = await isolate({
     program: python,
@@ -186,7 +188,7 @@ test("in a file that is trusted a flipped bit harms nobody", async () => {
   expect(unfit("flips-trusted", outcomes, (number) => file.ownerOf(file.flip(new Dice(seed, number)).at) ?? "nothing")).toEqual([]);
 });
 
-for (const subject of [functions, rich, server]) {
+for (const subject of [functions, rich, copies, server]) {
   describe(subject.name, () => {
     test.skipIf(subject !== functions && python === undefined)("lies under checksums that are right harm nobody", async () => {
       const file = fileOf(subject);

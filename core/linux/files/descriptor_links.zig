@@ -75,6 +75,7 @@ pub fn open(k: *Kernel, lookup: *Lookup, open_file: *table.Description, flags: u
     }
     const file = try HostFile.create(k.files.allocator, @intCast(rc), open_file.path);
     errdefer file.release(k.files.allocator);
+    file.copied = open_file.kind.host_file.file.copied;
     return k.files.create(.{ .host_file = .{ .file = file } }, status_flags, open_file.path);
 }
 

@@ -28,7 +28,8 @@ pub const Content = struct {
     pub fn create(allocator: std.mem.Allocator) Error!*Content {
         const self = try allocator.create(Content);
         errdefer allocator.destroy(self);
-        const fd = host.check(linux.memfd_create("pristine-private", linux.MFD.CLOEXEC)) catch return error.NoSpace;
+        // A snapshot's copies of the host's files are sealed.
+        const fd = host.check(linux.memfd_create("pristine-private", linux.MFD.CLOEXEC | linux.MFD.ALLOW_SEALING)) catch return error.NoSpace;
         self.* = .{ .fd = @intCast(fd) };
         return self;
     }
