@@ -277,7 +277,7 @@ const Bench = struct {
 };
 
 test "the platform can be probed where KVM can be used" {
-    const platform = probe(std.testing.allocator) catch |failure| switch (failure) {
+    const platform = probe(std.testing.allocator, null) catch |failure| switch (failure) {
         error.NoDevice, error.NoAccess => return error.SkipZigTest,
         else => return failure,
     };
