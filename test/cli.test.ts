@@ -97,7 +97,7 @@ test("misuse is 125 with a hint", () => {
     [["run", "--quiet=yes", guest("hello")], "takes no value"],
     [["run", "--memory"], "needs a value"],
     [["rum"], "did you mean `pristine run`?"],
-    [["record", "x"], "not in this version"],
+    [["bench", "x"], "not in this version"],
   ];
   for (const [words, hint] of cases) {
     const done = pristine(words);

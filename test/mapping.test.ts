@@ -221,7 +221,8 @@ describe("what a guest may take of the host", () => {
     expect(countOf(result)).toBeWithin(4000, 4200);
     expect(hostDescriptors() - before).toBeLessThan(4200);
     fork.reset();
-    expect(hostDescriptors()).toBe(before);
+    // What was open of others may be closed meanwhile.
+    expect(hostDescriptors()).toBeLessThanOrEqual(before);
   }, 60_000);
 
   test("mappings: shared ones are as many as limits say, however they are taken apart", () => {
