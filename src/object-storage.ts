@@ -3,16 +3,17 @@
  * without a name that is gone with whoever opened it.
  */
 import { badOption, PristineError } from "./errors.ts";
-import { check, core } from "./ffi/library.ts";
 import { os, path } from "./lazy.ts";
+import { ends, type FetchJob, startFetch } from "./object-fetcher.ts";
 import { parseTimeout } from "./options.ts";
 import { tookTooLong } from "./saved.ts";
 import type { WaitOptions } from "./types.ts";
 
 const rangeBytes = 8 * 2 ** 20;
-const rangesAtOnce = 4;
 /** How often a range is asked for whose connection broke. */
 const attemptsMax = 3;
+/** For so long the storage grants what is fetched. */
+const grantedSeconds = 24 * 3600;
 const headerBytes = 4096;
 /** Places in the header. */
 const hotPagesAt = 48;
@@ -22,14 +23,6 @@ const magic = "PRISTINE SNAP\r\n\x1a";
 const missingCodes = new Set(["NoSuchKey", "NoSuchBucket", "UnknownError404"]);
 /** Connections that did not come about, or broke. */
 const brokenCodes = new Set(["ConnectionClosed", "ConnectionReset", "ECONNRESET", "Timeout"]);
-
-/** A copy of an object on this host, of which only the header is there at first. */
-interface LocalCopy extends AsyncDisposable {
-  /** Good until it is disposed. */
-  readonly path: string;
-  /** Fetches the rest in order; `arrived` is told how many bytes from the start are there. */
-  fetch(arrived: (bytes: number) => void): Promise<void>;
-}
 
 /** The object that an address or Bun's own client names; undefined for a file of this host. */
 export function objectOf(file: unknown): Bun.S3File | undefined {
@@ -107,71 +100,57 @@ function rangesOf(begin: number, hot: number, size: number): [begin: number, end
   return ranges;
 }
 
+/** A copy of an object on this host, of which only the header is there at first. */
+interface LocalCopy extends FetchJob {
+  /** Good until it is closed. */
+  readonly path: string;
+  close(): Promise<void>;
+}
+
 /**
- * Fetches an object into a file without a name in the folder for temporary files.
+ * Begins a file without a name in the folder for temporary files.
  *
- * @throws `NOT_FOUND`; `SNAPSHOT_INVALID` for what is no snapshot, before more than its first bytes were fetched, or was replaced
- * meanwhile; `BAD_OPTION` for what the storage refuses; `signal.reason`
+ * @throws `NOT_FOUND`; `SNAPSHOT_INVALID` for what is no snapshot; `BAD_OPTION` for what the storage refuses; `signal.reason`
  */
 async function beginCopy(object: Bun.S3File, signal: AbortSignal): Promise<LocalCopy> {
-  const facts = () => ask(object, () => object.stat(), signal);
-  const { size, etag } = await facts();
+  const { size, etag } = await ask(object, () => object.stat(), signal);
   if (size < headerBytes) throw invalid(object, "it is not a snapshot");
   const header = await range(object, 0, headerBytes, signal);
   if (Buffer.from(header).toString("latin1", 0, magic.length) !== magic) throw invalid(object, "it is not a snapshot");
   const { open, rm } = await import("node:fs/promises");
   const name = path().join(os().tmpdir(), `pristine-${crypto.randomUUID()}.snap`);
   const file = await open(name, "wx+", 0o600);
-  const write = async (bytes: Uint8Array, at: number) => {
-    for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
-  };
   try {
     await rm(name);
     await file.truncate(size);
-    await write(header, 0);
+    await file.write(header, 0, header.length, 0);
   } catch (error) {
     await file.close();
     throw error;
   }
-  const ranges = rangesOf(headerBytes, hotEnd(header, size), size);
   return {
+    ...{ url: object.presign({ expiresIn: grantedSeconds }), etag: etag.replaceAll('"', ""), fd: file.fd },
+    ranges: rangesOf(headerBytes, hotEnd(header, size), size),
     path: `/proc/self/fd/${file.fd}`,
-    async fetch(arrived) {
-      const isThere = ranges.map(() => false);
-      let [next, behind] = [0, 0];
-      const fetchRanges = async () => {
-        while (next < ranges.length) {
-          const number = next++;
-          const [begin, end] = ranges[number] as [number, number];
-          try {
-            await write(await range(object, begin, end, signal), begin);
-          } catch (error) {
-            next = ranges.length;
-            throw error;
-          }
-          isThere[number] = true;
-          while (isThere[behind]) behind++;
-          // The last is there when nothing has been replaced.
-          if (behind > 0 && behind < ranges.length) arrived((ranges[behind - 1] as [number, number])[1]);
-        }
-      };
-      // The file is closed only when nobody writes to it any more.
-      const all = await Promise.allSettled(Array.from({ length: rangesAtOnce }, fetchRanges));
-      for (const one of all) if (one.status === "rejected") throw one.reason;
-      if ((await facts()).etag !== etag) throw invalid(object, "it was replaced while it was fetched");
-      arrived(size);
-    },
-    [Symbol.asyncDispose]: () => file.close(),
+    close: () => file.close(),
   };
+}
+
+/** Why a fetch ended as it did; undefined if all is there, or nobody wanted it. */
+function failureOf(object: Bun.S3File, end: number): PristineError | undefined {
+  if (end === ends.done || end === ends.left) return undefined;
+  if (end === ends.replaced) return invalid(object, "it was replaced while it was fetched");
+  if (end === ends.short) return invalid(object, "it is shorter than its storage says");
+  return refused(object, { code: end === ends.broken ? "ConnectionClosed" : `status ${end}` });
 }
 
 /**
  * Opens an object while it is fetched: `use` is given the path of its copy, and the number under which the core knows how much of it is
- * there.
+ * there. What is not needed at once may come behind; the core ends the fetch when nobody needs it any more.
  *
  * @throws what `beginCopy` throws; `TIMEOUT`
  */
-export async function openObject<T extends Disposable>(
+export async function openObject<T>(
   object: Bun.S3File,
   options: WaitOptions,
   use: (path: string, source: number, waits: WaitOptions) => Promise<T>,
@@ -181,21 +160,13 @@ export async function openObject<T extends Disposable>(
   const timer = timeout === Infinity ? undefined : setTimeout(() => ending.abort(tookTooLong("open", timeout)), timeout);
   const signal = options.signal ? AbortSignal.any([options.signal, ending.signal]) : ending.signal;
   try {
-    await using copy = await beginCopy(object, signal);
-    const source = check(core().pristine_source_begin());
-    const fetched = copy
-      .fetch((bytes) => void core().pristine_source_advance(source, bytes))
-      .finally(() => core().pristine_source_end(source));
-    const opened = use(copy.path, source, { signal });
-    const [fetching, opening] = await Promise.allSettled([fetched, opened]);
-    // Where it was not fetched the core has seen no more than that the rest does not come. Where it was refused, that is why.
-    const isRefused = opening.status === "rejected" && fetching.status === "fulfilled";
-    if (isRefused) throw opening.reason;
-    if (fetching.status === "rejected") {
-      if (opening.status === "fulfilled") opening.value[Symbol.dispose]();
-      throw fetching.reason;
-    }
-    return (opening as PromiseFulfilledResult<T>).value;
+    const copy = await beginCopy(object, signal);
+    const fetching = startFetch(copy);
+    const end = fetching.end.finally(() => copy.close());
+    return await use(copy.path, fetching.source, { signal }).catch(async (error) => {
+      // The core has seen no more than that the rest does not come.
+      throw failureOf(object, await end) ?? error;
+    });
   } finally {
     clearTimeout(timer);
   }
@@ -203,7 +174,12 @@ export async function openObject<T extends Disposable>(
 
 /** Fetches a whole object and hands over the path of its copy. */
 export async function withCopy<T>(object: Bun.S3File, use: (path: string) => Promise<T>): Promise<T> {
-  await using copy = await beginCopy(object, new AbortController().signal);
-  await copy.fetch(() => {});
-  return await use(copy.path);
+  const copy = await beginCopy(object, new AbortController().signal);
+  try {
+    const failure = failureOf(object, await startFetch(copy).end);
+    if (failure) throw failure;
+    return await use(copy.path);
+  } finally {
+    await copy.close();
+  }
 }

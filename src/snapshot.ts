@@ -129,7 +129,7 @@ export class Snapshot implements Disposable {
    * using image = await Snapshot.open("app.snap", { permissions: { listen: ["127.0.0.1:8000"] } });
    * await using pool = new Pool(image); // a server's snapshot serves at once
    * @param file - a path, or an object in S3-compatible storage: `s3://BUCKET/KEY` with the credentials of the environment
-   * (S3_ENDPOINT, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, S3_REGION), or a file of a `Bun.S3Client`. It is fetched first.
+   * (S3_ENDPOINT, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, S3_REGION), or a file of a `Bun.S3Client`. It is open when what it needs first is there.
    * @throws `NOT_FOUND`; `SNAPSHOT_INVALID` for a file that is damaged or needs files that have changed, `SNAPSHOT_MISMATCH` where the
    * processor lacks what the machine has seen, `DENIED` for what it has open and is not permitted
    */

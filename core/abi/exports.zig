@@ -197,9 +197,10 @@ pub export fn pristine_source_begin() i32 {
     return snapshots.beginSource();
 }
 
-/// So many bytes from the start of such a file are there.
-pub export fn pristine_source_advance(source: u32, bytes: f64) i32 {
-    return snapshots.advanceSource(source, bytes);
+/// Three words of 64 bits of such a file: bytes from its start that are there, what its fetch ended with, and whether nobody reads it
+/// any more. Good until `pristine_source_end`.
+pub export fn pristine_source_words(source: u32) ?*anyopaque {
+    return snapshots.sourceWords(source);
 }
 
 /// No more bytes of such a file come. Its number is free then.

@@ -17,6 +17,7 @@ const FileTable = @import("../linux/files/table.zig").FileTable;
 const HostFile = @import("../host_file.zig").HostFile;
 const Image = @import("../image.zig").Image;
 const Source = @import("../saved/source.zig").Source;
+const Words = @import("../saved/source.zig").Words;
 
 const Job = struct {
     job: runner.Job,
@@ -161,11 +162,9 @@ pub fn beginSource() i32 {
     return @intCast(place);
 }
 
-/// So many bytes from its start are there.
-pub fn advanceSource(number: u32, bytes: f64) i32 {
-    const source = findSource(number) orelse return registry.last_error.code.status();
-    source.advance(if (bytes >= 0 and bytes < 1 << 62) @intFromFloat(bytes) else 0);
-    return 0;
+/// What the thread that fetches it writes to, good until `endSource`.
+pub fn sourceWords(number: u32) ?*Words {
+    return &(findSource(number) orelse return null).words;
 }
 
 /// No more bytes come: all are there, or the rest never will be.

@@ -10,12 +10,11 @@ const linux = std.os.linux;
 const assert = std.debug.assert;
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const awaited = @import("awaited.zig");
 const block_module = @import("block.zig");
-const errors = @import("../errors.zig");
 const file_pieces = @import("file_pieces.zig");
 const FilePiece = file_pieces.FilePiece;
 const FilePieces = file_pieces.FilePieces;
-const Arrivals = @import("arrivals.zig").Arrivals;
 const FrameImage = @import("frame_image.zig").FrameImage;
 const planted = @import("../planted.zig");
 const pages = @import("host_pages.zig");
@@ -333,22 +332,6 @@ pub const FrameSpace = struct {
         return self.place(frame, count);
     }
 
-    /// Returns when the image's bytes of frames are there, or false when some never will be.
-    pub fn waitFor(self: *const FrameSpace, frame: Frame, count: usize) bool {
-        const late = self.arrivals() orelse return true;
-        for (0..count) |offset| {
-            const number: Frame = @intCast(frame + offset);
-            if (!self.anonymous.contains(number) and !late.wait(number)) return false;
-        }
-        return true;
-    }
-
-    /// The same for one frame, and no longer than anybody may want to wait who can be interrupted: false if it is not there.
-    pub fn waitBriefly(self: *const FrameSpace, frame: Frame) bool {
-        const late = self.arrivals() orelse return true;
-        return self.anonymous.contains(frame) or late.waitNoLonger(frame, limits.arrival_slice_ns);
-    }
-
     /// Where frames are on the host: for what does not look at their bytes.
     pub fn place(self: *const FrameSpace, frame: Frame, count: u64) []align(limits.page_size) u8 {
         const offset = @as(u64, frame) * limits.page_size;
@@ -357,30 +340,11 @@ pub const FrameSpace = struct {
         return @alignCast(self.base[offset..][0..@intCast(length)]);
     }
 
-    fn arrivals(self: *const FrameSpace) ?*Arrivals {
-        const late = switch (self.memory) {
-            .own => return null,
-            .image => |image| image.arrivals orelse return null,
-        };
-        return if (late.over.load(.acquire)) null else late;
-    }
-
-    /// Whether the guest cannot be shown a frame yet.
-    pub fn awaits(self: *const FrameSpace, frame: Frame) bool {
-        const late = self.arrivals() orelse return false;
-        return late.awaits(frame) and !self.anonymous.contains(frame);
-    }
-
-    /// False if some of the image never come.
-    pub fn waitForAll(self: *const FrameSpace) bool {
-        return self.memory == .own or self.memory.image.waitForAll();
-    }
-
-    /// Why the machine cannot go on, if some of the image never come.
-    pub fn cutOff(self: *const FrameSpace) ?*const errors.Record {
-        const late = self.arrivals() orelse return null;
-        return if (late.failed.load(.acquire)) &late.failure else null;
-    }
+    pub const waitFor = awaited.waitFor;
+    pub const waitBriefly = awaited.waitBriefly;
+    pub const waitForAll = awaited.waitForAll;
+    pub const awaits = awaited.awaits;
+    pub const cutOff = awaited.cutOff;
 
     fn account(self: *FrameSpace, count: u64) Error!void {
         if (self.frames_used + count > self.frames_max) return error.OutOfMemory;

@@ -47,6 +47,11 @@ pub const File = struct {
     }
 
     pub fn invalid(self: *const File, where: []const u8, comptime why: []const u8, arguments: anytype) Error {
+        // What was not read to its end says nothing of the file.
+        if (self.isUnwanted()) {
+            _ = self.record.set(.ABORTED, "the snapshot is not wanted any more", "", .{});
+            return error.Failed;
+        }
         var buffer: [256]u8 = undefined;
         const text = std.fmt.bufPrint(&buffer, why, arguments) catch "";
         _ = self.record.format(.SNAPSHOT_INVALID, "the snapshot cannot be used: {s} ({s})", .{ text, where }, "take the snapshot again, or get the file once more from where it comes from", .{ .section = where });

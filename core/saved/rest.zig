@@ -57,7 +57,10 @@ pub const Rest = struct {
     fn work(self: *Rest) void {
         // A snapshot may be open for long; its file may be gone by then.
         defer host.close(self.file.fd);
-        defer if (self.file.source) |source| source.release();
+        defer if (self.file.source) |source| {
+            source.leave();
+            source.release();
+        };
         const arrivals = self.arrivals;
         arrivals.waitForWanted(limits.snapshot_rest_delay_ns);
         const hot = self.pages.hot_groups;
@@ -65,7 +68,7 @@ pub const Rest = struct {
         var next: u32 = 0;
         while (true) {
             while (next < count and arrivals.hasGroup(next)) next += 1;
-            const group = arrivals.takeWanted() orelse next;
+            const group = if (arrivals.takeWanted()) |wanted| (if (self.canRead(hot + wanted)) wanted else next) else next;
             if (group == count) break;
             if (self.pages.bring(&self.file, self.memfd, hot + group)) |failure| return self.fail(pages_module.explain(&self.file, failure));
             arrivals.arrive(group);
@@ -75,10 +78,20 @@ pub const Rest = struct {
         late_tables.show(arrivals, self.memfd, self.extent) catch arrivals.finish();
     }
 
+    /// What is not fetched yet would keep what is there from those who wait for that.
+    fn canRead(self: *const Rest, group: u32) bool {
+        const source = self.file.source orelse return true;
+        const it = &self.pages.groups[group];
+        return source.has(self.file.header.section(.pages).offset + (it.first + it.count) * limits.page_size);
+    }
+
     fn fail(self: *Rest, failure: pages_module.Error) void {
         const record = self.file.record;
+        const status = if (self.file.source) |source| source.failure() else 0;
         switch (failure) {
-            error.Failed => {},
+            error.Failed => if (status > 1) {
+                _ = record.format(.BAD_OPTION, "the rest of the snapshot could not be fetched from its storage (code {d})", .{status}, "look whether the storage can be reached, and open the snapshot again", .{ .option = "path" });
+            },
             error.OutOfMemory => _ = record.set(.INTERNAL, "the host has no memory left for the rest of the snapshot", "free memory on the host", .{}),
             error.HostFailure => _ = record.format(.INTERNAL, "the host refused memory for the rest of the snapshot ({t})", .{host.last_errno}, "free memory on the host", .{}),
         }

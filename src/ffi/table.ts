@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 3372035810;
+export const ABI_VERSION = 940842075;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -35,7 +35,7 @@ export const symbols = {
   pristine_image_save: { args: ["u32", "ptr", "u32", "ptr", "u32", "ptr", "u32", "u32", "u32"], returns: "i32" },
   pristine_image_open: { args: ["ptr", "u32", "u32", "u32"], returns: "i32" },
   pristine_source_begin: { args: [], returns: "i32" },
-  pristine_source_advance: { args: ["u32", "f64"], returns: "i32" },
+  pristine_source_words: { args: ["u32"], returns: "ptr" },
   pristine_source_end: { args: ["u32"], returns: "i32" },
   pristine_snapshot_inspect: { args: ["ptr", "u32"], returns: "i32" },
   pristine_job_user: { args: ["u32", "ptr", "u32"], returns: "i32" },

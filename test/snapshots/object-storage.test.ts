@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import S3rver from "s3rver";
 import { Machine, PristineError, Snapshot } from "../../src/index.ts";
 import { SnapshotFile } from "./lies.ts";
 
@@ -10,12 +9,13 @@ setDefaultTimeout(120_000);
 
 const root = join(import.meta.dir, "../..");
 const guest = join(root, "zig-out/guests/functions");
+const silent = { stdout: "ignore", stderr: "ignore" } as const;
 const folder = mkdtempSync("/tmp/pristine-objects-");
 const saved = join(folder, "functions.snap");
+const waiting = join(folder, "ready.snap");
 const keys = { accessKeyId: "S3RVER", secretAccessKey: "S3RVER" };
-const storage = new S3rver({
-  ...{ address: "127.0.0.1", port: 0, silent: true, directory: join(folder, "storage") },
-  configureBuckets: [{ name: "snapshots" }],
+const storage = Bun.spawn([process.execPath, join(import.meta.dir, "storage.ts"), join(folder, "storage")], {
+  ...{ stdout: "pipe", stderr: "inherit" },
 });
 let endpoint = "";
 let client: Bun.S3Client;
@@ -23,22 +23,39 @@ let client: Bun.S3Client;
 const user = new Uint8Array(20 * 2 ** 20 + 12_345).map((_, index) => (index * 2_654_435_761) >>> 24);
 
 beforeAll(async () => {
-  endpoint = `http://127.0.0.1:${(await storage.run()).port}`;
+  const { value } = await storage.stdout.getReader().read();
+  endpoint = `http://127.0.0.1:${new TextDecoder().decode(value).trim()}`;
   client = new Bun.S3Client({ ...keys, endpoint, bucket: "snapshots" });
   await using vm = await Machine.boot(guest, { stdout: "ignore", stderr: "ignore" });
   await vm.run();
   using image = vm.freeze();
   await image.save(saved, { user });
   await client.write("apps/functions.snap", Bun.file(saved));
+  await using program = await Machine.boot(join(root, "zig-out/guests/ready"), silent);
+  await program.run({ until: "ready" });
+  using ready = program.freeze();
+  await ready.save(waiting, { user });
 });
 
 afterAll(async () => {
-  await storage.close();
+  storage.kill();
+  await storage.exited;
   rmSync(folder, { recursive: true, force: true });
 });
 
-const permissions = { read: [guest] };
+const permissions = { read: [join(root, "zig-out/guests")] };
 const descriptors = () => readdirSync("/proc/self/fd").length;
+
+/** Where what is not needed first begins in the file of a program that waits. */
+function restAt(): number {
+  const file = new SnapshotFile(readFileSync(waiting));
+  return file.section("pages").offset + file.hotPages * 4096;
+}
+
+const beginOf = (request: Request): number | undefined => {
+  const [, begin] = /bytes=(\d+)-/.exec(request.headers.get("range") ?? "") ?? [];
+  return begin === undefined ? undefined : Number(begin);
+};
 
 /** Files without a name that are still open. */
 const copies = () =>
@@ -146,24 +163,57 @@ describe("a snapshot in object storage", () => {
     expect(Snapshot.open(short.file, { permissions })).rejects.toMatchObject({ code: "SNAPSHOT_INVALID" });
   });
 
-  test("is fetched in order, what is needed first in ranges of its own", async () => {
-    const file = new SnapshotFile(readFileSync(saved));
-    const hot = file.section("pages").offset + file.hotPages * 4096;
+  test("is opened when what is needed first is there, and its forks wait for what they need of the rest", async () => {
+    const { promise: wanted, resolve: go } = Promise.withResolvers<void>();
     const asked: number[] = [];
-    using slow = badly((request) => {
-      const [, begin] = /bytes=(\d+)-/.exec(request.headers.get("range") ?? "") ?? [];
-      if (begin !== undefined) asked.push(Number(begin));
-      return part(request);
+    using slow = badly(async (request) => {
+      const begin = beginOf(request);
+      if (begin !== undefined) asked.push(begin);
+      if (begin === restAt()) await wanted;
+      return part(request, '"one"', readFileSync(waiting));
     });
-    using image = await Snapshot.open(slow.file, { permissions });
-    using fork = image.fork();
-    // On the thread that has fetched it: nothing of it may be missing by now.
-    expect(fork.call("add", 40, 2)).toBe(42);
+    using image = await Snapshot.open(slow.file, { permissions, timeout: 20_000 });
+    expect(image.user).toEqual(user);
+    // This thread serves it, so that it may not wait itself.
+    using early = image.fork({ timeout: 200 });
+    const error = await early.run().catch((error) => error);
+    expect(error).toMatchObject({ code: "TIMEOUT", details: { milliseconds: 200 } });
+    using fork = image.fork({ timeout: 20_000 });
+    setTimeout(go, 100);
+    expect(await fork.run()).toMatchObject({ reason: "exit", exitCode: 7 });
+    await image.save(join(folder, "whole.snap"), { user });
     expect(asked).toEqual([...asked].sort((one, other) => one - other));
-    expect(asked).toContain(hot);
-    image.close();
-    await Bun.sleep(50);
+    expect(asked.at(-1)).toBe(restAt());
+    expect(readFileSync(join(folder, "whole.snap")).length).toBe(readFileSync(waiting).length);
+    await Bun.sleep(100);
     expect(copies()).toEqual([]);
+  });
+
+  test("stays whole for its forks when it is closed, and is left alone when nobody has it any more", async () => {
+    using slow = badly(async (request) => {
+      if (beginOf(request) === restAt()) await Bun.sleep(300);
+      return part(request, '"one"', readFileSync(waiting));
+    });
+    const image = await Snapshot.open(slow.file, { permissions });
+    using fork = image.fork({ timeout: 20_000 });
+    image.close();
+    expect(await fork.run()).toMatchObject({ reason: "exit", exitCode: 7 });
+
+    using never = badly((request) =>
+      beginOf(request) === restAt() ? new Promise(() => {}) : part(request, '"one"', readFileSync(waiting)),
+    );
+    (await Snapshot.open(never.file, { permissions })).close();
+    await Bun.sleep(200);
+    expect(copies()).toEqual([]);
+  });
+
+  test("whose rest the storage refuses is told of as that", async () => {
+    using refusing = badly((request) =>
+      beginOf(request) === restAt() ? new Response("AccessDenied", { status: 403 }) : part(request, '"one"', readFileSync(waiting)),
+    );
+    using image = await Snapshot.open(refusing.file, { permissions });
+    const error = await image.save(join(folder, "never.snap")).catch((error) => error);
+    expect([error.code, error.message]).toEqual(["BAD_OPTION", expect.stringContaining("403")]);
   });
 
   test("is asked for again where a connection broke", async () => {
