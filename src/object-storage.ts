@@ -4,7 +4,7 @@
  */
 import { badOption, PristineError } from "./errors.ts";
 import { os, path } from "./lazy.ts";
-import { ends, type FetchJob, startFetch } from "./object-fetcher.ts";
+import { ends, type Fetching, type FetchJob, startFetch } from "./object-fetcher.ts";
 import { parseTimeout } from "./options.ts";
 import { tookTooLong } from "./saved.ts";
 import type { WaitOptions } from "./types.ts";
@@ -132,7 +132,8 @@ async function beginCopy(object: Bun.S3File, signal: AbortSignal): Promise<Local
     ...{ url: object.presign({ expiresIn: grantedSeconds }), etag: etag.replaceAll('"', ""), fd: file.fd },
     ranges: rangesOf(headerBytes, hotEnd(header, size), size),
     path: `/proc/self/fd/${file.fd}`,
-    close: () => file.close(),
+    // Where nothing is to be kept, a failure to close loses nothing.
+    close: () => file.close().catch(() => {}),
   };
 }
 
@@ -142,6 +143,17 @@ function failureOf(object: Bun.S3File, end: number): PristineError | undefined {
   if (end === ends.replaced) return invalid(object, "it was replaced while it was fetched");
   if (end === ends.short) return invalid(object, "it is shorter than its storage says");
   return refused(object, { code: end === ends.broken ? "ConnectionClosed" : `status ${end}` });
+}
+
+/** The copy is closed when nobody writes to it any more. */
+function fetchInto(copy: LocalCopy): Fetching {
+  try {
+    const { source, end } = startFetch(copy);
+    return { source, end: end.finally(copy.close) };
+  } catch (error) {
+    void copy.close();
+    throw error;
+  }
 }
 
 /**
@@ -161,9 +173,8 @@ export async function openObject<T>(
   const signal = options.signal ? AbortSignal.any([options.signal, ending.signal]) : ending.signal;
   try {
     const copy = await beginCopy(object, signal);
-    const fetching = startFetch(copy);
-    const end = fetching.end.finally(() => copy.close());
-    return await use(copy.path, fetching.source, { signal }).catch(async (error) => {
+    const { source, end } = fetchInto(copy);
+    return await use(copy.path, source, { signal }).catch(async (error) => {
       // The core has seen no more than that the rest does not come.
       throw failureOf(object, await end) ?? error;
     });
