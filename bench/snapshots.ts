@@ -26,6 +26,9 @@ const aimSaveMs = 250;
 const aimOpenTrustedMs = 2;
 const aimOpenMs = 6;
 const aimCold = 0.35;
+const aimFile = 0.75;
+/** What a pool's server is warmed with, unless it is told otherwise. */
+const warmupRequests = 20;
 
 function subjects(program: string): Subject[] {
   const scripted = runtimes().flatMap(({ name, path, args }): Subject[] => {
@@ -48,7 +51,7 @@ function subjects(program: string): Subject[] {
 const argumentsAt = (subject: Subject, port: number) => (subject.memory ? subject.args : [...subject.args, String(port)]);
 
 /** Milliseconds from a start of the native process to its first answer. */
-async function nativeStart(subject: Subject): Promise<number> {
+async function nativeStart(subject: Subject, then?: (client: Client, pid: number) => Promise<void>): Promise<number> {
   const port = await freePort();
   const began = performance.now();
   const child = spawn(subject.path, argumentsAt(subject, port), {
@@ -62,8 +65,10 @@ async function nativeStart(subject: Subject): Promise<number> {
         const client = await Client.open(port);
         // A status other than 200 is an answer too.
         await client.request(subject.request).catch(() => {});
+        const answered = performance.now() - began;
+        await then?.(client, child.pid as number);
         client.close();
-        return performance.now() - began;
+        return answered;
       } catch {
         await Bun.sleep(0.2);
       }
@@ -71,6 +76,16 @@ async function nativeStart(subject: Subject): Promise<number> {
   } finally {
     child.kill("SIGKILL");
   }
+}
+
+/** Memory of a native process that has answered as many requests as the machine that is saved, in bytes. */
+async function nativeResident(subject: Subject): Promise<number> {
+  let resident = 0;
+  await nativeStart(subject, async (client, pid) => {
+    for (let left = warmupRequests; left > 0; left--) await client.request(subject.request).catch(() => {});
+    resident = Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) * 1024;
+  });
+  return resident;
 }
 
 const permissions = { read: true };
@@ -223,6 +238,7 @@ async function fileFindings(subject: Subject, pool: Pool, folder: string, smoke:
   const starts = startFindings(subject, await startsOf(plain, recorded, subject, smoke ? 1 : 7));
   const { size } = statSync(plain);
   const facts = inspectSnapshot(plain).memory;
+  const resident = await nativeResident(subject);
   const forks = await forksBeyondImage(recorded, subject);
   const last = forks.at(-1) as Beyond;
   for (const file of [plain, recorded, once]) rmSync(file);
@@ -237,6 +253,11 @@ async function fileFindings(subject: Subject, pool: Pool, folder: string, smoke:
       ...{ name: `${subject.name}: durable save`, value: saved, unit: "ms", floor: "" },
       ...{ target: `<= ${aimSaveMs} ms`, reached: saved <= aimSaveMs },
       detail: `${mebibytes(size).toFixed(1)} MiB of file for ${mebibytes(facts.extent).toFixed(0)} MiB of guest-physical memory`,
+    },
+    {
+      ...{ name: `${subject.name}: size of the file / memory of the native process`, value: size / resident, unit: "" },
+      ...{ floor: "VmRSS behind as many requests", target: subject.aim ? `<= ${aimFile}` : "reported" },
+      ...{ reached: !subject.aim || size / resident <= aimFile, detail: `native ${mebibytes(resident).toFixed(1)} MiB` },
     },
     {
       ...{ name: `${subject.name}: private memory of ${last.count} forks beyond the image`, value: last.own, unit: "MiB", floor: "" },
