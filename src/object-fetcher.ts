@@ -2,7 +2,7 @@
  * Fetches an object's ranges into a file, in order and several at once, in a worker: whoever opens the file may wait for what is
  * not there yet on any thread, JavaScript's own too.
  */
-import type { Pointer } from "bun:ffi";
+import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { check, core } from "./ffi/library.ts";
 
 /** What a fetch ended with, beside statuses of HTTP. */
@@ -88,6 +88,8 @@ export interface Fetching {
   readonly source: number;
   /** What it ended with: of `ends`, or a status of HTTP. */
   readonly end: Promise<number>;
+  /** Nobody wants it any more; it ends soon. */
+  leave(): void;
 }
 
 /** Starts to fetch; the descriptor is to stay open until the end. */
@@ -100,12 +102,18 @@ export function startFetch({ url, etag, fd, ranges }: FetchJob): Fetching {
   worker.onmessage = ({ data }) => resolve(data as number);
   worker.onerror = () => resolve(ends.broken);
   const words = Number(core().pristine_source_words(source));
+  let isOver = false;
+  const leave = () => {
+    // The core's words are gone with the end.
+    if (!isOver) Atomics.store(new BigUint64Array(toArrayBuffer(words as Pointer, 0, 24)), 2, 1n);
+  };
   worker.postMessage({ url, etag, fd, ranges, words, ends, limits: { rangesAtOnce, attemptsMax, rangeTimeoutMs } } satisfies WorkerJob);
   const ended = end.then((found) => {
+    isOver = true;
     core().pristine_source_end(source);
     worker.terminate();
     URL.revokeObjectURL(code);
     return found;
   });
-  return { source, end: ended };
+  return { source, end: ended, leave };
 }

@@ -148,8 +148,8 @@ function failureOf(object: Bun.S3File, end: number): PristineError | undefined {
 /** The copy is closed when nobody writes to it any more. */
 function fetchInto(copy: LocalCopy): Fetching {
   try {
-    const { source, end } = startFetch(copy);
-    return { source, end: end.finally(copy.close) };
+    const fetching = startFetch(copy);
+    return { ...fetching, end: fetching.end.finally(copy.close) };
   } catch (error) {
     void copy.close();
     throw error;
@@ -173,8 +173,9 @@ export async function openObject<T>(
   const signal = options.signal ? AbortSignal.any([options.signal, ending.signal]) : ending.signal;
   try {
     const copy = await beginCopy(object, signal);
-    const { source, end } = fetchInto(copy);
+    const { source, end, leave } = fetchInto(copy);
     return await use(copy.path, source, { signal }).catch(async (error) => {
+      leave();
       // The core has seen no more than that the rest does not come.
       throw failureOf(object, await end) ?? error;
     });

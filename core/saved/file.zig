@@ -14,6 +14,9 @@ const page = format.page;
 
 pub const Error = error{Failed};
 
+/// fcntl(2), F_SETLEASE.
+const set_lease = 1024;
+
 pub const File = struct {
     fd: i32,
     header: format.Header,
@@ -48,10 +51,7 @@ pub const File = struct {
 
     pub fn invalid(self: *const File, where: []const u8, comptime why: []const u8, arguments: anytype) Error {
         // What was not read to its end says nothing of the file.
-        if (self.isUnwanted()) {
-            _ = self.record.set(.ABORTED, "the snapshot is not wanted any more", "", .{});
-            return error.Failed;
-        }
+        self.checkWanted() catch |unwanted| return unwanted;
         var buffer: [256]u8 = undefined;
         const text = std.fmt.bufPrint(&buffer, why, arguments) catch "";
         _ = self.record.format(.SNAPSHOT_INVALID, "the snapshot cannot be used: {s} ({s})", .{ text, where }, "take the snapshot again, or get the file once more from where it comes from", .{ .section = where });
@@ -74,14 +74,12 @@ pub const File = struct {
     pub fn holdStill(self: *const File) bool {
         // The kernel tells of it by a signal, which is to be one that nobody minds.
         const set_signal = 10;
-        const set_lease = 1024;
         const read_lease = 0;
         if (linux.errno(linux.fcntl(self.fd, set_signal, @intFromEnum(linux.SIG.URG))) != .SUCCESS) return false;
         return linux.errno(linux.fcntl(self.fd, set_lease, read_lease)) == .SUCCESS;
     }
 
     pub fn letGo(self: *const File) void {
-        const set_lease = 1024;
         const no_lease = 2;
         _ = linux.fcntl(self.fd, set_lease, no_lease);
     }

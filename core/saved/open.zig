@@ -58,7 +58,6 @@ pub fn open(allocator: std.mem.Allocator, request: *Request, record: *errors.Rec
     var files_taken = false;
     defer if (!files_taken) request.files.deinit();
     defer if (request.source) |source| source.release();
-    errdefer if (request.source) |source| source.leave();
     // Whoever is shown them holds them by then.
     defer for (request.streams) |stream| if (stream) |some| some.release(allocator);
     var arena_state: std.heap.ArenaAllocator = .init(allocator);

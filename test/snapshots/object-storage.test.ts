@@ -216,6 +216,15 @@ describe("a snapshot in object storage", () => {
     expect([error.code, error.message]).toEqual(["BAD_OPTION", expect.stringContaining("403")]);
   });
 
+  test("that is refused before the core sees it is not fetched to its end", async () => {
+    const { promise: never } = Promise.withResolvers<Response>();
+    using slow = badly((request) => (beginOf(request) ? never : part(request, '"one"', readFileSync(waiting))));
+    const missing = { permissions, volumes: [{ host: join(folder, "missing"), guest: "/data" }] };
+    const error = await Snapshot.open(slow.file, missing).catch((error) => error);
+    expect([error.code, error.details]).toEqual(["BAD_OPTION", { option: "volumes" }]);
+    expect(copies()).toEqual([]);
+  });
+
   test("is asked for again where a connection broke", async () => {
     let broken = 0;
     using breaking = badly((request) => {
