@@ -46,6 +46,9 @@ pub fn build(b: *std.Build) void {
     });
     b.installArtifact(floor);
 
+    const pingpong_module = b.createModule(.{ .root_source_file = b.path("bench/pingpong.zig"), .target = worker_target, .optimize = optimize });
+    b.installArtifact(b.addExecutable(.{ .name = "pristine-pingpong", .root_module = pingpong_module, .linkage = .static, .use_llvm = true }));
+
     const generator = b.addExecutable(.{ .name = "generate-table", .root_module = coreModule(b, "core/generate.zig", target, optimize, vdso, false), .use_llvm = true });
     const generated = b.addRunArtifact(generator).captureStdOut(.{});
     const copy = b.addUpdateSourceFiles();

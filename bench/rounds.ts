@@ -24,6 +24,15 @@ export interface Scale {
   repeats: number;
 }
 
+/** How long single operations took, in nanoseconds. */
+export interface Times {
+  readonly n: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly p999: number;
+  readonly min: number;
+}
+
 /** What one benchmark found. */
 export interface Finding {
   name: string;
@@ -39,6 +48,8 @@ export interface Finding {
   detail?: string;
   /** The page that it is told on, if it is not the one of all. */
   page?: "isolation" | "snapshots";
+  /** The distribution, where that is the point, for programs: the detail has it for readers. */
+  times?: Times;
   /** A group of bars for a chart beside the page. */
   plot?: { chart: string; group: string; bars: readonly Bar[] };
 }

@@ -8,6 +8,7 @@ import { call, clock, shortCall, systemCall } from "./exits.ts";
 import { firstWrite, forkDispose, full, others, rewrite, subsets, together } from "./forks.ts";
 import { alternatives, handlers, isolation } from "./isolation.ts";
 import { compute, idle, lifeCycle, start } from "./programs.ts";
+import { remotes } from "./remotes.ts";
 import type { Benchmark, Finding } from "./rounds.ts";
 import { servers } from "./servers.ts";
 import { snapshots } from "./snapshots.ts";
@@ -34,6 +35,7 @@ const benchmarks: Record<string, Benchmark> = {
   handlers,
   alternatives,
   snapshots,
+  remotes,
 };
 
 /** Those with a page of their own. */
