@@ -18,7 +18,7 @@ pub fn boot(allocator: std.mem.Allocator, platform: *const Platform, code: []con
     const file = try builder.build(allocator, .{ .entry = code_address, .segments = &.{.{ .flags = 7, .memsz = 0x2000 }} });
     defer allocator.free(file);
     @memcpy(file[code_offset..][0..code.len], code);
-    const machine = try Machine.create(allocator, platform, memory_bytes);
+    const machine = try Machine.create(allocator, platform, memory_bytes, .ordinary);
     errdefer if (machine.kernel_made) machine.destroy() else machine.destroyVm();
     var record: errors.Record = .{};
     machine.program = try loader.openBytes(allocator, file, &record);

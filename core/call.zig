@@ -41,13 +41,24 @@ const page = limits.page_size;
 
 /// Maps the call stack, with a guard page below it, at the first call.
 fn ensureStack(machine: *Machine) error{OutOfMemory}!void {
-    if (machine.call.top != 0) return;
+    return mapStack(machine, &machine.call);
+}
+
+/// The same for the calls of a remote's callers, which may come between two steps of the embedder's.
+pub fn ensureCallersStack(machine: *Machine) error{OutOfMemory}!void {
+    return mapStack(machine, &machine.callers_stack);
+}
+
+fn mapStack(machine: *Machine, area: *CallArea) error{OutOfMemory}!void {
+    if (area.top != 0) return;
     const space = &machine.space;
     const bytes = limits.call_stack_bytes + page;
-    const start = space.vmas.findFree(bytes, page, layout.mmap_top) orelse return error.OutOfMemory;
+    const start = space.findFree(bytes, page) orelse return error.OutOfMemory;
     space.map(.{ .start = start, .end = start + page, .rights = .{}, .kind = .call_stack }) catch return error.OutOfMemory;
     space.map(.{ .start = start + page, .end = start + bytes, .rights = .{ .read = true, .write = true }, .kind = .call_stack }) catch return error.OutOfMemory;
-    machine.call = .{ .top = start + bytes, .bottom = start + page };
+    // Functions with more arguments than were given, such as syscall(2), look for them behind their return address.
+    const behind_bytes = 128;
+    area.* = .{ .top = start + bytes - behind_bytes, .bottom = start + page };
 }
 
 /// Gives the machine its call stack now, so that forks of it find one: mapped at the first call, it would be taken away
@@ -55,6 +66,9 @@ fn ensureStack(machine: *Machine) error{OutOfMemory}!void {
 pub fn prepare(machine: *Machine) void {
     ensureStack(machine) catch return;
     _ = machine.space.pieceAnyRights(machine.call.top - 8, 8, .read);
+    if (machine.window() == null) return;
+    ensureCallersStack(machine) catch return;
+    _ = machine.space.pieceAnyRights(machine.callers_stack.top - 8, 8, .read);
 }
 
 /// Forgets what was staged for the call before.
@@ -141,7 +155,6 @@ fn beginCaller(machine: *Machine) !bool {
     const threads = &machine.kernel.threads;
     const caller = threads.caller;
     const program = threads.current;
-    const main = threads.first();
     program.segments = machine.currentSegments();
     if (threads.caller_fresh) {
         if (machine.started and machine.state != .exited) {
@@ -153,16 +166,24 @@ fn beginCaller(machine: *Machine) !bool {
         }
         threads.caller_fresh = false;
     }
+    actAsFirst(machine);
+    if (!std.meta.eql(program.segments, caller.segments)) machine.vcpu.setSegmentBases(caller.segments.fs, caller.segments.gs);
+    const image = machine.image orelse return loaded(machine, caller);
+    if (machine.is_fork and caller.vectors.leaveToStub(&machine.vm, image.callVectors(), machine.platform.device.hasXsave())) return true;
+    return loaded(machine, caller);
+}
+
+/// The call's thread is the current one, in the first one's name.
+pub fn actAsFirst(machine: *Machine) void {
+    const threads = &machine.kernel.threads;
+    const caller = threads.caller;
+    const main = threads.first();
     caller.id = main.id;
     caller.state = .runnable;
     caller.segments = main.segments;
     takeOver(caller, main);
     threads.calling = true;
     threads.current = caller;
-    if (!std.meta.eql(program.segments, caller.segments)) machine.vcpu.setSegmentBases(caller.segments.fs, caller.segments.gs);
-    const image = machine.image orelse return loaded(machine, caller);
-    if (machine.is_fork and caller.vectors.leaveToStub(&machine.vm, image.callVectors(), machine.platform.device.hasXsave())) return true;
-    return loaded(machine, caller);
 }
 
 /// What a thread has of its own beside its registers.
@@ -177,7 +198,7 @@ fn loaded(machine: *Machine, caller: *Thread) !bool {
 }
 
 /// Back to the thread that was the current one; what the call has made of the first thread's bases, mask and name stays.
-fn endCaller(machine: *Machine, program: *Thread) void {
+pub fn endCaller(machine: *Machine, program: *Thread) void {
     const threads = &machine.kernel.threads;
     if (!threads.calling) return;
     threads.calling = false;

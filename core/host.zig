@@ -59,6 +59,14 @@ pub fn ignoreFileSizeSignal() void {
     _ = linux.syscall4(.rt_sigaction, SIGXFSZ, @intFromPtr(&action), 0, 8);
 }
 
+threadlocal var cached_thread_id: i32 = 0;
+
+/// Of the calling thread, without a system call each time. A double of the process has another: nobody asks there before.
+pub fn threadId() i32 {
+    if (cached_thread_id == 0) cached_thread_id = linux.gettid();
+    return cached_thread_id;
+}
+
 pub fn nowNs(clock: linux.clockid_t) u64 {
     var ts: linux.timespec = undefined;
     _ = linux.clock_gettime(clock, &ts);

@@ -11,6 +11,7 @@ const layout = @import("layout.zig");
 const limits = @import("limits.zig");
 const planted = @import("planted.zig");
 const vm_pool = @import("vm_pool.zig");
+const windows = @import("remote/windows.zig");
 const vectors_module = @import("vectors.zig");
 const AddressSpace = @import("memory/address_space.zig").AddressSpace;
 const FrameImage = @import("memory/frame_image.zig").FrameImage;
@@ -59,6 +60,10 @@ pub const Image = struct {
         self.machine.clock.freeze();
         self.machine.kernel = try machine.kernel.freeze(&self.machine.clock);
         errdefer self.machine.kernel.deinit();
+        self.machine.connections = try machine.connections.copy(allocator);
+        errdefer self.machine.connections.deinit(allocator);
+        self.machine.shown = .{};
+        self.machine.remote = null;
         try self.freezeVectors(machine);
         // The image must be able to outlive the machine, so it has a tracer of its own for forks to copy.
         if (machine.tracer) |tracer| self.machine.tracer = try tracer.another();
@@ -96,6 +101,7 @@ pub const Image = struct {
         const allocator = self.allocator;
         if (self.machine.tracer) |tracer| tracer.destroy();
         self.machine.kernel.deinit();
+        self.machine.connections.deinit(allocator);
         self.machine.program.release(allocator);
         self.space.deinit(allocator);
         self.frames.deinit();
@@ -126,6 +132,12 @@ pub const Image = struct {
         machine.kernel.answers = .{};
         machine.kernel.files = try frozen_files.copy(&self.machine.kernel.files, options.outputs);
         errdefer machine.kernel.files.deinit();
+        machine.kernel.exports = try self.machine.kernel.exports.copy(allocator);
+        errdefer machine.kernel.exports.deinit(allocator);
+        machine.kernel.imports = try self.machine.kernel.imports.copy(allocator);
+        errdefer machine.kernel.imports.deinit(allocator);
+        machine.connections = try self.machine.connections.share(allocator);
+        errdefer machine.connections.deinit(allocator);
         machine.tracer = if (self.machine.tracer) |tracer| try tracer.another() else null;
         self.ownParts(machine, options);
         return machine;
@@ -156,6 +168,8 @@ pub const Image = struct {
         machine.clock = .initFork(&self.machine.clock, machine.systemPage(.vdso_parameters));
         machine.kernel.memory = machine.space.access();
         machine.kernel.space = &machine.space;
+        machine.kernel.machine = machine;
+        windows.enter(&machine.space.area);
         machine.kernel.clock = &machine.clock;
         machine.kernel.interrupt = &machine.interrupt;
         machine.kernel.counters = .{};

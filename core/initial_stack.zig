@@ -69,7 +69,7 @@ const signal_frame_bytes = 1024;
 /// Writes everything a program finds on its stack; its first stack pointer.
 pub fn build(machine: *Machine, facts: Facts, argv: []const []const u8, env: []const []const u8) !u64 {
     const allocator = machine.allocator;
-    var stack: StackBuilder = .{ .space = &machine.space, .at = layout.stack_top - 8 };
+    var stack: StackBuilder = .{ .space = &machine.space, .at = machine.space.area.end - 8 };
     const name = try stack.string(facts.name);
     var words: std.ArrayList(u64) = .empty;
     defer words.deinit(allocator);
@@ -88,7 +88,7 @@ pub fn build(machine: *Machine, facts: Facts, argv: []const []const u8, env: []c
     const identity = machine.kernel.identity;
     const fsgsbase: u64 = if (machine.platform.fsgsbase()) hwcap2_fsgsbase else 0;
     for ([_][2]u64{
-        .{ AT_SYSINFO_EHDR, layout.vdso_base },
+        .{ AT_SYSINFO_EHDR, machine.space.area.vdso_base },
         .{ AT_HWCAP, host.cpuid(1, 0).edx },
         .{ AT_PAGESZ, page },
         .{ AT_CLKTCK, 100 },

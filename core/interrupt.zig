@@ -20,6 +20,8 @@ pub const Reason = struct {
     pub const close: u32 = 1 << 3;
     /// The run is over.
     pub const ending = wall | cpu | abort | close;
+    /// What is asked of the embedder's own run of a machine, which may be over, or wait for its turn while others run it.
+    pub const of_own_run = wall | cpu | abort | pause;
     /// A signal for the guest was queued.
     pub const signal: u32 = 1 << 4;
     /// A host-side wait may have become ready (an output buffer was drained or closed).
@@ -39,6 +41,10 @@ pub const Interrupt = struct {
     run: ?*kvm.Run = null,
     /// Thread that runs the guest, 0 while none does.
     thread: std.atomic.Value(i32) = .init(0),
+    /// Of a remote that runs on its caller's processor: the caller's, the end of which is the remote's too, and the remote's own,
+    /// which is that of all calls of it together.
+    outer: ?*const Interrupt = null,
+    base: ?*Interrupt = null,
 
     pub fn raise(self: *Interrupt, reason: u32) void {
         _ = self.reasons.fetchOr(reason, .seq_cst);
@@ -57,11 +63,15 @@ pub const Interrupt = struct {
     }
 
     pub fn pending(self: *const Interrupt) u32 {
-        return self.reasons.load(.seq_cst);
+        const own = self.reasons.load(.seq_cst);
+        const base = if (self.base) |some| some.reasons.load(.seq_cst) & ~Reason.of_own_run else 0;
+        const outer = if (self.outer) |some| some.pending() & Reason.ending else 0;
+        return own | base | outer;
     }
 
     pub fn clear(self: *Interrupt, reasons: u32) void {
         _ = self.reasons.fetchAnd(~reasons, .seq_cst);
+        if (self.base) |base| _ = base.reasons.fetchAnd(~reasons | Reason.of_own_run, .seq_cst);
     }
 
     /// To be called before KVM_RUN after an interruption: from here on only new reasons stop it.
@@ -211,6 +221,14 @@ pub fn armGuestTimer(interrupt: *Interrupt, ns: u64) void {
 pub fn armSlice(interrupt: *Interrupt, ns: u64) void {
     const timers = thread_timers orelse return;
     timers.slice.arm(interrupt, ns);
+}
+
+/// A guest that runs on the calling thread no more is not interrupted for itself, though another one may be running.
+pub fn disarmGuest(interrupt: *const Interrupt) void {
+    const timers = thread_timers orelse return;
+    for ([_]*Timer{ &timers.guest, &timers.slice }) |timer| {
+        if (timer.target.load(.seq_cst) == interrupt) timer.disarm();
+    }
 }
 
 pub fn disarmSlice() void {

@@ -20,9 +20,29 @@ pub const physical_space_factor = 8;
 pub const physical_space_min_bytes = 256 * MiB;
 /// Guest-physical width every supported platform offers (QEMU's `-cpu max` and AMD-V report 40 bits).
 pub const physical_space_max_bytes = 256 * GiB;
+/// The same for a remote machine, all of whose frames lie in a range of its own.
+pub const remote_physical_bytes = 32 * GiB;
+/// Functions of remotes that one machine may have asked for, each with a stub of its own.
+pub const imports_max = 240;
+/// Functions that one remote may offer.
+pub const exports_max = 1024;
+/// The name of a remote, a colon and the name of its function.
+pub const remote_name_max_bytes = 128;
+/// Remotes that one machine is connected to.
+pub const connections_max = 64;
+/// Sets of remotes that one machine has seen together, each with a root table of its own.
+pub const remote_roots_max = 32;
+/// How long the embedder's thread waits for its turn to look at a remote.
+pub const remote_turn_ns = 1 * std.time.ns_per_s;
+/// The most memory that a remote may have: its frames lie in twice as much.
+pub const remote_memory_max_bytes = 16 * GiB;
+/// How often a machine that waits for a remote looks whether it is still to wait.
+pub const remote_look_ns = 20 * std.time.ns_per_ms;
 /// The first memory slot; each further slot doubles what is registered. Slot size costs 2.6 KiB per MiB on shadow paging.
 pub const slot_first_bytes = 64 * MiB;
 
+/// Memory slots of one VM; every KVM offers more.
+pub const vm_slots_max = 256;
 /// VMs kept for the next machine; each costs about 0.3 MiB of kernel memory and a little at every change of mappings.
 pub const spare_vms_max = 2;
 /// Worker processes of one embedder: what a handle, which is never negative, has room for above the bits of the machine.
@@ -133,6 +153,8 @@ pub const program_max_bytes = 2 * GiB;
 /// Names are read from a copy of the whole file: of a larger one none are known.
 pub const program_names_max_bytes = 256 * MiB;
 
+/// Small pieces of memory that the embedder or a remote has in a guest come from so many bytes at once.
+pub const arena_bytes = 64 * KiB;
 /// Stack for one call of a guest function, and what may be staged on it as strings and typed arrays.
 pub const call_stack_bytes = 1 * MiB;
 pub const call_staged_max_bytes = 512 * KiB;

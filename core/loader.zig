@@ -209,21 +209,21 @@ fn noInterpreter(record: *errors.Record, name: []const u8, path: []const u8) err
 fn place(machine: *Machine, interpreter: ?*Program) !void {
     const program = machine.program;
     const space = &machine.space;
-    try placeImage(space, program, layout.pie_base);
+    try placeImage(space, program, space.area.pie_base);
     space.brk_start = program.image.page_end +% program.bias;
     space.brk_end = space.brk_start;
-    const stack_start = layout.stack_top - limits.stack_default_bytes;
+    const stack_start = space.area.end - limits.stack_default_bytes;
     // A program may ask to lie anywhere, also where its stack has to be.
-    if (!space.vmas.isFree(stack_start, layout.stack_top)) return error.OutOfMemory;
+    if (!space.vmas.isFree(stack_start, space.area.end)) return error.OutOfMemory;
     try space.map(.{
         .start = stack_start,
-        .end = layout.stack_top,
+        .end = space.area.end,
         .rights = .{ .read = true, .write = true, .execute = program.image.stack_executable },
         .kind = .stack,
     });
     const loaded = interpreter orelse return;
     const alignment = loaded.image.alignment;
-    const base = space.vmas.findFree(loaded.image.span() + alignment, alignment, layout.mmap_top) orelse return error.OutOfMemory;
+    const base = space.findFree(loaded.image.span() + alignment, alignment) orelse return error.OutOfMemory;
     try placeImage(space, loaded, base);
 }
 

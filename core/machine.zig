@@ -33,6 +33,12 @@ const Program = @import("program.zig").Program;
 const touched = @import("memory/touched.zig");
 const Thread = @import("linux/threads.zig").Thread;
 const Tracer = @import("tracer.zig").Tracer;
+const Connections = @import("remote/connections.zig").Connections;
+const Lent = @import("remote/lending.zig").Lent;
+const remote_call = @import("remote/call.zig");
+const Remote = @import("remote/remote.zig").Remote;
+const Shown = @import("remote/shown.zig").Shown;
+const windows = @import("remote/windows.zig");
 const Vcpu = @import("vcpu.zig").Vcpu;
 const vectors_module = @import("vectors.zig");
 const Vm = @import("vm.zig").Vm;
@@ -61,6 +67,8 @@ pub const Machine = struct {
     tracer: ?*Tracer = null,
     outputs: [2]?*Output = .{ null, null },
     call: call_module.CallArea = .{},
+    /// Of a remote: where the calls of others run.
+    callers_stack: call_module.CallArea = .{},
     /// Where the embedder's small allocations in guest memory come from.
     arena: struct { at: u64 = 0, end: u64 = 0 } = .{},
     state: State = .loaded,
@@ -88,6 +96,13 @@ pub const Machine = struct {
     /// The pages that requests are known to write have been copied for this fork.
     populated: bool = true,
     resets: reset.History = .{},
+    /// Of one that others call: what they have of it.
+    remote: ?*Remote = null,
+    /// The remotes that it calls, and what its VM shows of them.
+    connections: Connections = .{},
+    shown: Shown = .{},
+    /// How the last call of a remote failed.
+    remote_failure: remote_call.Failure = .of(.host, ""),
 
     /// See `reset_fields.zig`.
     pub const at_reset = .{
@@ -106,6 +121,7 @@ pub const Machine = struct {
         .tracer = .kept,
         .outputs = .restored,
         .call = .copied,
+        .callers_stack = .copied,
         .arena = .copied,
         .state = .copied,
         .started = .copied,
@@ -123,10 +139,14 @@ pub const Machine = struct {
         .is_fork = .kept,
         .populated = .kept,
         .resets = .kept,
+        .remote = .kept,
+        .connections = .restored,
+        .shown = .kept,
+        .remote_failure = .kept,
     };
 
     /// Makes an empty address space; `loader.load` and `kernel` follow. The VM comes with the first run.
-    pub fn create(allocator: std.mem.Allocator, platform: *const Platform, memory_bytes: u64) CreateError!*Machine {
+    pub fn create(allocator: std.mem.Allocator, platform: *const Platform, memory_bytes: u64, area: layout.UserArea) CreateError!*Machine {
         const self = try allocator.create(Machine);
         errdefer allocator.destroy(self);
         self.* = .{
@@ -139,15 +159,21 @@ pub const Machine = struct {
             .kernel = undefined,
             .report = .init(allocator),
         };
-        self.frames = try FrameSpace.init(allocator, memory_bytes, self.growth());
+        self.frames = try FrameSpace.init(allocator, memory_bytes, physicalOf(&area), self.growth());
         errdefer self.frames.deinit();
         try self.frames.reserveSystem(layout.system_physical / limits.page_size, layout.system_pages);
-        self.space = try AddressSpace.init(allocator, &self.frames);
+        self.space = try AddressSpace.init(allocator, &self.frames, area);
         errdefer self.space.deinit();
         self.connectVcpu();
         try self.mapSystemArea();
+        windows.enter(&self.space.area);
         self.clock = .init(0, &platform.calibration, self.systemPage(.vdso_parameters));
         return self;
+    }
+
+    fn physicalOf(area: *const layout.UserArea) frames_module.Physical {
+        if (area.window == null) return .{};
+        return .{ .base = area.physicalBase(), .bytes_max = limits.remote_physical_bytes };
     }
 
     /// The parts that refer to the machine's own place in memory.
@@ -163,9 +189,10 @@ pub const Machine = struct {
 
     fn growSlots(context: *anyopaque, bytes: u64) host.Error!void {
         const self: *Machine = @ptrCast(@alignCast(context));
+        if (self.remote) |remote| try remote.showGrowth(bytes);
         vm_pool.lock.lock();
         defer vm_pool.lock.unlock();
-        if (self.attachment.attached) try self.vm.backPhysical(self.frames.base, bytes, self.frames.bytes_max);
+        if (self.attachment.attached) try self.vm.backPhysical(&self.frames, bytes);
     }
 
     /// The VM pool has given the machine a VM.
@@ -179,7 +206,8 @@ pub const Machine = struct {
         }
         const segments = self.current().segments;
         self.vm.loadSegments(&platform.device, root, segments.fs, segments.gs);
-        try self.vm.backPhysical(self.frames.base, self.frames.blocks.items.len * limits.window_size, self.frames.bytes_max);
+        try self.vm.backPhysical(&self.frames, self.frames.blocks.items.len * limits.window_size);
+        self.shown.forgetVm();
         self.interrupt.run = self.vm.run;
         self.vm.vectors_initial = true;
         self.clock.useCounter(self.vm.tsc_offset);
@@ -198,12 +226,63 @@ pub const Machine = struct {
         return true;
     }
 
+    /// The window that a remote lies in; null for any other machine.
+    pub fn window(self: *const Machine) ?u4 {
+        return self.space.area.window;
+    }
+
+    /// Gives a remote the processor of its caller.
+    pub fn borrow(self: *Machine, lent: *Lent) void {
+        self.started = true;
+        lent.act();
+        for (self.outputs) |output| if (output) |some| {
+            some.runs = .on_reader;
+        };
+        self.shareThreadIds();
+        if (!self.populated) self.populate();
+        self.clock.useCounter(lent.owner.vm.tsc_offset);
+        self.clock.anchor();
+        const kernel = &self.kernel;
+        kernel.threads.replan = true;
+        kernel.entered_tsc = host.rdtsc();
+        kernel.wakeTimers();
+        kernel.tick();
+    }
+
+    pub fn giveBack(self: *Machine, lent: *Lent) void {
+        const kernel = &self.kernel;
+        kernel.counters.cycles += host.rdtsc() -% kernel.entered_tsc;
+        lent.retire();
+        for (self.outputs) |output| if (output) |some| {
+            some.runs = .beside_reader;
+        };
+        if (self.is_fork) self.frames.touched.stale = true;
+    }
+
+    /// Memory in the guest that lives as long as the machine, or until it is reset: small pieces from shared pages, large ones with
+    /// pages of their own. Null if there is none.
+    pub fn allocate(self: *Machine, bytes: u64, alignment: u64) ?u64 {
+        const arena = &self.arena;
+        const start = std.mem.alignForward(u64, arena.at, alignment);
+        if (arena.at != 0 and start + bytes <= arena.end) {
+            arena.at = start + bytes;
+            return start;
+        }
+        // What there can never be is not promised.
+        if (bytes > self.frames.frames_max * limits.page_size) return null;
+        const mapped = std.mem.alignForward(u64, @max(bytes, limits.arena_bytes), limits.page_size);
+        const address = self.space.findFree(mapped, @max(alignment, limits.page_size)) orelse return null;
+        self.space.map(.{ .start = address, .end = address + mapped, .rights = .{ .read = true, .write = true }, .kind = .anonymous }) catch return null;
+        if (bytes < limits.arena_bytes) arena.* = .{ .at = address + bytes, .end = address + mapped };
+        return address;
+    }
+
     pub fn current(self: *const Machine) *Thread {
         return self.kernel.threads.current;
     }
 
     pub fn currentSegments(self: *Machine) kernel_module.Segments {
-        if (!self.attachment.attached) return self.current().segments;
+        if (!self.attachment.attached and self.kernel.lent == null) return self.current().segments;
         const sregs = self.vcpu.segments();
         return .{ .fs = sregs.fs.base, .gs = sregs.gs.base };
     }
@@ -228,29 +307,50 @@ pub const Machine = struct {
         self.asks_thread_ids = true;
         system_area.leaveThreadIds(self.systemPage(.ring0_stubs), self.systemPage(.user_stubs));
         for ([_]layout.Page{ .ring0_stubs, .user_stubs }) |page| self.frames.noteWrite(@intCast(page.physical() / limits.page_size));
+        self.shareThreadIds();
+    }
+
+    /// On its caller's processor the stubs are those of the first of its callers, which may know one thread only.
+    fn shareThreadIds(self: *Machine) void {
+        const lent = self.kernel.lent orelse return;
+        if (self.asks_thread_ids and !lent.owner.asks_thread_ids) lent.owner.askThreadIds();
     }
 
     fn mapSystemArea(self: *Machine) CreateError!void {
         system_area.writeDescriptors(self.systemPage(.descriptors));
         self.writeStubs(.none);
-        const P = layout.Page;
-        const leaf = page_tables.leaf;
-        try self.space.mapSystemPage(P.descriptors.address(), leaf(P.descriptors.physical(), .{ .user = false }));
-        try self.space.mapSystemPage(P.ring0_stubs.address(), leaf(P.ring0_stubs.physical(), .{ .user = false, .execute = true }));
-        try self.space.mapSystemPage(P.user_stubs.address(), leaf(P.user_stubs.physical(), .{ .execute = true }));
-        try self.space.mapSystemPage(P.exception_stack.address(), leaf(P.exception_stack.physical(), .{ .user = false, .write = true }));
-        if (self.platform.route == .ring3_store) {
-            try self.space.mapSystemPage(P.exit.address(), leaf(layout.exit_physical, .{ .write = true }));
-        }
-        try self.space.mapSystemPage(P.vdso_parameters.address(), leaf(P.vdso_parameters.physical(), .{}));
         const vdso = @embedFile("vdso_image");
         comptime assert(vdso.len <= layout.vdso_pages_max * limits.page_size);
-        const first: u32 = @intCast(layout.Page.vdso_parameters.physical() / limits.page_size + 1);
-        @memcpy(self.frames.bytes(first, layout.vdso_pages_max)[0..vdso.len], vdso);
-        try self.space.mapSystemPage(layout.vectors_address, leaf(layout.vectors_physical, .{}));
-        for (0..layout.vdso_pages_max) |index| {
-            const physical = (first + index) * limits.page_size;
-            try self.space.mapSystemPage(layout.vdso_base + index * limits.page_size, leaf(physical, .{ .execute = true }));
+        const first_vdso = layout.Page.vdso_parameters.physical() + limits.page_size;
+        @memcpy(self.frames.bytes(@intCast(first_vdso / limits.page_size), layout.vdso_pages_max)[0..vdso.len], vdso);
+        const imports = self.frames.bytes(@intCast(layout.imports_physical / limits.page_size), 1);
+        system_area.writeImportStubs(imports[0..limits.page_size], self.platform.route);
+        const P = layout.Page;
+        try self.mapSystemPages(P.descriptors.address(), P.descriptors.physical(), 1, .{ .user = false });
+        try self.mapSystemPages(P.ring0_stubs.address(), P.ring0_stubs.physical(), 1, .{ .user = false, .execute = true });
+        try self.mapSystemPages(P.user_stubs.address(), P.user_stubs.physical(), 1, .{ .execute = true });
+        try self.mapSystemPages(P.exception_stack.address(), P.exception_stack.physical(), 1, .{ .user = false, .write = true });
+        if (self.platform.route == .ring3_store) {
+            try self.space.mapSystemPage(P.exit.address(), page_tables.leaf(layout.exit_physical, .{ .write = true }));
+        }
+        try self.mapSystemPages(layout.vectors_address, layout.vectors_physical, 1, .{});
+        try self.mapSystemPages(layout.imports_address, layout.imports_physical, 1, .{ .execute = true });
+        try self.mapVdso(layout.vdso_base);
+        // A remote reads its own clocks, also where the system area is its caller's.
+        if (self.space.area.window != null) try self.mapVdso(self.space.area.vdso_base);
+    }
+
+    fn mapVdso(self: *Machine, base: u64) CreateError!void {
+        const parameters = layout.Page.vdso_parameters.physical();
+        try self.mapSystemPages(base - limits.page_size, parameters, 1, .{});
+        try self.mapSystemPages(base, parameters + limits.page_size, layout.vdso_pages_max, .{ .execute = true });
+    }
+
+    /// `physical` is where the pages are in a machine whose memory begins at 0.
+    fn mapSystemPages(self: *Machine, address: u64, physical: u64, count: u64, rights: page_tables.LeafRights) CreateError!void {
+        for (0..count) |index| {
+            const at = index * limits.page_size;
+            try self.space.mapSystemPage(address + at, page_tables.leaf(self.frames.physical_base + physical + at, rights));
         }
     }
 
@@ -269,6 +369,9 @@ pub const Machine = struct {
     /// Takes down a machine whose kernel was not made yet.
     pub fn destroyVm(self: *Machine) void {
         vm_pool.detach(self);
+        windows.leave(&self.space.area);
+        self.shown.deinit();
+        self.connections.deinit(self.allocator);
         self.program.release(self.allocator);
         self.space.deinit();
         self.frames.deinit();
@@ -309,7 +412,7 @@ pub const Machine = struct {
         const kernel = &self.kernel;
         const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null or time_limits.pause_ns != null or kernel.timers.isActive(kernel) or kernel.threads.list.items.len > 1;
         const timers: ?*interrupt_module.ThreadTimers = if (limited) interrupt_module.threadTimers(std.heap.c_allocator) catch return .{ .broken = "no timer could be made for this thread" } else null;
-        interrupt.thread.store(threadId(), .seq_cst);
+        interrupt.thread.store(host.threadId(), .seq_cst);
         self.clock.anchor();
         if (timers) |some| some.arm(interrupt, time_limits);
         if (!self.populated) self.populate();
@@ -346,6 +449,7 @@ pub const Machine = struct {
         self.space.unmap(0, layout.user_end) catch return false;
         self.space.brk_end = 0;
         self.call = .{};
+        self.callers_stack = .{};
         self.arena = .{};
         self.kernel.prepareForProgram(prepared.name);
         self.program.setCommandLine(self.allocator, prepared.argv) catch return false;
@@ -362,9 +466,9 @@ pub const Machine = struct {
     pub fn settle(self: *Machine, outcome: run_module.Outcome) void {
         if (outcome == .broken) self.broken = true;
         self.state = switch (outcome) {
-            .ready, .listen, .idle, .paused, .call_return => .stopped,
+            .ready, .listen, .idle, .paused, .call_return, .replied, .waits => .stopped,
             .exit, .signal => .exited,
-            .out_of_memory, .timeout, .aborted, .closed, .cut_off, .broken => .poisoned,
+            .remote_failed, .thread_ended, .out_of_memory, .timeout, .aborted, .closed, .cut_off, .broken => .poisoned,
         };
         if (outcome == .signal and self.last_fault.signal == outcome.signal) self.writeReport();
         if (self.state == .exited or self.state == .poisoned) self.endOutputs();
@@ -385,10 +489,3 @@ pub const Machine = struct {
         return text[0 .. std.mem.indexOfScalar(u8, text, '\n') orelse text.len];
     }
 };
-
-threadlocal var cached_thread_id: i32 = 0;
-
-fn threadId() i32 {
-    if (cached_thread_id == 0) cached_thread_id = linux.gettid();
-    return cached_thread_id;
-}

@@ -162,7 +162,7 @@ test "every page of the system area is closed to ring 3, but for what it may rea
         while (page < 16) : (page += 1) {
             const address = layout.system_base + page * limits.page_size;
             const data = address == P.vdso_parameters.address() or address == layout.vectors_address;
-            const readable = data or address == P.user_stubs.address() or (address >= P.vdso_parameters.address() and address < layout.vdso_base + layout.vdso_pages_max * limits.page_size);
+            const readable = data or address == P.user_stubs.address() or address == layout.imports_address or (address >= P.vdso_parameters.address() and address < layout.vdso_base + layout.vdso_pages_max * limits.page_size);
             const outcome = try runWithRdi(snippet(name), address);
             if (comptime std.mem.eql(u8, name, "read_rdi")) {
                 if (readable) {

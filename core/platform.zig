@@ -194,7 +194,7 @@ const Bench = struct {
         // What is set here is not what machines need.
         self.vm.prepared = false;
         errdefer vm_pool.give(&self.vm, false);
-        self.frames = try FrameSpace.init(allocator, limits.MiB, .{ .context = self, .grow_fn = backSlots });
+        self.frames = try FrameSpace.init(allocator, limits.MiB, .{}, .{ .context = self, .grow_fn = backSlots });
         errdefer self.frames.deinit();
         const system_frame = layout.system_physical / limits.page_size;
         try self.frames.reserveSystem(system_frame, layout.system_pages);
@@ -225,7 +225,7 @@ const Bench = struct {
 
     fn backSlots(context: *anyopaque, bytes: u64) host.Error!void {
         const self: *Bench = @ptrCast(@alignCast(context));
-        return self.vm.backPhysical(self.frames.base, bytes, self.frames.bytes_max);
+        return self.vm.backPhysical(&self.frames, bytes);
     }
 
     /// The VM has run well so far, so the first machine may have it.

@@ -60,7 +60,7 @@ pub fn reset(machine: *Machine, mode: Mode, limit_bytes: u64) Error!Report {
     const image = machine.image.?;
     // What has to be given up with the VM: tables without end, or a processor that did what no stub makes it do.
     const gives_vm_up = machine.broken or machine.space.tables.tooMany();
-    if (gives_vm_up) vm_pool.detach(machine);
+    if (gives_vm_up or machine.connections.haveOwnToForget()) vm_pool.detach(machine);
     try updateTouched(machine);
     const chosen = if (gives_vm_up or machine.frames.touched.stale) .full else choose(machine, mode, limit_bytes);
     const held = vm_pool.hold(machine);
@@ -70,6 +70,7 @@ pub fn reset(machine: *Machine, mode: Mode, limit_bytes: u64) Error!Report {
         else => try remapMemory(machine, image, limit_bytes),
     };
     try restoreRecords(machine, image, !gives_vm_up);
+    machine.connections.resetOwn(limit_bytes);
     if (chosen == .full and held) try machine.vm.clearEvents();
     if (held) loadSegments(machine);
     return .{ .mode = chosen, .pages = pages };
@@ -88,6 +89,9 @@ fn loadSegments(machine: *Machine) void {
 pub fn resetTo(machine: *Machine, image: *Image) Error!Report {
     vm_pool.detach(machine);
     machine.broken = true;
+    const connections = try image.machine.connections.share(machine.allocator);
+    machine.connections.deinit(machine.allocator);
+    machine.connections = connections;
     const old = machine.image.?;
     machine.image = image.retain();
     machine.frames.memory = .{ .image = &image.frames };
@@ -294,6 +298,9 @@ fn restoreRecords(machine: *Machine, image: *Image, vm_kept: bool) Error!void {
     const before: Kept = if (planted.enabled) .of(machine) else .{};
     try machine.frames.adoptImage();
     try machine.space.adoptImage(vm_kept);
+    if (!vm_kept) if (machine.remote) |remote| {
+        remote.age +%= 1;
+    };
     try machine.kernel.restore(&frozen.kernel, machine.outputs);
     reset_fields.copy(Machine, machine, frozen);
     if (machine.program != frozen.program and !planted.is(.program_kept)) {

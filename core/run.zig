@@ -3,11 +3,15 @@ const std = @import("std");
 const faults = @import("faults.zig");
 const interrupt_module = @import("interrupt.zig");
 const layout = @import("layout.zig");
+const lending = @import("remote/lending.zig");
+const limits = @import("limits.zig");
 const Machine = @import("machine.zig").Machine;
 const signal_frame = @import("signal_frame.zig");
 const signals_module = @import("linux/signals.zig");
 const kernel_module = @import("linux/kernel.zig");
 const outside = @import("linux/sockets/outside.zig");
+const remote_call = @import("remote/call.zig");
+const remote_calls = @import("linux/remote_calls.zig");
 const scheduler = @import("scheduler.zig");
 const system_area = @import("system_area.zig");
 const thread_calls = @import("linux/thread_calls.zig");
@@ -18,7 +22,10 @@ const vectors_module = @import("vectors.zig");
 const Reason = interrupt_module.Reason;
 
 /// `answer` is `idle`, and the end of a call by which something came to one of the embedder's connections: then it is paused.
-pub const Goal = enum { exit, listen, ready, call, idle, rest, answer };
+///
+/// Of a remote on its caller's processor: `serve` until the thread that has the caller's buffer waits again, `waits` until any
+/// thread waits for a caller.
+pub const Goal = enum { exit, listen, ready, call, idle, rest, answer, serve, waits };
 
 pub const Outcome = union(enum) {
     exit: u8,
@@ -30,6 +37,14 @@ pub const Outcome = union(enum) {
     /// The embedder asked for it.
     paused,
     call_return,
+    /// The remote has answered the resume under way.
+    replied,
+    /// A thread of the remote waits for a caller.
+    waits,
+    /// The remote's thread that served the call has ended.
+    thread_ended,
+    /// A call of a remote has failed; `Machine.remote_failure` says how.
+    remote_failed,
     out_of_memory,
     timeout: enum { wall, cpu },
     aborted,
@@ -51,8 +66,9 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
     machine.fault_repeats = 0;
     while (true) {
         if (machine.frames.cutOff() != null) return stopAsUser(machine, .cut_off);
+        if (machine.kernel.lent) |lent| if (lent.isOver()) return stopAsUser(machine, .closed);
         if (machine.frames.lost) return .{ .broken = "the host refused to change the guest's memory" };
-        if (machine.interrupt.pending() != 0) {
+        if (machine.kernel.interrupt.pending() != 0) {
             if (interrupted(machine)) |outcome| return stopAsUser(machine, outcome);
         }
         if (scheduler.needsTurn(machine)) {
@@ -60,7 +76,8 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
             if (scheduler.needsTurn(machine)) continue;
         }
         scheduler.plan(machine);
-        switch (machine.vcpu.enter()) {
+        const exit = if (machine.kernel.lent) |lent| lent.enter() else machine.vcpu.enter();
+        switch (exit) {
             .system_call => {
                 // The guest gets on: what faults again at one address does so for another reason.
                 machine.fault_repeats = 0;
@@ -68,14 +85,14 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
             },
             .call_return => {
                 machine.stepping = false;
-                if (goal == .call and machine.current() == machine.kernel.threads.caller) return .call_return;
+                if (goal == .call and isCalled(machine)) return .call_return;
                 if (raise(machine, .{ .signal = faults.SIGSEGV, .code = 0, .address = machine.vcpu.registers().rip })) |outcome| return outcome;
             },
             .exception => |exception| if (exceptionOf(machine, exception)) |outcome| return outcome,
             .exit_page => |address| if (raise(machine, faults.ofExitPage(address))) |outcome| return outcome,
-            .interrupted => machine.interrupt.rearmEntry(),
+            .interrupted => machine.kernel.interrupt.rearmEntry(),
             // A file that the guest has mapped may have become shorter; then its next access faults and is answered there.
-            .memory_gone => if (!(machine.space.dropBeyondFiles() catch false)) {
+            .memory_gone => if (!dropBeyondFiles(machine)) {
                 // The file may have become as long as before by now. What no trying again cures is the host's memory.
                 machine.fault_repeats += 1;
                 if (machine.fault_repeats > same_fault_max) return .{ .broken = "the host has no memory for the guest's" };
@@ -83,6 +100,19 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
             .broken => |why| return .{ .broken = why },
         }
     }
+}
+
+/// Whether the current thread runs the function that was called.
+fn isCalled(machine: *const Machine) bool {
+    if (machine.kernel.lent) |lent| if (lent.serving) |thread| return machine.current() == thread;
+    return machine.current() == machine.kernel.threads.caller;
+}
+
+/// Of all machines whose memory is reached now.
+fn dropBeyondFiles(machine: *Machine) bool {
+    const dropped = machine.space.dropBeyondFiles() catch false;
+    const lent = machine.kernel.lent orelse return dropped;
+    return dropBeyondFiles(lent.caller) or dropped;
 }
 
 /// The current thread cannot go on: another takes its turn, or all sleep. On null it is to be looked again.
@@ -124,8 +154,8 @@ fn stopAsUser(machine: *Machine, outcome: Outcome) Outcome {
 /// A reason from outside is pending; null when the guest may go on.
 fn interrupted(machine: *Machine) ?Outcome {
     // In this order: what is noted from here on stops the next entry.
-    machine.interrupt.rearmEntry();
-    const reasons = machine.interrupt.pending();
+    machine.kernel.interrupt.rearmEntry();
+    const reasons = machine.kernel.interrupt.pending();
     if (reasons & Reason.close != 0) return .closed;
     if (reasons & Reason.abort != 0) return .aborted;
     if (reasons & Reason.wall != 0) return .{ .timeout = .wall };
@@ -133,10 +163,10 @@ fn interrupted(machine: *Machine) ?Outcome {
     // Whoever polls a signalfd looks again.
     if (reasons & Reason.signal != 0) machine.kernel.changed();
     if (reasons & Reason.pause != 0 and canPause(machine)) {
-        machine.interrupt.clear(Reason.pause);
+        machine.kernel.interrupt.clear(Reason.pause);
         return .paused;
     }
-    machine.interrupt.clear(Reason.signal | Reason.wake | Reason.timer | Reason.slice);
+    machine.kernel.interrupt.clear(Reason.signal | Reason.wake | Reason.timer | Reason.slice);
     machine.kernel.tick();
     // Who sleeps is looked at when turns are taken.
     if (reasons & Reason.wake != 0) machine.kernel.changed();
@@ -144,7 +174,7 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.slice != 0 and scheduler.sliceIsOver(machine)) machine.gives_way = true;
     if (!machine.gives_way and !machine.kernel.anyDeliverable(machine.current())) return null;
     // It belongs to the registers that are there now: whoever answers it acts on the rest.
-    if (machine.vm.holdsException()) return null;
+    if (machine.vcpu.vm.holdsException()) return null;
     if (machine.gives_way) return giveWayOrStep(machine);
     return deliverOrStep(machine);
 }
@@ -152,7 +182,7 @@ fn interrupted(machine: *Machine) ?Outcome {
 /// Whether the machine can be left as it is and go on later, perhaps with another VM. If not it is made to trap where it can.
 fn canPause(machine: *Machine) bool {
     if (scheduler.needsTurn(machine)) return true;
-    if (machine.vm.holdsException()) return false;
+    if (machine.vcpu.vm.holdsException()) return false;
     if (machine.vcpu.inOwnCode()) {
         stopStepping(machine);
         return true;
@@ -215,10 +245,16 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
     if (regs.rcx >= layout.address_end) {
         return raise(machine, .{ .signal = faults.SIGSEGV, .code = 0, .address = regs.rcx });
     }
+    if (number == remote_calls.resume_number or number -% system_area.import_number < limits.imports_max) return callRemote(machine, number);
     const result = table.dispatch(k, number, args);
+    if (k.stop) |stop| if (stop == .resumes) {
+        k.stop = null;
+        return endRemoteCall(machine, number, remote_call.resumeWaiting(machine, stop.resumes));
+    };
     if (result == waiting.blocked) {
         asUserAfterCall(machine, @bitCast(number));
         scheduler.save(machine);
+        if (stopOfRemote(k, goal)) |outcome| return outcome;
         return if (machine.space.out_of_memory) .out_of_memory else null;
     }
     if (machine.tracer) |tracer| tracer.call(k, number, args, result);
@@ -228,12 +264,18 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
         machine.vcpu.setSegmentBases(segments.fs, segments.gs);
         k.segments = null;
     }
+    if (stopOfRemote(k, goal)) |outcome| return stopAfterCall(machine, result, outcome);
     if (k.stop) |stop| {
         k.stop = null;
         switch (stop) {
             .exit => |code| return stopAfterCall(machine, result, .{ .exit = code }),
-            .exec => |prepared| return if (machine.startProgram(prepared)) null else stopAsUser(machine, .{ .signal = faults.SIGKILL }),
-            .ready => if (goal == .ready) return stopAfterCall(machine, 0, .ready),
+            // Its callers hold on to the program that was there.
+            .exec => |prepared| if (k.lent != null) {
+                prepared.discard(k.allocator);
+                return stopAfterCall(machine, result, .{ .signal = faults.SIGKILL });
+            } else return if (machine.startProgram(prepared)) null else stopAsUser(machine, .{ .signal = faults.SIGKILL }),
+            .ready => if (goal == .ready) return stopAfterCall(machine, result, .ready),
+            .waits, .replied, .resumes => unreachable,
         }
     }
     if (machine.space.out_of_memory) return stopAfterCall(machine, result, .out_of_memory);
@@ -257,6 +299,46 @@ fn systemCall(machine: *Machine, goal: Goal) ?Outcome {
     return null;
 }
 
+/// A thread of a remote has come to wait for a caller.
+fn stopOfRemote(k: *kernel_module.Kernel, goal: Goal) ?Outcome {
+    const stop = k.stop orelse return null;
+    switch (stop) {
+        .waits, .replied => k.stop = null,
+        else => return null,
+    }
+    return switch (goal) {
+        .serve => if (stop == .replied) .replied else null,
+        .waits => .waits,
+        .ready => .ready,
+        else => null,
+    };
+}
+
+fn callRemote(machine: *Machine, number: u64) ?Outcome {
+    machine.kernel.counters.syscalls += 1;
+    return endRemoteCall(machine, number, if (number == remote_calls.resume_number) remote_call.resumeByCall(machine) else remote_call.call(machine, number - system_area.import_number));
+}
+
+fn endRemoteCall(machine: *Machine, number: u64, ended: remote_call.Ended) ?Outcome {
+    switch (ended) {
+        .answered => {
+            if (machine.space.out_of_memory) return stopAsUser(machine, .out_of_memory);
+            // What has come meanwhile acts behind the call.
+            if (machine.kernel.anyDeliverable(machine.current())) machine.kernel.interrupt.raise(Reason.signal);
+        },
+        .refused => |result| machine.vcpu.resumeSystemCall(result),
+        .again => {
+            const regs = machine.vcpu.registers();
+            const syscall_bytes = 2;
+            asUserAfterCall(machine, @bitCast(number));
+            // A program that has jumped to the stub may have left anything there.
+            regs.rip -%= syscall_bytes;
+        },
+        .outcome => |outcome| return stopAsUser(machine, outcome),
+    }
+    return null;
+}
+
 /// A new thread begins as its parent stands behind its call, but for the result and the stack.
 fn startThread(machine: *Machine, made: kernel_module.Made) bool {
     const k = &machine.kernel;
@@ -269,7 +351,7 @@ fn startThread(machine: *Machine, made: kernel_module.Made) bool {
     thread.regs.rflags = parent.r11;
     thread.regs.rax = 0;
     if (made.stack != 0) thread.regs.rsp = made.stack;
-    thread.vectors.inherit(&machine.current().vectors, &machine.vm, machine.allocator) catch return false;
+    thread.vectors.inherit(&machine.current().vectors, machine.vcpu.vm, machine.allocator) catch return false;
     return true;
 }
 
@@ -278,8 +360,11 @@ fn endThread(machine: *Machine) ?Outcome {
     const k = &machine.kernel;
     k.ends_thread = false;
     if (k.threads.countAlive() == 1) return stopAfterCall(machine, 0, .{ .exit = k.exit_code });
+    const serves = if (k.lent) |lent| lent.serving == machine.current() else false;
     thread_calls.endCurrent(k);
-    return null;
+    if (!serves) return null;
+    k.lent.?.serving = null;
+    return .thread_ended;
 }
 
 /// Puts the registers into the state right behind the `syscall` instruction.
@@ -316,7 +401,9 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
         if (loadVectorsFromOutside(machine)) return null;
         return raise(machine, faults.ofProtectionKey(exception));
     }
-    const outcome = machine.space.fault(exception.address, faults.accessOf(exception.error_code));
+    // A remote may fault on its caller's memory.
+    const owner = lending.machineAt(machine, exception.address);
+    const outcome = owner.space.fault(exception.address, faults.accessOf(exception.error_code));
     switch (outcome) {
         .resolved, .awaited => {
             const same = outcome == .resolved and machine.fault_address == exception.address and machine.fault_rip == regs.rip;
@@ -325,10 +412,12 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
             machine.fault_rip = regs.rip;
             if (machine.fault_repeats > same_fault_max) return .{ .broken = "a page fault that mapping the page does not cure" };
             machine.vcpu.resumeUser();
+            if (machine.kernel.lent) |lent| lent.owner.shown.follow(lent.owner);
             // An interruption may have come on the way here, where it could not be acted on.
             return if (machine.gives_way) giveWayOrStep(machine) else deliverOrStep(machine);
         },
         .out_of_memory => {
+            if (owner != machine) owner.space.out_of_memory = true;
             return stopAsUser(machine, .out_of_memory);
         },
         .not_mapped, .no_right, .beyond_file => return raise(machine, faults.ofPageFault(exception, outcome)),
@@ -337,9 +426,9 @@ fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
 
 /// The stub that loads a fork's vector state cannot read it where the request before has taken all rights away.
 fn loadVectorsFromOutside(machine: *Machine) bool {
-    const image = machine.image orelse return false;
+    const state = if (machine.image) |image| image.callVectors() else &vectors_module.initial;
     if (!machine.vcpu.inUserStub() or machine.vcpu.registers().rip < layout.stub_load_vectors) return false;
-    vectors_module.put(&machine.vm, image.callVectors()) catch return false;
+    vectors_module.put(machine.vcpu.vm, state) catch return false;
     machine.vcpu.resumeUser();
     return true;
 }
@@ -348,7 +437,7 @@ fn faultOf(machine: *Machine, exception: Exception) faults.Fault {
     var fault = faults.ofException(asHardware(machine, exception), machine.vcpu.registers().rip);
     const simd = exception.vector == faults.simd_vector;
     if (simd or exception.vector == faults.x87_vector) {
-        fault.code = faults.floatingCode(machine.current().vectors.raisedExceptions(&machine.vm, simd) catch 0);
+        fault.code = faults.floatingCode(machine.current().vectors.raisedExceptions(machine.vcpu.vm, simd) catch 0);
     }
     return fault;
 }

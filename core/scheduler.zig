@@ -53,11 +53,11 @@ pub fn load(machine: *Machine, thread: *Thread) Vectors.Error!void {
     const before = threads.current;
     if (before != thread) {
         threads.account(machine.kernel.cpuCyclesNow());
-        try before.vectors.keep(&machine.vm, machine.allocator);
+        try before.vectors.keep(machine.vcpu.vm, machine.allocator);
         threads.current = thread;
     }
     if (thread != threads.caller and !threads.calling) forgetCaller(threads);
-    try thread.vectors.load(&machine.vm);
+    try thread.vectors.load(machine.vcpu.vm);
     const bases = machine.currentSegments();
     if (!std.meta.eql(bases, thread.segments)) machine.vcpu.setSegmentBases(thread.segments.fs, thread.segments.gs);
     machine.vcpu.registers().* = thread.regs;
@@ -101,7 +101,7 @@ pub fn retryWaiting(machine: *Machine) void {
     while (waiting.next()) |thread| {
         if (!mayEnd(k, thread)) continue;
         // Each may have much to look at, but a time limit does not wait for all of them.
-        if (machine.interrupt.pending() & Reason.ending != 0) return;
+        if (machine.kernel.interrupt.pending() & Reason.ending != 0) return;
         threads.current = thread;
         const result = table.again(k) orelse continue;
         if (machine.tracer) |tracer| tracer.call(k, thread.call.number, thread.call.args, result);
@@ -137,7 +137,7 @@ fn sleep(machine: *Machine, stops: Stops) Turn {
     }
     if (stops == .at_rest or (stops == .at_listeners and anyListens(&k.threads))) {
         if (!askHost(k, 0)) return .failed;
-        return if (k.answers.entries.items.len > 0 or machine.interrupt.pending() != 0 or (least orelse 1) == 0) .again else if (stops == .at_rest) .news else .listens;
+        return if (k.answers.entries.items.len > 0 or machine.kernel.interrupt.pending() != 0 or (least orelse 1) == 0) .again else if (stops == .at_rest) .news else .listens;
     }
     if (anyIncomplete(&k.threads)) least = @min(least orelse limits.wake_step_ns, limits.wake_step_ns);
     const before = host.rdtsc();
@@ -156,7 +156,7 @@ fn askHost(k: *Kernel, timeout_ns: ?u64) bool {
         entries.appendSlice(k.allocator, thread.asks.entries.items) catch return false;
     }
     for (entries.items) |*entry| entry.revents = 0;
-    const result = interrupt_module.wait(k.interrupt, entries.items, timeout_ns);
+    const result = if (k.lent) |lent| lent.wait(entries, timeout_ns) else interrupt_module.wait(k.interrupt, entries.items, timeout_ns);
     if (result != .ready) {
         k.answers.clear();
         return true;

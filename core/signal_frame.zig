@@ -100,7 +100,7 @@ pub fn build(machine: *Machine, delivery: signals_module.Delivery, action: signa
     if (moves) sp = alternate.base +% alternate.size;
 
     var xsave: kvm.Xsave = undefined;
-    _ = host.ioctlPtr(machine.vm.vcpu_fd, kvm.GET_XSAVE, &xsave) catch return false;
+    _ = host.ioctlPtr(machine.vcpu.vm.vcpu_fd, kvm.GET_XSAVE, &xsave) catch return false;
     const bytes = xsaveBytes();
     sp = std.mem.alignBackward(u64, sp -% (bytes + 4), 64);
     const fpstate = sp;
@@ -125,7 +125,7 @@ pub fn build(machine: *Machine, delivery: signals_module.Delivery, action: signa
     memory.writeValue(sp, frame) catch return false;
 
     // Handlers begin with the initial vector state, whatever the program has made of its own.
-    vectors.put(&machine.vm, &vectors.initial) catch return false;
+    vectors.put(machine.vcpu.vm, &vectors.initial) catch return false;
     signals.saved_mask = null;
     if (alternate.flags & signals_module.SS_AUTODISARM != 0) signals.alternate = .{};
     signals.blocked |= action.mask;
@@ -200,6 +200,6 @@ fn restoreVectors(machine: *Machine, address: u64) bool {
     memory.read(address, xsave.region[0..length]) catch return false;
     if (length == legacy_bytes) std.mem.writeInt(u64, xsave.region[xsave_header_offset..][0..8], 3, .little);
     // KVM refuses reserved bits in MXCSR and in the header; such a frame is the guest's error.
-    vectors.put(&machine.vm, &xsave) catch return false;
+    vectors.put(machine.vcpu.vm, &xsave) catch return false;
     return true;
 }

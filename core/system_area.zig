@@ -6,6 +6,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
+const vectors = @import("vectors.zig");
 
 /// How `syscall` reaches the VMM. See `platform.zig` for how it is found out.
 pub const SyscallRoute = enum {
@@ -168,11 +169,76 @@ const signal_return = [_]u8{ 0xb8, 15, 0, 0, 0 } ++ syscall ++ trap;
 /// PKRU. XRSTOR wants the whole area of what it is asked for to be there.
 const loaded_components: u32 = 0x2e7;
 
+/// Their size, with what lies between them.
+const initial_vectors_bytes = 2696;
+
 /// `mov $components, %eax; xor %edx, %edx; xrstor64 (%r14); mov %rbx, %rax; mov %r12, %rdx; xor %ebx, %ebx;
 /// xor %r12d, %r12d; xor %r14d, %r14d; jmp *%r13`: loads all vector state and goes on to a function whose rax and rdx came
 /// in rbx and r12.
 const load_vectors = [_]u8{0xb8} ++ std.mem.toBytes(loaded_components) ++ [_]u8{ 0x31, 0xd2, 0x49, 0x0f, 0xae, 0x2e, 0x48, 0x89, 0xd8, 0x4c, 0x89, 0xe2 } ++
     [_]u8{ 0x31, 0xdb, 0x45, 0x31, 0xe4, 0x45, 0x31, 0xf6, 0x41, 0xff, 0xe5 };
+
+/// How `xrstor64 address(%rip)` ends behind `before` bytes of a stub.
+fn relative(comptime stub: u64, comptime before: usize, comptime address: u64) [4]u8 {
+    return std.mem.toBytes(@as(i32, @intCast(@as(i64, address) - @as(i64, stub + before + 4))));
+}
+
+/// `mov $components, %eax; xrstor64 (initial vectors); xor %eax, %eax; jmp *%r11`: into a remote's function, whose arguments are
+/// in their registers, with nothing of its caller's vector state. The upper half of the components is the third argument's: none
+/// is there that a processor could have.
+const enter_remote = blk: {
+    const head = [_]u8{0xb8} ++ std.mem.toBytes(loaded_components) ++ [_]u8{ 0x48, 0x0f, 0xae, 0x2d };
+    break :blk head ++ relative(layout.stub_enter_remote, head.len, layout.initial_vectors_address) ++ [_]u8{ 0x31, 0xc0, 0x41, 0xff, 0xe3 };
+};
+
+/// `mov $components, %eax; xrstor64 (initial vectors); mov %r11, %rax; jmp *%rcx`: behind a system call whose result is in r11,
+/// with nothing of the vector state that another machine has left.
+const leave_remote = blk: {
+    const head = [_]u8{0xb8} ++ std.mem.toBytes(loaded_components) ++ [_]u8{ 0x48, 0x0f, 0xae, 0x2d };
+    break :blk head ++ relative(layout.stub_leave_remote, head.len, layout.initial_vectors_address) ++ [_]u8{ 0x4c, 0x89, 0xd8, 0xff, 0xe1 };
+};
+
+/// What all functions that lead to remotes end in: the System V ABI wants the control words of MXCSR and x87 kept, and a system
+/// call has its fourth argument elsewhere. `sub $8, %rsp; stmxcsr (%rsp); fnstcw 4(%rsp); mov %rcx, %r10`, the call, then
+/// `ldmxcsr (%rsp); fldcw 4(%rsp); add $8, %rsp; ret`.
+fn importTail(comptime route: SyscallRoute) []const u8 {
+    const before = [_]u8{ 0x48, 0x83, 0xec, 8, 0x0f, 0xae, 0x1c, 0x24, 0xd9, 0x7c, 0x24, 4, 0x49, 0x89, 0xca };
+    const behind = [_]u8{ 0x0f, 0xae, 0x14, 0x24, 0xd9, 0x6c, 0x24, 4, 0x48, 0x83, 0xc4, 8, 0xc3 };
+    const at = layout.imports_address + limits.imports_max * layout.import_stub_bytes + before.len;
+    const call = switch (route) {
+        .ring0_out => syscall,
+        // Where `syscall` stays in ring 3, what it does can be done without it, and is done sooner: `pushfq; pop %r11;
+        // lea behind(%rip), %rcx; jmp` to where it leads. The `syscall` behind that is for a call that is made again.
+        .ring3_store => blk: {
+            const jump_bytes = 5;
+            const flags = [_]u8{ 0x9c, 0x41, 0x5b, 0x48, 0x8d, 0x0d } ++ std.mem.toBytes(@as(i32, jump_bytes + syscall.len)) ++ [_]u8{0xe9};
+            const distance = @as(i64, layout.stub_syscall) - @as(i64, at + flags.len + 4);
+            break :blk flags ++ std.mem.toBytes(@as(i32, @intCast(distance))) ++ syscall;
+        },
+    };
+    const tail = before ++ call ++ behind;
+    return &tail;
+}
+
+/// The number of the system call that the first function of a remote is.
+pub const import_number: u32 = 0x5053_0000;
+
+/// Fills the page of functions that lead to remotes: `mov $number, %eax; jmp tail` each.
+pub fn writeImportStubs(page: *[limits.page_size]u8, route: SyscallRoute) void {
+    @memset(page, 0xcc);
+    const tail = limits.imports_max * layout.import_stub_bytes;
+    switch (route) {
+        inline else => |known| @memcpy(page[tail..][0..comptime importTail(known).len], comptime importTail(known)),
+    }
+    const length = 10;
+    for (0..limits.imports_max) |index| {
+        const stub = page[index * layout.import_stub_bytes ..][0..layout.import_stub_bytes];
+        stub[0] = 0xb8;
+        std.mem.writeInt(u32, stub[1..5], import_number + @as(u32, @intCast(index)), .little);
+        stub[5] = 0xe9;
+        std.mem.writeInt(i32, stub[6..length], @intCast(tail - index * layout.import_stub_bytes - length), .little);
+    }
+}
 
 /// Fills the stub page of ring 3.
 pub fn writeUserStubs(page: *[limits.page_size]u8, route: SyscallRoute, answers: Answers) void {
@@ -185,6 +251,9 @@ pub fn writeUserStubs(page: *[limits.page_size]u8, route: SyscallRoute, answers:
     put(page, layout.stub_float_call, &load_float_arguments);
     put(page, layout.stub_signal_return, &signal_return);
     put(page, layout.stub_load_vectors, &load_vectors);
+    put(page, layout.stub_enter_remote, &enter_remote);
+    put(page, layout.stub_leave_remote, &leave_remote);
+    put(page, layout.initial_vectors_address, vectors.initial.region[0..initial_vectors_bytes]);
 }
 
 /// The instruction pointer with which an exit of the call-return stub arrives.
@@ -207,5 +276,11 @@ comptime {
     assert(store_to_exit_page.len == 10);
     assert(layout.stub_signal_return + signal_return.len <= layout.stub_load_vectors);
     assert(layout.stub_float_call + load_float_arguments.len <= layout.stub_signal_return);
+    assert(layout.stub_load_vectors + load_vectors.len <= layout.stub_enter_remote);
+    assert(layout.stub_enter_remote + enter_remote.len <= layout.stub_leave_remote);
+    assert(layout.stub_leave_remote + leave_remote.len <= layout.initial_vectors_address);
+    assert(layout.initial_vectors_address % 64 == 0);
+    assert(layout.initial_vectors_address + initial_vectors_bytes <= layout.Page.exception_stack.address());
+    assert(limits.imports_max * layout.import_stub_bytes + importTail(.ring3_store).len <= limits.page_size);
     assert(layout.idt_offset + layout.vectors * 16 <= limits.page_size);
 }

@@ -79,11 +79,13 @@ pub const Vcpu = struct {
         self.vm.run.dirty_regs |= kvm.SYNC_X86_REGS;
     }
 
-    /// Whether the guest stands in its own code, the vDSO's included, not inside a stub or in ring 0.
+    /// Whether the guest stands in its own code, the vDSO's and the functions that lead to remotes included, not inside a stub or in
+    /// ring 0.
     pub fn inOwnCode(self: *Vcpu) bool {
         const rip = self.registers().rip;
         const in_vdso = rip -% layout.vdso_base < layout.vdso_pages_max * limits.page_size;
-        return self.segments().cs.dpl == 3 and (rip < layout.system_base or in_vdso);
+        const in_imports = rip -% layout.imports_address < limits.page_size;
+        return self.segments().cs.dpl == 3 and (rip < layout.system_base or in_vdso or in_imports);
     }
 
     /// Makes the guest trap right behind a stub if it stands in one. False if it does not, or if the program steps through

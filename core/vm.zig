@@ -8,6 +8,7 @@ const host = @import("host.zig");
 const kvm = @import("kvm.zig");
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
+const FrameSpace = @import("memory/frames.zig").FrameSpace;
 const vectors = @import("vectors.zig");
 
 const CR0 = struct {
@@ -142,7 +143,8 @@ pub const Vm = struct {
     vcpu_fd: i32,
     run: *kvm.Run,
     run_bytes: usize,
-    slots: u32 = 0,
+    /// Numbers of memory slots that are in use.
+    slots: std.StaticBitSet(limits.vm_slots_max) = .initEmpty(),
     slot_bytes: u64 = 0,
     apic_base: u64 = 0,
     /// The guest's time-stamp counter minus the host's, once `prepare` has run.
@@ -171,10 +173,7 @@ pub const Vm = struct {
     /// Takes all memory from a VM whose machine is gone. Deleting a slot makes KVM forget every translation of the VM, so
     /// that nothing of the machine before can show in the next one. False if the VM cannot be used again.
     pub fn strip(self: *Vm) bool {
-        while (self.slots > 0) : (self.slots -= 1) {
-            const region: kvm.UserspaceMemoryRegion = .{ .slot = self.slots - 1, .flags = 0, .guest_phys_addr = 0, .memory_size = 0, .userspace_addr = 0 };
-            _ = host.ioctlPtr(self.fd, kvm.SET_USER_MEMORY_REGION, &region) catch return false;
-        }
+        while (self.slots.findFirstSet()) |slot| self.removeSlot(@intCast(slot)) catch return false;
         self.slot_bytes = 0;
         self.clearProcessorState() catch return false;
         return true;
@@ -222,21 +221,40 @@ pub const Vm = struct {
         self.* = undefined;
     }
 
-    /// Registers slots over `base`, each as large as all before it, until guest-physical space up to `bytes` has memory.
-    pub fn backPhysical(self: *Vm, base: [*]u8, bytes: u64, bytes_max: u64) host.Error!void {
-        while (self.slot_bytes < bytes) {
-            const size = @min(@max(self.slot_bytes, limits.slot_first_bytes), bytes_max - self.slot_bytes);
-            const region: kvm.UserspaceMemoryRegion = .{
-                .slot = self.slots,
-                .flags = 0,
-                .guest_phys_addr = self.slot_bytes,
-                .memory_size = size,
-                .userspace_addr = @intFromPtr(base) + self.slot_bytes,
-            };
-            _ = try host.ioctlPtr(self.fd, kvm.SET_USER_MEMORY_REGION, &region);
-            self.slots += 1;
-            self.slot_bytes += size;
+    /// Registers slots over a machine's frames until its guest-physical space up to `bytes` has memory.
+    pub fn backPhysical(self: *Vm, frames: *const FrameSpace, bytes: u64) host.Error!void {
+        return self.backFrames(frames, &self.slot_bytes, bytes);
+    }
+
+    /// The same for any frames, of which `backed` bytes have slots already: each slot is as large as all before it.
+    pub fn backFrames(self: *Vm, frames: *const FrameSpace, backed: *u64, bytes: u64) host.Error!void {
+        while (backed.* < bytes) {
+            const size = @min(@max(backed.*, limits.slot_first_bytes), frames.bytes_max - backed.*);
+            _ = try self.addSlot(frames.physical_base + backed.*, frames.base[@intCast(backed.*)..][0..@intCast(size)]);
+            backed.* += size;
         }
+    }
+
+    /// Makes host memory guest-physical memory; the slot's number.
+    pub fn addSlot(self: *Vm, physical: u64, bytes: []u8) host.Error!u16 {
+        const slot = self.slots.complement().findFirstSet() orelse return error.HostFailure;
+        const region: kvm.UserspaceMemoryRegion = .{
+            .slot = @intCast(slot),
+            .flags = 0,
+            .guest_phys_addr = physical,
+            .memory_size = bytes.len,
+            .userspace_addr = @intFromPtr(bytes.ptr),
+        };
+        _ = try host.ioctlPtr(self.fd, kvm.SET_USER_MEMORY_REGION, &region);
+        self.slots.set(slot);
+        return @intCast(slot);
+    }
+
+    /// KVM forgets every translation of the VM with it.
+    pub fn removeSlot(self: *Vm, slot: u16) host.Error!void {
+        const region: kvm.UserspaceMemoryRegion = .{ .slot = slot, .flags = 0, .guest_phys_addr = 0, .memory_size = 0, .userspace_addr = 0 };
+        _ = try host.ioctlPtr(self.fd, kvm.SET_USER_MEMORY_REGION, &region);
+        self.slots.unset(slot);
     }
 
     /// 64-bit ring 3 with paging on, as every program starts.

@@ -6,6 +6,8 @@
 //! processor is set to power-on state. Usable from any thread.
 const std = @import("std");
 const host = @import("host.zig");
+const Interrupt = @import("interrupt.zig").Interrupt;
+const kvm = @import("kvm.zig");
 const limits = @import("limits.zig");
 const vm_module = @import("vm.zig");
 const Machine = @import("machine.zig").Machine;
@@ -87,6 +89,13 @@ pub fn unpin(machine: *Machine) void {
     machine.attachment.pins -= 1;
     // More machines ran at once than there should be VMs: this one's goes at once.
     if (machine.attachment.pins == 0 and holders.items.len > limits.vms_max) release(machine, true);
+}
+
+/// Where requests of other threads find the VM that a machine runs on.
+pub fn setRun(interrupt: *Interrupt, run: ?*kvm.Run) void {
+    lock.lock();
+    defer lock.unlock();
+    interrupt.run = run;
 }
 
 /// Takes the VM away from a machine that does not run; its state is kept unless the machine is at its end.

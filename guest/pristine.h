@@ -9,7 +9,7 @@
  *     0x50520002  pristine_generation()
  *     0x50520003  pristine_export(name, function)
  *     0x50520004  pristine_import(name)
- *     0x50520005  pristine_wait(&buffer, &length)
+ *     0x50520005  pristine_wait(&buffer, &length), with the reply before
  *     0x50520006  pristine_reply(result)
  *     0x50520007  pristine_resume(name, buffer, length)
  *     0x50520008  pristine_caller_alloc(size)
@@ -31,6 +31,14 @@
 #define PRISTINE_SYS_REPLY 0x50520006L
 #define PRISTINE_SYS_RESUME 0x50520007L
 #define PRISTINE_SYS_CALLER_ALLOC 0x50520008L
+
+/* What a change from one machine to another does not keep. */
+#define PRISTINE_VECTORS_OF_ALL "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+#ifdef __AVX512F__
+#define PRISTINE_VECTORS PRISTINE_VECTORS_OF_ALL, "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+#else
+#define PRISTINE_VECTORS PRISTINE_VECTORS_OF_ALL
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,7 +71,7 @@ static inline unsigned long pristine_generation(void)
 	return result < 0 ? 0 : (unsigned long)result;
 }
 
-/* Remote: makes a function callable under a name. 0 or -errno. */
+/* Remote: makes a function callable under a name. 0 or -errno. NULL is for a name that only resume calls mean. */
 static inline int pristine_export(const char *name, void *function)
 {
 	return (int)pristine_system_call(PRISTINE_SYS_EXPORT, (long)name, (long)function, 0);
@@ -75,28 +83,88 @@ static inline void *pristine_import(const char *name)
 	return pristine_address_or_null(pristine_system_call(PRISTINE_SYS_IMPORT, (long)name, 0, 0));
 }
 
-/* Remote, in a loop: waits for a resume call; gives the caller's buffer. The length, or -errno. */
+/*
+ * What a thread of a remote has replied and its caller has not got yet: it travels with the next pristine_wait(), which saves a
+ * system call. One for all files of a program.
+ */
+struct pristine_reply_kept { long result; long given; };
+__attribute__((weak)) __thread struct pristine_reply_kept pristine_replied;
+
+/*
+ * Remote, in a loop: waits for a resume call; gives the caller's buffer, which lasts until the next pristine_wait(). The length,
+ * or -errno.
+ *
+ * Vector registers do not outlast it. A call that is given up (its caller ran out of time, or gave a bad pointer) puts the thread
+ * back to where it waited, as longjmp() does.
+ */
 static inline long pristine_wait(void **buffer, unsigned long *length)
 {
-	return pristine_system_call(PRISTINE_SYS_WAIT, (long)buffer, (long)length, 0);
+	long result;
+	long reply = pristine_replied.result;
+	/* 1: there is a reply. 2: the thread may be put back. */
+	register long flags __asm__("r10") = pristine_replied.given | 2;
+	pristine_replied.given = 0;
+	/* Nobody asks here for which of the exported functions it is. */
+	register long function __asm__("r8") = 0;
+	__asm__ volatile("syscall" : "=a"(result) : "a"(PRISTINE_SYS_WAIT), "D"(buffer), "S"(length), "d"(reply), "r"(flags), "r"(function)
+	                 : PRISTINE_VECTORS, "rcx", "r11", "memory", "cc");
+	return result;
 }
 
-/* Remote: ends the resume call that pristine_wait() returned. */
+/*
+ * Remote: lends the calling thread to callers, for good. Calls of exported functions run on it, on its stack and with what it has of
+ * its own (__thread); so many run at once, on different processors, as threads are lent. Without any they come one after another,
+ * in the name of the first thread.
+ */
+static inline void pristine_lend_thread(void)
+{
+	/* A signal handler may have run: it is lent again. */
+	for (;;) {
+		long result;
+		register long flags __asm__("r10") = 4;
+		register long function __asm__("r8") = 0;
+		__asm__ volatile("syscall" : "=a"(result) : "a"(PRISTINE_SYS_WAIT), "D"(0), "S"(0), "d"(0), "r"(flags), "r"(function)
+		                 : PRISTINE_VECTORS, "rcx", "r11", "memory", "cc");
+		if (result != -4) return;
+	}
+}
+
+/* Remote: what the caller of the resume call that pristine_wait() returned is to get. It gets it when this thread waits again. */
 static inline void pristine_reply(long result)
 {
-	(void)pristine_system_call(PRISTINE_SYS_REPLY, result, 0, 0);
+	pristine_replied.result = result;
+	pristine_replied.given = 1;
 }
 
-/* Caller of a remote that waits: the remote's reply, or -errno. */
+/*
+ * Caller of a remote that waits: the remote's reply, or -errno (-ENOENT: no such remote, -EFAULT: the buffer is not the caller's
+ * to write, -EDEADLK: it is being called already in this chain of calls). Vector registers do not outlast it.
+ */
 static inline long pristine_resume(const char *name, void *buffer, unsigned long length)
 {
-	return pristine_system_call(PRISTINE_SYS_RESUME, (long)name, (long)buffer, (long)length);
+	long result;
+	__asm__ volatile("syscall" : "=a"(result) : "a"(PRISTINE_SYS_RESUME), "D"(name), "S"(buffer), "d"(length)
+	                 : PRISTINE_VECTORS, "rcx", "r11", "memory", "cc");
+	return result;
 }
 
-/* Remote, during a call: memory of the caller's, for answers; NULL if there is none. */
+/*
+ * Remote, during a call: memory of the caller's, for answers; NULL if there is none. The caller has it until it is reset; what is
+ * as large as a page or larger has pages of its own, which it may give back with munmap().
+ */
 static inline void *pristine_caller_alloc(unsigned long size)
 {
 	return pristine_address_or_null(pristine_system_call(PRISTINE_SYS_CALLER_ALLOC, (long)size, 0, 0));
+}
+
+/*
+ * Remote: whether any of these bytes are a remote's own. The addresses that a caller passes in registers are not; whoever follows
+ * pointers that lie in a caller's memory asks first.
+ */
+static inline int pristine_is_remote(const void *address, unsigned long length)
+{
+	unsigned long start = (unsigned long)address;
+	return start + length < start || (start + length > 0x600000000000UL && start < 0x680000000000UL);
 }
 
 #ifdef __cplusplus

@@ -6,12 +6,14 @@ export type { Memory } from "./memory.ts";
 export { Metrics } from "./metrics.ts";
 export { metricsHandler } from "./metrics-page.ts";
 export { Pool } from "./pool.ts";
+export { Remote } from "./remote.ts";
 export { Fork, Snapshot } from "./snapshot.ts";
 export type {
   Address,
   Args,
   ArgType,
   BootOptions,
+  ConnectOptions,
   Counters,
   ExitStop,
   ForkOptions,
@@ -23,6 +25,8 @@ export type {
   OpenOptions,
   Permissions,
   PoolOptions,
+  RemoteOption,
+  Remotes,
   RequestReport,
   ResetMode,
   ResetReport,

@@ -58,12 +58,12 @@ async function isolateHandler(handler: string | URL, options: HandlerOptions): P
   // Servers need none of it.
   const { bootHandler, runtimeOf } = await import("./handler/boot.ts");
   const file = handler instanceof URL ? Bun.fileURLToPath(handler) : path().resolve(handler);
-  const { permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose, jail } = options;
+  const { permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose, jail, remotes } = options;
   const runtime = runtimeOf(options.runtime);
   const warmup = warmupOf(options);
   return poolOf(options, async (workers) => {
     const { image, serving } = await bootHandler({
-      ...{ file, runtime, warmup, permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose, jail },
+      ...{ file, runtime, warmup, permissions, env, cwd, memory, volumes, stdout, stderr, signal, verbose, jail, remotes },
       worker: workers > 0,
     });
     return { images: doubled(image, workers), serving };
@@ -72,10 +72,14 @@ async function isolateHandler(handler: string | URL, options: HandlerOptions): P
 
 /** A pool of what `make` boots, in so many worker processes; it boots it again when they have ended. */
 async function poolOf(options: PoolOptions & MachineOptions, make: (workers: number) => Promise<Origin>): Promise<Pool> {
-  const workers = workersFor({ forks: positive(options.forks, forksDefault, "forks"), jail: Boolean(options.jail) });
+  const { remotes = {}, ...ofForks } = options;
+  const forks = positive(options.forks, forksDefault, "forks");
+  // Remotes are called in this process only.
+  const workers = Object.keys(remotes).length > 0 && !options.jail ? 0 : workersFor({ forks, jail: Boolean(options.jail) });
   const origin = await make(workers);
   for (const image of origin.images) image.serving = origin.serving;
-  return new Pool(origin.images[0] as Snapshot, options, origin, workers > 0 ? () => make(workers) : undefined);
+  // Its machine was connected before it ran, and its forks are as it was.
+  return new Pool(origin.images[0] as Snapshot, ofForks, origin, workers > 0 ? () => make(workers) : undefined);
 }
 
 function warmupOf({ warmup = warmupDefault }: PoolOptions): number {
@@ -112,6 +116,7 @@ async function bootServer(options: ServerOptions, workers: number): Promise<Orig
     inside: true,
     jail: options.jail,
     worker: workers > 0,
+    remotes: options.remotes,
   });
   try {
     const stop = await machine.run({ until: "listen", signal: options.signal });

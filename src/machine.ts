@@ -39,6 +39,7 @@ import {
   parseTimeout,
   parseVolumes,
 } from "./options.ts";
+import { callers, connect, connectAll, type Remote } from "./remote.ts";
 import { signalByName, signalByNumber } from "./signals.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { closeStreams, openStreams, type PipedOutput, pipedOutput } from "./stdio.ts";
@@ -46,6 +47,7 @@ import type {
   Address,
   Args,
   BootOptions,
+  ConnectOptions,
   Counters,
   ExitStop,
   GuestFunction,
@@ -226,8 +228,6 @@ export class Machine<
     options: BootOptions<In, Out, Err> = {},
   ): Promise<Machine<Out, Err, In>> {
     options.signal?.throwIfAborted();
-    if (options.remote)
-      throw new PristineError("UNSUPPORTED", "remotes are not in this version", "boot without `remote`", { feature: "remote" });
     const path = program instanceof Uint8Array ? "(bytes)" : program instanceof URL ? Bun.fileURLToPath(program) : program;
     if (typeof path !== "string" || path === "" || path.includes("\0"))
       throw badOption("program", "the program is not a path", "give a path, a file: URL or the program's bytes");
@@ -249,6 +249,7 @@ export class Machine<
       layers: cacheFolders(env),
       ...(await resolveNetwork(parsePermissions(options.permissions))),
       inside: options.inside ?? false,
+      remote: options.remote ?? false,
     };
     const streams = openStreams(options.stdin, options.stdout, options.stderr);
     try {
@@ -258,6 +259,7 @@ export class Machine<
       const { stdin, stdout, stderr } = streams;
       const handle = createMachine({ ...configuration, worker, programFd, stdin, stdout, stderr });
       const isPipe = (value: Spawn.Readable | undefined, byDefault: boolean) => value === "pipe" || (value === undefined && byDefault);
+      connectAll(callers.machine, handle, options.remotes);
       const piped = { stdout: isPipe(options.stdout, true), stderr: isPipe(options.stderr, false) };
       // One that will be doubled is sealed when that is done.
       const jail = options.jail && !options.worker ? (JSON.parse(sealWorker(handle)) as JailPart[]) : [];
@@ -484,7 +486,23 @@ export class Machine<
       pagesCopied: count(CountersLayout.pages_copied),
       guestNanoseconds: count(CountersLayout.guest_nanoseconds),
       cycles: view.getBigUint64(CountersLayout.cycles, true),
+      remoteCalls: count(CountersLayout.remote_calls),
+      bytesCopied: count(CountersLayout.bytes_copied),
     };
+  }
+
+  /**
+   * Lets the program call a remote by a name. To be done before it asks for the remote's functions.
+   *
+   * @example
+   * using storage = await Machine.boot("./storage", { remote: true });
+   * await storage.run({ until: "ready" });
+   * machine.connect(storage, { name: "storage" });
+   * @throws `BAD_OPTION`, `BUSY`, `CLOSED`, `UNSUPPORTED` for machines in worker processes
+   */
+  connect(remote: Machine, options?: ConnectOptions): Remote {
+    this.checkOpen();
+    return connect(callers.machine, this.#target.handle, remote, options);
   }
 
   /** The report of the last fatal fault: what and where, then the registers; empty if there was none. */

@@ -8,8 +8,9 @@ import { resolveNetwork } from "./network.ts";
 import { objectOf, openObject } from "./object-storage.ts";
 import { parseForkMemory, parsePermissions, parseSize, parseTimeout, parseVolumes } from "./options.ts";
 import type { Serving } from "./pool.ts";
+import { callers, connect, connectAll, type Remote } from "./remote.ts";
 import { type Notes, openImage, saveImage } from "./saved.ts";
-import type { ForkOptions, JailPart, OpenOptions, ResetMode, ResetReport, SaveOptions, WaitOptions } from "./types.ts";
+import type { ConnectOptions, ForkOptions, JailPart, OpenOptions, ResetMode, ResetReport, SaveOptions, WaitOptions } from "./types.ts";
 
 const standardStreams = { stdin: 0, stdout: 1, stderr: 2 } as const;
 const defaultTimeoutMs = 5_000;
@@ -213,7 +214,21 @@ export class Snapshot implements Disposable {
     };
     const handle = check(core().pristine_fork(this.#handle, memory));
     const piped = core().pristine_image_piped(this.#handle);
+    connectAll(callers.machine, handle, options.remotes);
     return new Fork(snapshots.inner(handle, timeouts, { stdout: (piped & 1) !== 0, stderr: (piped & 2) !== 0 }, this.#jail), options);
+  }
+
+  /**
+   * Lets forks made from now on call a remote by a name. Put behind a name that is there already, it takes the place of the one
+   * before, for forks that are there too.
+   *
+   * @example
+   * image.connect(storage, { name: "storage", mode: "shared" });
+   * @throws `BAD_OPTION`, `BUSY` while the remote runs, `CLOSED`, `UNSUPPORTED` for machines in worker processes
+   */
+  connect(remote: Machine, options?: ConnectOptions): Remote {
+    this.#checkOpen();
+    return connect(callers.snapshot, this.#handle, remote, options);
   }
 
   /** @internal How its machine waits for requests, if it does. */

@@ -1,6 +1,8 @@
 /** The types of the public API that are not classes. */
 import type { Spawn } from "bun";
 import type { PristineError } from "./errors.ts";
+import type { Machine } from "./machine.ts";
+import type { Remote } from "./remote.ts";
 
 /** Bytes as a number, or text in binary units: `"512MiB"`, `"512M"` (the same), `"4096"`. */
 export type Size = number | `${number}${"" | "K" | "M" | "G" | "KiB" | "MiB" | "GiB"}`;
@@ -116,7 +118,13 @@ export interface BootOptions<
   memory?: Size | undefined;
   /** CPU milliseconds for each run or call; default no limit. */
   cpuTimeout?: number;
+  /**
+   * Other machines may be connected to it and call its functions (docs/remotes.md). The program must be position-independent, its
+   * memory is 16 GiB at most.
+   */
   remote?: boolean;
+  /** Remotes that it calls, by name. */
+  remotes?: Remotes | undefined;
   permissions?: Permissions | "all";
   volumes?: readonly Volume[];
   stdin?: In;
@@ -167,6 +175,25 @@ export interface ForkOptions extends WaitOptions {
   resetLimit?: Size | undefined;
   /** How `reset()` works unless told otherwise; default `auto`. */
   reset?: ResetMode;
+  /** Remotes that it calls, by name, beside those of its snapshot. */
+  remotes?: Remotes | undefined;
+}
+
+/** A remote, and how it is connected. */
+export type RemoteOption = { readonly machine: Machine } & Omit<ConnectOptions, "name">;
+export type Remotes = Readonly<Record<string, Machine | Remote | RemoteOption>>;
+
+/** How a remote is connected. */
+export interface ConnectOptions {
+  /** What callers know it by: `pristine_import("NAME:FUNCTION")`; default `remote`. */
+  name?: string;
+  /**
+   * `shared` (default): one remote for all, whose state stays when its callers are reset. `fork`: each caller has a fork of the
+   * remote as it is now, which is reset with it. `pool`: so many forks of it as `forks` says, of which each caller gets one.
+   */
+  mode?: "shared" | "fork" | "pool";
+  /** Forks of a `pool`, 1 to 64; default the number of processors. */
+  forks?: number;
 }
 
 /** How a snapshot is saved. */
@@ -266,6 +293,10 @@ export interface Counters {
   readonly pagesCopied: number;
   readonly guestNanoseconds: number;
   readonly cycles: bigint;
+  /** Calls of remotes. */
+  readonly remoteCalls: number;
+  /** Bytes that were copied between the machine and remotes: 0, but for scripts that cannot see their caller's memory. */
+  readonly bytesCopied: number;
 }
 
 /** A view of guest memory that tells when it is no longer valid. */

@@ -20,6 +20,7 @@ pub const enumerations = .{
     .{ "StopReason", machine.StopReason },
     .{ "ResetMode", reset.Mode },
     .{ "CpuBaseline", @import("../cpu_baseline.zig").Level },
+    .{ "RemoteMode", @import("../remote/connections.zig").Mode },
     .{ "Verify", @import("../saved/open.zig").Verify },
     .{ "SavedFiles", @import("../saved/save.zig").Files },
     .{ "PlantedFault", @import("../planted.zig").Fault },

@@ -12,6 +12,7 @@ const images = @import("images.zig");
 const guest_memory = @import("guest_memory.zig");
 const machines = @import("machines.zig");
 const registry = @import("registry.zig");
+const remotes = @import("remotes.zig");
 const running = @import("running.zig");
 const snapshots = @import("snapshots.zig");
 const types = @import("types.zig");
@@ -103,6 +104,9 @@ pub export fn pristine_machine_run_here(handle: u32, until: u32, budget_ms: f64,
 /// Where the machine waits for connections: the length of the result's text, HOST:PORT or unix:NAME; 0 when it does not.
 pub export fn pristine_machine_listener(handle: u32) i32 {
     if (workers.dispatch("pristine_machine_listener", .{handle})) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return machines.listener(handle);
 }
 
@@ -110,25 +114,51 @@ pub export fn pristine_machine_listener(handle: u32) i32 {
 /// opening /dev/pristine.
 pub export fn pristine_connection_open(handle: u32, port: u32) i32 {
     if (workers.dispatch("pristine_connection_open", .{ handle, port })) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return connections.open(handle, port);
 }
 
 /// How many bytes found room; -1000 when the guest reads no more.
 pub export fn pristine_connection_send(handle: u32, connection: u32, bytes: [*]const u8, length: u32) i32 {
     if (workers.dispatch("pristine_connection_send", .{ handle, connection, bytes, length })) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return connections.send(handle, connection, bytes[0..length]);
 }
 
 /// How many bytes were taken; 0 when there are none now, -1000 at their end, -1001 when the connection was reset.
 pub export fn pristine_connection_receive(handle: u32, connection: u32, out: [*]u8, capacity: u32) i32 {
     if (workers.dispatch("pristine_connection_receive", .{ handle, connection, out, capacity })) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return connections.receive(handle, connection, out[0..capacity]);
 }
 
 /// Ends one side of a connection (how 0), or all of it (how 1).
 pub export fn pristine_connection_end(handle: u32, connection: u32, how: u32) i32 {
     if (workers.dispatch("pristine_connection_end", .{ handle, connection, how })) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return connections.end(handle, connection, how);
+}
+
+/// Lets calls of a machine (kind 0) or of all later forks of an image (kind 1) to a name go to a remote, or to forks of it.
+pub export fn pristine_connect(kind: u32, handle: u32, remote: u32, name: [*]const u8, length: u32, mode: u32, count: u32) i32 {
+    if (workers.isRemote(handle) or workers.isRemote(remote)) return remotes.inWorker();
+    const turn = registry.turn(remote);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
+    return remotes.connect(kind, handle, remote, name[0..length], mode, count);
+}
+
+pub export fn pristine_disconnect(kind: u32, handle: u32, name: [*]const u8, length: u32) i32 {
+    if (workers.isRemote(handle)) return remotes.inWorker();
+    return remotes.disconnect(kind, handle, name[0..length]);
 }
 
 pub export fn pristine_machine_interrupt(handle: u32, kind: u32) i32 {
@@ -155,6 +185,9 @@ pub export fn pristine_machine_report(handle: u32, out: [*]u8, capacity: u32) u3
 /// Freezes a machine that does not run; the image's handle.
 pub export fn pristine_freeze(handle: u32) i32 {
     if (workers.dispatch("pristine_freeze", .{handle})) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return images.freeze(handle);
 }
 
@@ -237,12 +270,21 @@ pub export fn pristine_fork(image: u32, memory: f64) i32 {
 /// Puts a fork back to its image, or to another if `to` is not 0xffffffff; the control block has the report.
 pub export fn pristine_reset(handle: u32, mode: u32, limit: f64, to: u32) i32 {
     if (workers.dispatch("pristine_reset", .{ handle, mode, limit, to })) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return images.reset(handle, mode, limit, to);
 }
 
 /// Compares two machines of one image; the length of the result's text, 0 when nothing differs.
 pub export fn pristine_difference(first: u32, second: u32) i32 {
     if (workers.dispatch("pristine_difference", .{ first, second })) |result| return result;
+    const turn = registry.turn(first);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
+    const other: registry.Turn = if (first == second) .none else registry.turn(second);
+    if (other.status < 0) return other.status;
+    defer other.end();
     return images.difference(first, second);
 }
 
@@ -253,11 +295,17 @@ pub export fn pristine_plant(fault: u32) i32 {
 
 pub export fn pristine_call_begin(handle: u32) i32 {
     if (workers.dispatch("pristine_call_begin", .{handle})) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return running.callBegin(handle);
 }
 
 pub export fn pristine_call_stage(handle: u32, slot: u32, bytes: [*]const u8, length: u32) i32 {
     if (workers.dispatch("pristine_call_stage", .{ handle, slot, bytes, length })) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return running.callStage(handle, slot, bytes[0..length]);
 }
 
@@ -277,29 +325,49 @@ pub export fn pristine_memory_base(handle: u32) ?[*]u8 {
 
 pub export fn pristine_memory_translate(handle: u32, address: f64, length: f64) f64 {
     if (workers.dispatch("pristine_memory_translate", .{ handle, address, length })) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return @floatFromInt(turn.status);
+    defer turn.end();
     return guest_memory.translate(handle, address, length);
 }
 
 pub export fn pristine_memory_pieces(handle: u32, address: f64, length: f64) i32 {
     if (workers.dispatch("pristine_memory_pieces", .{ handle, address, length })) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return guest_memory.pieces(handle, address, length);
 }
 
 pub export fn pristine_memory_read(handle: u32, address: f64, out: [*]u8, length: u32) i32 {
-    return if (workers.isRemote(handle)) workers.readMemory(handle, address, out[0..length]) else guest_memory.read(handle, address, out[0..length]);
+    if (workers.isRemote(handle)) return workers.readMemory(handle, address, out[0..length]);
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
+    return guest_memory.read(handle, address, out[0..length]);
 }
 
 pub export fn pristine_memory_write(handle: u32, address: f64, bytes: [*]const u8, length: u32) i32 {
-    return if (workers.isRemote(handle)) workers.writeMemory(handle, address, bytes[0..length]) else guest_memory.write(handle, address, bytes[0..length]);
+    if (workers.isRemote(handle)) return workers.writeMemory(handle, address, bytes[0..length]);
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
+    return guest_memory.write(handle, address, bytes[0..length]);
 }
 
 pub export fn pristine_memory_cstring(handle: u32, address: f64, out: [*]u8, capacity: u32) i32 {
     if (workers.dispatch("pristine_memory_cstring", .{ handle, address, out, capacity })) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return turn.status;
+    defer turn.end();
     return guest_memory.cstring(handle, address, out[0..capacity]);
 }
 
 pub export fn pristine_memory_allocate(handle: u32, length: f64, alignment: f64) f64 {
     if (workers.dispatch("pristine_memory_allocate", .{ handle, length, alignment })) |result| return result;
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return @floatFromInt(turn.status);
+    defer turn.end();
     return guest_memory.allocate(handle, length, alignment);
 }
 

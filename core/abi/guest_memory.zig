@@ -125,8 +125,6 @@ pub fn cstring(handle: u32, address: f64, out: []u8) i32 {
     return @intCast(text.len);
 }
 
-const arena_bytes = 64 * limits.KiB;
-
 /// Memory in the guest that lives as long as the machine: small pieces from shared pages, large ones with pages of their own.
 pub fn allocate(handle: u32, length: f64, alignment: f64) f64 {
     var status: i32 = 0;
@@ -137,17 +135,7 @@ pub fn allocate(handle: u32, length: f64, alignment: f64) f64 {
         return @floatFromInt(registry.last_error.set(.BAD_OPTION, "the alignment is not a power of two from 1 to 2 MiB", "use 16, 64 or 4096", .{ .option = "align" }).status());
     }
     const machine = entry.machine;
-    const wanted: u64 = @intFromFloat(alignment);
-    const arena = &machine.arena;
-    const start = std.mem.alignForward(u64, arena.at, wanted);
-    if (arena.at != 0 and start + range.length <= arena.end) {
-        arena.at = start + range.length;
-        return @floatFromInt(start);
-    }
-    const bytes = std.mem.alignForward(u64, @max(range.length, arena_bytes), limits.page_size);
-    const address = machine.space.vmas.findFree(bytes, @max(wanted, limits.page_size), layout.mmap_top) orelse return @floatFromInt(badLength(length).status());
-    machine.space.map(.{ .start = address, .end = address + bytes, .rights = .{ .read = true, .write = true }, .kind = .anonymous }) catch return @floatFromInt(outOfHostMemory());
-    if (range.length < arena_bytes) arena.* = .{ .at = address + range.length, .end = address + bytes };
+    const address = machine.allocate(range.length, @intFromFloat(alignment)) orelse return @floatFromInt(badLength(length).status());
     return @floatFromInt(address);
 }
 

@@ -10,6 +10,7 @@ const reset_module = @import("../reset.zig");
 const Image = image_module.Image;
 const Machine = @import("../machine.zig").Machine;
 const Output = @import("../output.zig").Output;
+const Remote = @import("../remote/remote.zig").Remote;
 
 var images: std.ArrayList(?*Image) = .empty;
 var free_handles: std.ArrayList(u32) = .empty;
@@ -93,8 +94,12 @@ fn forkWith(image: *Image, memory_bytes: u64) image_module.Error!i32 {
         outputs[index] = output;
     }
     const machine = try image.fork(.{ .memory_bytes = memory_bytes, .outputs = outputs });
-    const entry = registry.register(machine) catch |failure| {
+    if (machine.window() != null) _ = Remote.create(registry.allocator, machine) catch |failure| {
         machine.destroy();
+        return failure;
+    };
+    const entry = registry.register(machine) catch |failure| {
+        if (machine.remote) |remote| remote.letGo() else machine.destroy();
         return if (failure == error.OutOfMemory) error.OutOfMemory else error.HostFailure;
     };
     for (outputs) |output| if (output) |some| {
@@ -133,6 +138,7 @@ pub fn reset(handle: u32, mode: u32, limit_bytes: f64, to: u32) i32 {
         entry.block.state = @intFromEnum(machine.state);
         return hostFailure(failure, "reset the fork");
     };
+    if (machine.remote) |remote| remote.death = null;
     const block = entry.block;
     block.state = @intFromEnum(machine.state);
     block.reset_mode = @intFromEnum(done.mode);

@@ -12,6 +12,8 @@ const registry = @import("registry.zig");
 const standard_streams = @import("standard_streams.zig");
 const types = @import("types.zig");
 const channel = @import("../worker/channel.zig");
+const Remote = @import("../remote/remote.zig").Remote;
+const windows = @import("../remote/windows.zig");
 const worker = @import("../worker/self.zig");
 const worker_client = @import("../worker/client.zig");
 const Config = config_module.Config;
@@ -52,6 +54,7 @@ fn createHere(config: *Config, arena: std.mem.Allocator) i32 {
     const record = &registry.last_error;
     const platform = registry.thePlatform() catch |failure| return registry.kvmError(failure).status();
     const memory = memoryBytes(config.memory, record) catch return record.code.status();
+    if (config.remote and memory > limits.remote_memory_max_bytes) return record.set(.BAD_OPTION, "a remote cannot have more than 16 GiB of memory", "give `memory` (--memory) at most 16GiB", .{ .option = "memory" }).status();
     const opened = loader.open(registry.allocator, arena, config.program, config.programFd, record) catch return record.code.status();
     const program = opened.program;
     if (opened.prefix.len > 0) {
@@ -61,11 +64,15 @@ fn createHere(config: *Config, arena: std.mem.Allocator) i32 {
             return createError(error.OutOfMemory, memory, record).status();
         };
     }
-    const machine = Machine.create(registry.allocator, platform, memory) catch |failure| {
+    const machine = Machine.create(registry.allocator, platform, memory, if (config.remote) .ofRemote(windows.leastUsed()) else .ordinary) catch |failure| {
         program.release(registry.allocator);
         return createError(failure, memory, record).status();
     };
     machine.program = program;
+    if (config.remote and !program.image.movable) {
+        machine.destroyVm();
+        return record.format(.BAD_OPTION, "{s} is linked to fixed addresses, and a remote must be movable", .{config.program[0..@min(config.program.len, 512)]}, "link it as a position-independent executable (cc -static-pie, or -pie)", .{ .option = "remote" }).status();
+    }
     const entry = registry.register(machine) catch |failure| {
         machine.destroyVm();
         return registerError(failure, record).status();
@@ -74,6 +81,11 @@ fn createHere(config: *Config, arena: std.mem.Allocator) i32 {
         if (machine.kernel_made) machine.destroy() else machine.destroyVm();
         registry.remove(entry);
         return record.code.status();
+    };
+    if (config.remote) _ = Remote.create(registry.allocator, machine) catch {
+        machine.destroy();
+        registry.remove(entry);
+        return registerError(error.OutOfMemory, record).status();
     };
     entry.block.state = @intFromEnum(machine.state);
     return @intCast(entry.handle);
@@ -126,7 +138,7 @@ pub fn close(handle: u32) i32 {
     const status = stop(handle);
     if (status < 0) return status;
     const entry = registry.find(handle).?;
-    entry.machine.destroy();
+    if (entry.machine.remote) |remote| remote.close() else entry.machine.destroy();
     registry.remove(entry);
     return 0;
 }
@@ -201,6 +213,8 @@ pub fn counters(handle: u32, out: *types.Counters) i32 {
         .exits = machine.vcpu.exits,
         .syscalls = from.syscalls,
         .faults = from.faults,
+        .remote_calls = from.remote_calls,
+        .bytes_copied = from.bytes_copied,
         .host_calls = from.host_calls,
         .pages_touched = machine.frames.touchedPages(entry.busy.load(.acquire) == 0),
         .pages_copied = machine.resets.pages_copied,

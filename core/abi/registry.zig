@@ -17,6 +17,7 @@ const worker = @import("../worker/self.zig");
 const Goal = @import("../run.zig").Goal;
 const Level = @import("../cpu_baseline.zig").Level;
 const Machine = @import("../machine.zig").Machine;
+const Remote = @import("../remote/remote.zig").Remote;
 
 pub const allocator = std.heap.c_allocator;
 
@@ -168,10 +169,36 @@ pub fn poisoned(entry: *const Entry) errors.Code {
     return last_error.set(.NEEDS_RESET, "the machine was stopped by a fault, a time-out or an abort", hint, .{});
 }
 
+/// A remote's callers run it on threads of their own: whoever reads or changes it here waits until it is nobody's.
+pub const Turn = struct {
+    remote: ?*Remote = null,
+    /// The status of a BUSY error if it did not come.
+    status: i32 = 0,
+
+    pub const none: Turn = .{};
+
+    pub fn end(self: Turn) void {
+        if (self.remote) |remote| remote.release(.alone);
+    }
+};
+
+pub fn turn(handle: u32) Turn {
+    const entry = find(handle) orelse return .none;
+    const remote = entry.machine.remote orelse return .none;
+    // Its own run has it.
+    if (entry.busy.load(.acquire) != 0) return .{ .status = busy() };
+    if (remote.acquire(.alone, null, limits.remote_turn_ns) != null) return .{ .remote = remote };
+    return .{ .status = last_error.set(.BUSY, "the remote is being called all the time", "give its callers a shorter `timeout`, or ask when they are done", .{}).status() };
+}
+
 /// The machine's entry when no native thread has it; otherwise the status of CLOSED or BUSY.
 pub fn getIdle(handle: u32, status: *i32) ?*Entry {
     const entry = get(handle, status) orelse return null;
     if (entry.busy.load(.acquire) == 0) return entry;
-    status.* = last_error.set(.BUSY, "the machine is running", "wait for the run or call under way to end", .{}).status();
+    status.* = busy();
     return null;
+}
+
+fn busy() i32 {
+    return last_error.set(.BUSY, "the machine is running", "wait for the run or call under way to end", .{}).status();
 }

@@ -10,6 +10,7 @@ const limits = @import("../limits.zig");
 const Output = @import("../output.zig").Output;
 const machine_module = @import("../machine.zig");
 const registry = @import("registry.zig");
+const remotes = @import("remotes.zig");
 const run_module = @import("../run.zig");
 const runner = @import("../runner.zig");
 const Entry = registry.Entry;
@@ -61,7 +62,10 @@ pub fn runHere(handle: u32, until: u32, budget_ms: f64, timeout_ms: f64, cpu_tim
     time_limits.pause_ns = nanoseconds(budget_ms);
     entry.machine.interrupt.clear(Reason.abort | Reason.pause);
     setOutputs(entry.machine, .briefly_on_reader);
-    const outcome = entry.machine.run(goal, time_limits);
+    const outcome = inTurn(entry, time_limits, false) orelse ran: {
+        defer endTurn(entry);
+        break :ran entry.machine.run(goal, time_limits);
+    };
     setOutputs(entry.machine, .beside_reader);
     interrupt_module.stopThread();
     const code = resultOf(entry, outcome, &registry.last_error, false, time_limits);
@@ -115,14 +119,49 @@ fn publishState(entry: *Entry) void {
 
 fn runTask(context: *anyopaque) void {
     const entry: *Entry = @ptrCast(@alignCast(context));
-    const outcome = entry.machine.run(entry.task.goal, entry.task.time_limits);
+    const outcome = inTurn(entry, entry.task.time_limits, false) orelse ran: {
+        defer endTurn(entry);
+        break :ran entry.machine.run(entry.task.goal, entry.task.time_limits);
+    };
     finish(entry, outcome, .run_done);
+}
+
+/// A remote is used by one at a time: whoever calls it, and the embedder. Null once it is the embedder's turn; otherwise why it did
+/// not come, which leaves the machine as it was.
+fn inTurn(entry: *Entry, time_limits: interrupt_module.Limits, is_call: bool) ?Outcome {
+    const remote = entry.machine.remote orelse return null;
+    const interruption = &entry.machine.interrupt;
+    const pauses = if (time_limits.pause_ns) |ns| ns < time_limits.wall_ns orelse std.math.maxInt(u64) else false;
+    if (remote.acquire(.alone, interruption, if (pauses) time_limits.pause_ns else time_limits.wall_ns) != null) {
+        switch (entry.machine.state) {
+            .loaded, .stopped => return null,
+            // The one before may have ended it meanwhile. What has exited can be called.
+            .exited => if (is_call) return null,
+            else => {},
+        }
+        remote.release(.alone);
+        entry.machine.remote_failure = .of(.dead, "itself");
+        return .remote_failed;
+    }
+    const reasons = interruption.pending();
+    if (reasons & Reason.close != 0) return .closed;
+    if (reasons & Reason.abort != 0) return .aborted;
+    interruption.clear(Reason.pause);
+    return if (pauses or reasons & Reason.pause != 0) .paused else .{ .timeout = .wall };
+}
+
+fn endTurn(entry: *Entry) void {
+    if (entry.machine.remote) |remote| remote.release(.alone);
 }
 
 fn callTask(context: *anyopaque) void {
     const entry: *Entry = @ptrCast(@alignCast(context));
-    const outcome = call_module.call(entry.machine, &entry.block.call, entry.task.time_limits);
-    settleCall(entry.machine, outcome);
+    const outcome = inTurn(entry, entry.task.time_limits, true) orelse called: {
+        defer endTurn(entry);
+        const outcome = call_module.call(entry.machine, &entry.block.call, entry.task.time_limits);
+        settleCall(entry.machine, outcome);
+        break :called outcome;
+    };
     finish(entry, outcome, .call_done);
 }
 
@@ -146,10 +185,14 @@ pub fn call(handle: u32) i32 {
     const frame = &entry.block.call;
     const time_limits = timeLimits(frame.timeout_ms, frame.cpu_timeout_ms);
     setOutputs(machine, .on_reader);
-    const outcome = call_module.call(machine, frame, time_limits);
+    const outcome = inTurn(entry, time_limits, true) orelse called: {
+        defer endTurn(entry);
+        const outcome = call_module.call(machine, frame, time_limits);
+        if (outcome != .call_return) settleCall(machine, outcome);
+        break :called outcome;
+    };
     setOutputs(machine, .beside_reader);
     if (outcome == .call_return) return 0;
-    settleCall(machine, outcome);
     const code = resultOf(entry, outcome, &registry.last_error, true, time_limits);
     publishState(entry);
     return code;
@@ -178,7 +221,8 @@ fn resultOf(entry: *Entry, outcome: Outcome, record: *errors.Record, is_call: bo
     const machine = entry.machine;
     const block = entry.block;
     return switch (outcome) {
-        .call_return => 0,
+        .call_return, .replied, .waits, .thread_ended => 0,
+        .remote_failed => remotes.failureOf(machine, record).status(),
         .ready => stopped(block, .ready, 0),
         .listen => stopped(block, .listen, 0),
         .idle => stopped(block, .idle, 0),
@@ -243,6 +287,7 @@ pub fn sendSignal(handle: u32, number: u32) i32 {
     if (number < 1 or number > 64) return registry.last_error.set(.BAD_OPTION, "there is no such signal", "use a name such as \"SIGTERM\" or a number from 1 to 64", .{ .option = "signal" }).status();
     entry.machine.kernel.signals.raise(number);
     entry.machine.interrupt.request(Reason.signal);
+    if (entry.machine.remote) |remote| if (entry.busy.load(.acquire) == 0) remote.kick();
     return 0;
 }
 

@@ -29,6 +29,7 @@ pub fn makeKernel(entry: *registry.Entry, config: *const Config, record: *errors
         .allocator = registry.allocator,
         .memory = machine.space.access(),
         .space = &machine.space,
+        .machine = machine,
         .threads = Threads.init(registry.allocator, identity.pid) catch return outOfMemory(record),
         .files = undefined,
         .clock = &machine.clock,

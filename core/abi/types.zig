@@ -28,6 +28,8 @@ pub const Counters = extern struct {
     pages_copied: u64,
     guest_nanoseconds: u64,
     cycles: u64,
+    remote_calls: u64,
+    bytes_copied: u64,
     by_number: [limits.system_call_numbers]u32,
     unsupported: [limits.system_call_numbers]u32,
 };

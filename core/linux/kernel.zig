@@ -17,6 +17,10 @@ const planted = @import("../planted.zig");
 const reset_fields = @import("../reset_fields.zig");
 const HostFile = @import("../host_file.zig").HostFile;
 const GuestAccess = @import("../memory/access.zig").GuestAccess;
+const Lent = @import("../remote/lending.zig").Lent;
+const Machine = @import("../machine.zig").Machine;
+const remote_call = @import("../remote/call.zig");
+const remote_calls = @import("remote_calls.zig");
 const signals_module = @import("signals.zig");
 const Scheduling = @import("scheduling.zig").Scheduling;
 const Signals = signals_module.Signals;
@@ -41,6 +45,11 @@ pub const Stop = union(enum) {
     ready,
     /// Another program is to take this one's place.
     exec: *exec.Prepared,
+    /// A thread of a remote waits for a caller, without or with an answer for the one before.
+    waits,
+    replied,
+    /// A caller lets a remote have a buffer, by a file that has the remote's name.
+    resumes: remote_call.Resume,
 };
 
 /// A new thread, and where its stack pointer is to be; 0 is where its parent's is.
@@ -53,6 +62,9 @@ pub const Counters = struct {
     syscalls: u64 = 0,
     faults: u64 = 0,
     host_calls: u64 = 0,
+    remote_calls: u64 = 0,
+    /// Bytes that the VMM has copied between a remote and its caller: none, but for programs that cannot do without.
+    bytes_copied: u64 = 0,
     /// Time-stamp counter cycles spent in runs and calls.
     cycles: u64 = 0,
     by_number: [limits.system_call_numbers]u32 = @splat(0),
@@ -86,6 +98,14 @@ pub const Kernel = struct {
     program_path: []const u8 = "",
     program_file: ?*HostFile = null,
     command_line: []const u8 = "",
+    /// Of a remote: what it offers to callers.
+    exports: remote_calls.Names = .{},
+    /// Functions of remotes that the program has asked for.
+    imports: remote_calls.Names = .{},
+    /// Of a remote: the call under way.
+    lent: ?*Lent = null,
+    /// Whose kernel it is; null where there is no machine.
+    machine: ?*Machine = null,
     stop: ?Stop = null,
     /// The current thread lets others run.
     gives_way: bool = false,
@@ -129,6 +149,10 @@ pub const Kernel = struct {
         .program_path = .copied,
         .program_file = .copied,
         .command_line = .copied,
+        .exports = .restored,
+        .imports = .restored,
+        .lent = .kept,
+        .machine = .kept,
         .stop = .copied,
         .gives_way = .copied,
         .ends_thread = .copied,
@@ -147,6 +171,8 @@ pub const Kernel = struct {
         self.files.deinit();
         self.threads.deinit();
         self.answers.deinit(self.allocator);
+        self.exports.deinit(self.allocator);
+        self.imports.deinit(self.allocator);
     }
 
     /// Forgets a reason to stop that nobody acted on.
@@ -176,6 +202,12 @@ pub const Kernel = struct {
         image.answers = .{};
         image.threads = try self.threads.copy();
         errdefer image.threads.deinit();
+        image.lent = null;
+        image.machine = null;
+        image.exports = try self.exports.copy(self.allocator);
+        errdefer image.exports.deinit(self.allocator);
+        image.imports = try self.imports.copy(self.allocator);
+        errdefer image.imports.deinit(self.allocator);
         image.files = try frozen.copy(&self.files, .{ null, null });
         if (!image.timers.asleep) {
             waiting.putToSleep(&image, image.threads.list.items);
@@ -190,6 +222,8 @@ pub const Kernel = struct {
         const before = if (planted.enabled) self.* else {};
         const thread_before = if (planted.enabled) self.threads.first().* else {};
         self.letAllGo();
+        try self.exports.become(self.allocator, &image.exports);
+        try self.imports.become(self.allocator, &image.imports);
         reset_fields.copy(Kernel, self, image);
         try self.threads.restore(&image.threads);
         if (planted.enabled) self.plant(&before, &thread_before);

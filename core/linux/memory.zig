@@ -37,8 +37,8 @@ fn pagesOf(length: u64) ?u64 {
     return std.mem.alignForward(u64, length, page);
 }
 
-fn inUserSpace(start: u64, length: u64) bool {
-    return start <= layout.user_end and length <= layout.user_end - start;
+fn inUserSpace(k: *const Kernel, start: u64, length: u64) bool {
+    return k.space.area.contains(start, length);
 }
 
 /// As Linux's heuristic has it: memory that is to be written is refused at once if there is not so much in the whole machine.
@@ -95,18 +95,18 @@ fn tooManyFiles(k: *Kernel, file: *HostFile, shared: bool) ?linux.E {
 
 /// Where a mapping goes: at a fixed address or a free hint, else the highest free place.
 fn place(space: *AddressSpace, hint: u64, bytes: u64, fixed: bool, low: bool) ?u64 {
-    if (fixed) return if (hint % page == 0 and inUserSpace(hint, bytes)) hint else null;
+    if (fixed) return if (hint % page == 0 and space.area.contains(hint, bytes)) hint else null;
     const wanted = std.mem.alignBackward(u64, hint, page);
-    if (wanted >= limits.mmap_min_address and inUserSpace(wanted, bytes) and space.vmas.isFree(wanted, wanted + bytes)) return wanted;
+    if (wanted >= limits.mmap_min_address and space.area.contains(wanted, bytes) and space.vmas.isFree(wanted, wanted + bytes)) return wanted;
     const low_end = 2 * limits.GiB;
-    if (low) return space.vmas.findFree(bytes, page, low_end);
+    if (low) return if (space.area.window == null) space.vmas.findFree(bytes, page, low_end) else null;
     const alignment: u64 = if (bytes >= limits.window_size) limits.window_size else page;
-    return space.vmas.findFree(bytes, alignment, layout.mmap_top);
+    return space.findFree(bytes, alignment);
 }
 
 pub fn munmap(k: *Kernel, a: Args) i64 {
     const bytes = pagesOf(a[1]) orelse return fail(.INVAL);
-    if (a[0] % page != 0 or !inUserSpace(a[0], bytes)) return fail(.INVAL);
+    if (a[0] % page != 0 or !inUserSpace(k, a[0], bytes)) return fail(.INVAL);
     k.space.unmap(a[0], a[0] + bytes) catch return fail(.NOMEM);
     return 0;
 }
@@ -115,7 +115,7 @@ pub fn mprotect(k: *Kernel, a: Args) i64 {
     if (a[0] % page != 0 or a[2] & ~@as(u64, PROT_MASK) != 0) return fail(.INVAL);
     if (a[1] == 0) return 0;
     const bytes = pagesOf(a[1]) orelse return fail(.NOMEM);
-    if (!inUserSpace(a[0], bytes)) return fail(.NOMEM);
+    if (!inUserSpace(k, a[0], bytes)) return fail(.NOMEM);
     // As on Linux, what lies before the first hole is changed although the call fails.
     var covered = k.space.vmas.coveredEnd(a[0], a[0] + bytes);
     const refused = if (a[2] & PROT_WRITE != 0) k.space.vmas.writeRefusedFrom(a[0], covered) else null;
@@ -129,7 +129,7 @@ pub fn mprotect(k: *Kernel, a: Args) i64 {
 pub fn brk(k: *Kernel, a: Args) i64 {
     const space = k.space;
     const old = space.brk_end;
-    if (a[0] < space.brk_start and !canaries.is(.heap_start_ignored) or a[0] > layout.mmap_top) return @intCast(old);
+    if (a[0] < space.brk_start and !canaries.is(.heap_start_ignored) or a[0] > space.area.mmap_top) return @intCast(old);
     const old_page = std.mem.alignForward(u64, old, page);
     const new_page = std.mem.alignForward(u64, a[0], page);
     if (new_page > old_page) {
@@ -153,7 +153,7 @@ pub fn madvise(k: *Kernel, a: Args) i64 {
     if (a[0] % page != 0) return fail(.INVAL);
     if (a[1] == 0) return 0;
     const bytes = pagesOf(a[1]) orelse return fail(.INVAL);
-    if (!inUserSpace(a[0], bytes)) return fail(.INVAL);
+    if (!inUserSpace(k, a[0], bytes)) return fail(.INVAL);
     switch (a[2]) {
         0...3, 8, 10...17, 20...23, 25 => {},
         MADV_REMOVE => {
@@ -205,7 +205,7 @@ pub fn mremap(k: *Kernel, a: Args) i64 {
     const old_bytes = pagesOf(a[1]) orelse return fail(.INVAL);
     const new_bytes = pagesOf(a[2]) orelse return fail(if (a[2] == 0) .INVAL else .NOMEM);
     if (old % page != 0 or flags & ~@as(u64, 3) != 0 or flags & 3 == MREMAP_FIXED) return fail(.INVAL);
-    if (!inUserSpace(old, old_bytes)) return fail(.FAULT);
+    if (!inUserSpace(k, old, old_bytes)) return fail(.FAULT);
     const vma = (k.space.vmas.find(old) orelse return fail(.FAULT)).*;
     if (vma.end < old + old_bytes) return fail(.FAULT);
     // A file has no bytes behind what its offsets can say.
@@ -215,7 +215,7 @@ pub fn mremap(k: *Kernel, a: Args) i64 {
             if (new_bytes < old_bytes) k.space.unmap(old + new_bytes, old + old_bytes) catch return fail(.NOMEM);
             return @intCast(old);
         }
-        if (inUserSpace(old, new_bytes) and k.space.vmas.isFree(old + old_bytes, old + new_bytes)) {
+        if (inUserSpace(k, old, new_bytes) and k.space.vmas.isFree(old + old_bytes, old + new_bytes)) {
             var grown = vma;
             grown.start = old + old_bytes;
             grown.end = old + new_bytes;
@@ -230,7 +230,7 @@ pub fn mremap(k: *Kernel, a: Args) i64 {
 
 fn move(k: *Kernel, vma: vma_module.Vma, old: u64, old_bytes: u64, new_bytes: u64, wanted: ?u64) i64 {
     const target = if (wanted) |address| blk: {
-        if (address % page != 0 or address < limits.mmap_min_address or !inUserSpace(address, new_bytes)) return fail(.INVAL);
+        if (address % page != 0 or address < limits.mmap_min_address or !inUserSpace(k, address, new_bytes)) return fail(.INVAL);
         if (address < old + old_bytes and old < address + new_bytes) return fail(.INVAL);
         k.space.unmap(address, address + new_bytes) catch return fail(.NOMEM);
         break :blk address;
@@ -257,7 +257,7 @@ pub fn mlock(k: *Kernel, a: Args) i64 {
     if (a[1] == 0) return 0;
     const start = std.mem.alignBackward(u64, a[0], page);
     const bytes = pagesOf(a[1] +| (a[0] - start)) orelse return fail(.NOMEM);
-    if (!inUserSpace(start, bytes) or !k.space.vmas.covers(start, start + bytes)) return fail(.NOMEM);
+    if (!inUserSpace(k, start, bytes) or !k.space.vmas.covers(start, start + bytes)) return fail(.NOMEM);
     return 0;
 }
 

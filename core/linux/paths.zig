@@ -253,6 +253,7 @@ pub const Namespace = struct {
     /// Whether a guest path is answered by the synthetic tree.
     pub fn syntheticNode(self: *const Namespace, path: []const u8) ?*const synthetic.Node {
         if (self.descriptorAt(path) != null) return &synthetic.descriptor_node;
+        if (synthetic.remoteName(path) != null) return &synthetic.remote_node;
         const node = synthetic.find(path) orelse return null;
         if (node.always) return node;
         const mount = self.mountOf(path);

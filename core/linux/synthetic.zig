@@ -1,6 +1,6 @@
-//! The small synthetic /proc, /sys, /dev and /etc that every guest sees, whatever the host has.
+//! The small synthetic /proc, /sys, /dev, /etc and /pristine that every guest sees, whatever the host has.
 //!
-//! /proc and /dev are always these; /etc and /sys give way to the host's file where the guest may read that.
+//! /proc, /dev and /pristine are always these; /etc and /sys give way to the host's file where the guest may read that.
 const std = @import("std");
 const HostFile = @import("../host_file.zig").HostFile;
 const limits = @import("../limits.zig");
@@ -8,8 +8,9 @@ const private_tree = @import("files/private/tree.zig");
 const Kernel = @import("kernel.zig").Kernel;
 const Writer = std.Io.Writer;
 
-/// `channel` is a stream to the embedder (`sockets/outside.zig`).
-pub const Device = enum { null, zero, full, random, terminal, channel };
+/// `channel` is a stream to the embedder (`sockets/outside.zig`). With `guest` and `remote` scripts do what C programs do by
+/// Pristine's own calls (`files/guest_device.zig`); which remote it is tells the path that the latter was opened by.
+pub const Device = enum { null, zero, full, random, terminal, channel, guest, remote };
 
 pub const Content = union(enum) {
     directory,
@@ -62,6 +63,9 @@ pub const nodes = [_]Node{
     text("/etc/localtime", utc_zone),
     text("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
     text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nguest:x:1000:1000:guest:/:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"),
+    directory("/pristine", true),
+    .{ .path = "/pristine/guest", .content = .{ .device = .guest } },
+    directory(remotes_path, true),
     directory("/proc", true),
     made("/proc/cpuinfo", &cpuinfo),
     text("/proc/filesystems", "nodev\tproc\nnodev\ttmpfs\n\text4\n"),
@@ -104,6 +108,19 @@ pub const nodes = [_]Node{
 };
 
 pub const descriptors_path = "/proc/self/fd";
+
+/// Not in /dev, which is more than a script may open that has been granted folders one by one (Deno).
+pub const remotes_path = "/pristine/remote";
+
+/// Stands for each remote that a machine is connected to, and for each function of one. Which there are, only opening tells.
+pub const remote_node: Node = .{ .path = remotes_path ++ "/NAME", .content = .{ .device = .remote } };
+
+/// The name of /pristine/remote/NAME: "REMOTE", or "REMOTE:FUNCTION".
+pub fn remoteName(path: []const u8) ?[]const u8 {
+    if (!std.mem.startsWith(u8, path, remotes_path ++ "/")) return null;
+    const name = path[remotes_path.len + 1 ..];
+    return if (name.len == 0 or std.mem.indexOfScalar(u8, name, '/') != null) null else name;
+}
 
 /// Stands for each open descriptor.
 pub const descriptor_node: Node = .{ .path = descriptors_path ++ "/N", .content = .descriptor };

@@ -13,6 +13,7 @@ const kernel_module = @import("kernel.zig");
 const limits = @import("../limits.zig");
 const memory = @import("memory.zig");
 const privileged = @import("privileged.zig");
+const remote_calls = @import("remote_calls.zig");
 const scheduling = @import("scheduling.zig");
 const signal_calls = @import("signal_calls.zig");
 const sockets = @import("sockets/handlers.zig");
@@ -38,6 +39,12 @@ pub const host_calls = [_]call_module.HostCalls{ files.host_calls, sockets.host_
 const own_rows = [_]Call{
     row(ready_number, "pristine_ready", identity.ready, &.{}),
     row(generation_number, "pristine_generation", identity.generation, &.{}),
+    row(0x50520003, "pristine_export", remote_calls.exportFunction, &.{ .path, .address }),
+    row(0x50520004, "pristine_import", remote_calls.import, &.{.path}),
+    row(remote_calls.wait_number, "pristine_wait", remote_calls.wait, &.{ .address, .address, .integer, .hex }),
+    row(0x50520006, "pristine_reply", remote_calls.reply, &.{.integer}),
+    row(remote_calls.resume_number, "pristine_resume", remote_calls.resumeRemote, &.{ .path, .address, .size }),
+    row(0x50520008, "pristine_caller_alloc", remote_calls.callerAlloc, &.{.size}),
 };
 
 const rows = files.rows ++ events.rows ++ sockets.rows ++ privileged.rows ++ [_]Call{

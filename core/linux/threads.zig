@@ -6,6 +6,7 @@
 //! Not here: switching (`../scheduler.zig`), the system calls (`thread_calls.zig`), waiting (`waiting.zig`).
 const std = @import("std");
 const kvm = @import("../kvm.zig");
+const Lent = @import("../remote/lending.zig").Lent;
 const limits = @import("../limits.zig");
 const planted = @import("../planted.zig");
 const signals_module = @import("signals.zig");
@@ -39,6 +40,10 @@ pub const Thread = struct {
     call: waiting.Call = .{},
     /// What that waits for of the host's. Never part of an image: a call that waits is tried again in every fork.
     asks: waiting.Asks = .{},
+    /// Of a remote that several call at once: the call that it serves, by which alone it is run, and whether it is in the guest on
+    /// another processor now.
+    bound: ?*const Lent = null,
+    away: bool = false,
     /// A system call whose result is in the registers already, for a handler to make it again.
     answered: ?Answered = null,
     /// The call that it made last had a time of its own to end.
@@ -73,6 +78,8 @@ pub const Thread = struct {
         self.asks.clear();
         // The other kernel's files are not this one's: the descriptor is looked up anew.
         self.call.held = null;
+        self.bound = null;
+        self.away = false;
     }
 };
 
@@ -84,6 +91,8 @@ pub const Threads = struct {
     current: *Thread,
     /// Runs functions that the embedder calls. Not in the list.
     caller: *Thread,
+    /// Of a remote: the call by which it runs.
+    acting: ?*const Lent = null,
     /// A call is under way, and the first thread stands still.
     calling: bool = false,
     /// A call begins with the vector state that the program has then; otherwise with its own from the call before.
@@ -216,7 +225,16 @@ pub const Threads = struct {
 
     /// A thread stands still while a call runs in its name.
     pub fn mayRun(self: *const Threads, thread: *const Thread) bool {
-        return thread.state == .runnable and !(self.calling and thread == self.first());
+        if (thread.state != .runnable or thread.away or (self.calling and thread == self.first())) return false;
+        return thread.bound == null or thread.bound == self.acting;
+    }
+
+    /// Whether a call that sleeps has somebody to run.
+    pub fn anyFor(self: *const Threads, acting: *const Lent) bool {
+        for (self.list.items) |thread| {
+            if (thread.state == .runnable and !thread.away and (thread.bound == null or thread.bound == acting)) return true;
+        }
+        return false;
     }
 
     /// Who is to run next: a call that is under way before all others, which run while it waits.
@@ -236,7 +254,8 @@ pub const Threads = struct {
 
     /// Counts the time that the current thread has had.
     pub fn account(self: *Threads, now_cycles: u64) void {
-        const spent = now_cycles -% self.switched_at;
+        // Processors that run at once do not count together.
+        const spent = now_cycles -| self.switched_at;
         self.switched_at = now_cycles;
         self.current.cycles +%= spent;
         self.current.had +%= spent;
@@ -303,6 +322,8 @@ pub const Threads = struct {
     };
 
     pub fn waitingInOrder(self: *const Threads) Waiting {
+        // What is not found is not looked at, and filling it takes longer than many a call.
+        @setRuntimeSafety(false);
         var all: Waiting = .{ .found = undefined, .count = 0 };
         for (self.list.items) |thread| {
             // The first thread stands still while a call runs in its name.

@@ -59,6 +59,7 @@ pub const AddressSpace = struct {
     frames: *FrameSpace,
     tables: page_tables.PageTables,
     vmas: vma_module.VmaList,
+    area: layout.UserArea,
     /// In a fork, the windows that are no longer the image's: null is one that is gone.
     windows: Windows = .empty,
     image: ?*const SpaceImage = null,
@@ -68,12 +69,13 @@ pub const AddressSpace = struct {
     /// Pages given since the last reclaim that their files have as well.
     clean_given: u32 = 0,
 
-    pub fn init(allocator: std.mem.Allocator, frames: *FrameSpace) Error!AddressSpace {
+    pub fn init(allocator: std.mem.Allocator, frames: *FrameSpace, area: layout.UserArea) Error!AddressSpace {
         return .{
+            .area = area,
             .allocator = allocator,
             .frames = frames,
             .tables = try page_tables.PageTables.init(frames),
-            .vmas = .{ .allocator = allocator },
+            .vmas = .{ .allocator = allocator, .floor = area.floor() },
         };
     }
 
@@ -83,7 +85,8 @@ pub const AddressSpace = struct {
             .allocator = allocator,
             .frames = frames,
             .tables = .{ .frames = frames, .root = image.root, .image = &image.tables },
-            .vmas = .{ .allocator = allocator },
+            .vmas = .{ .allocator = allocator, .floor = image.area.floor() },
+            .area = image.area,
             .image = image,
         };
         errdefer self.deinit();
@@ -159,15 +162,22 @@ pub const AddressSpace = struct {
 
     /// Maps one page of the system area; these pages have no VMA and are never unmapped.
     pub fn mapSystemPage(self: *AddressSpace, address: u64, entry: u64) Error!void {
-        assert(address >= layout.system_base);
+        assert(!self.area.contains(address, page));
         self.tables.set(try self.tables.windowTable(address), address, entry);
     }
 
     // Mappings
 
     pub fn map(self: *AddressSpace, vma: Vma) Error!void {
-        assert(vma.end <= layout.user_end);
+        if (!self.area.contains(vma.start, vma.end - vma.start)) return error.OutOfMemory;
         try self.vmas.insert(vma);
+    }
+
+    /// The highest free range for a mapping that asks for no address.
+    pub fn findFree(self: *AddressSpace, length: u64, alignment: u64) ?u64 {
+        const found = self.vmas.findFree(length, alignment, self.area.mmap_top) orelse return null;
+        if (self.area.contains(found, length)) return found;
+        return self.vmas.findFree(length, alignment, layout.remotes_base);
     }
 
     pub fn unmap(self: *AddressSpace, start: u64, end: u64) Error!void {
@@ -325,7 +335,7 @@ pub const AddressSpace = struct {
     fn entryFor(self: *const AddressSpace, frame: Frame, rights: Rights) u64 {
         // What has not come yet is shown by the fault that waits for it.
         if (rights.none() or self.frames.awaits(frame)) return 0;
-        return page_tables.leaf(@as(u64, frame) * page, .{ .write = rights.write, .execute = rights.execute });
+        return page_tables.leaf(self.frames.physical_base + @as(u64, frame) * page, .{ .write = rights.write, .execute = rights.execute });
     }
 
     // Demand paging
@@ -519,7 +529,7 @@ test "pages that are mapped again read as zero, rights are kept apart, the ceili
     var frames = try frames_module.testSpace(2 * limits.MiB);
     defer frames.deinit();
     try frames.reserveSystem(1, layout.system_pages);
-    var space = try AddressSpace.init(std.testing.allocator, &frames);
+    var space = try AddressSpace.init(std.testing.allocator, &frames, .ordinary);
     defer space.deinit();
     const start = 0x40_0000;
     try space.map(.{ .start = start, .end = start + 8 * page, .rights = .{ .read = true, .write = true }, .kind = .anonymous });

@@ -37,6 +37,8 @@ pub const FrameImage = struct {
     frames_used: u64,
     free_blocks: u32,
     bytes_max: u64,
+    /// Guest-physical address of frame 0.
+    physical_base: u64 = 0,
     /// Frames that share a file with whoever else has it: in every fork, too.
     files: []FilePiece = &.{},
     /// Frames that requests use, in the order of their first use, as far as that is known: a saved image has them first.
@@ -67,6 +69,7 @@ pub const FrameImage = struct {
         self.frames_used = space.frames_used;
         self.free_blocks = space.free_blocks;
         self.bytes_max = space.bytes_max;
+        self.physical_base = space.physical_base;
         self.files = try sharedFiles(space);
         errdefer self.releaseFiles();
         if (space.memory == .own) try self.takeOver(space);

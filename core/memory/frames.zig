@@ -34,6 +34,9 @@ pub const Grow = struct {
     grow_fn: *const fn (context: *anyopaque, bytes: u64) host.Error!void,
 };
 
+/// The guest-physical range that a machine's frames may lie in.
+pub const Physical = struct { base: u64 = 0, bytes_max: u64 = limits.physical_space_max_bytes };
+
 const Memory = union(enum) {
     /// The machine's own memfd, mapped shared.
     own: i32,
@@ -46,6 +49,8 @@ pub const FrameSpace = struct {
     memory: Memory,
     base: [*]align(limits.page_size) u8,
     bytes_max: u64,
+    /// Guest-physical address of frame 0.
+    physical_base: u64,
     blocks: std.ArrayList(Block) = .empty,
     grow: Grow,
     /// Frames that the guest can touch or that hold its page tables; bounded by `frames_max`.
@@ -64,9 +69,9 @@ pub const FrameSpace = struct {
     lost: bool = false,
     touched: Touched = .{},
 
-    pub fn init(allocator: std.mem.Allocator, memory_bytes: u64, grow: Grow) Error!FrameSpace {
+    pub fn init(allocator: std.mem.Allocator, memory_bytes: u64, physical: Physical, grow: Grow) Error!FrameSpace {
         const wanted = std.mem.alignForward(u64, memory_bytes, limits.window_size) *| limits.physical_space_factor;
-        const bytes_max = std.math.clamp(wanted, limits.physical_space_min_bytes, limits.physical_space_max_bytes);
+        const bytes_max = std.math.clamp(wanted, limits.physical_space_min_bytes, physical.bytes_max);
         const memfd: i32 = @intCast(try host.check(linux.memfd_create("pristine-guest", linux.MFD.CLOEXEC | linux.MFD.ALLOW_SEALING)));
         errdefer host.close(memfd);
         _ = try host.check(linux.ftruncate(memfd, @intCast(bytes_max)));
@@ -77,6 +82,7 @@ pub const FrameSpace = struct {
             .base = @ptrFromInt(address),
             .files = .{ .allocator = allocator },
             .bytes_max = bytes_max,
+            .physical_base = physical.base,
             .grow = grow,
             .frames_max = memory_bytes / limits.page_size,
         };
@@ -91,6 +97,7 @@ pub const FrameSpace = struct {
             .base = @ptrFromInt(address),
             .files = .{ .allocator = allocator },
             .bytes_max = image.bytes_max,
+            .physical_base = image.physical_base,
             .grow = grow,
             .frames_max = memory_bytes / limits.page_size,
         };
@@ -570,7 +577,7 @@ fn noGrowth(context: *anyopaque, wanted: u64) host.Error!void {
 /// A frame space without a VM, for unit tests.
 pub fn testSpace(memory_bytes: u64) Error!FrameSpace {
     var nothing: u8 = 0;
-    return FrameSpace.init(std.testing.allocator, memory_bytes, .{ .context = &nothing, .grow_fn = noGrowth });
+    return FrameSpace.init(std.testing.allocator, memory_bytes, .{}, .{ .context = &nothing, .grow_fn = noGrowth });
 }
 
 test "frames come back, blocks are used again, the ceiling holds" {

@@ -18,13 +18,16 @@ pub const accessed: u64 = 1 << 5;
 pub const dirty: u64 = 1 << 6;
 pub const no_execute: u64 = 1 << 63;
 
+const root_level = 3;
 const table_flags = present | writable | user | accessed | dirty;
 const leaf_flags = present | accessed | dirty;
 
 pub const Table = *[512]u64;
 
+pub const LeafRights = struct { write: bool = false, execute: bool = false, user: bool = true };
+
 /// The entry of a leaf that maps `physical` with the given rights.
-pub fn leaf(physical: u64, rights: struct { write: bool = false, execute: bool = false, user: bool = true }) u64 {
+pub fn leaf(physical: u64, rights: LeafRights) u64 {
     assert(physical % limits.page_size == 0);
     var entry = physical | leaf_flags;
     if (rights.write) entry |= writable;
@@ -46,6 +49,8 @@ pub const PageTables = struct {
     /// The lower tables by level and index: `level << 56 | address >> shift(level)`; in a fork, those beyond the image's.
     tables: Map = .empty,
     image: ?*const Map = null,
+    /// Changes with every entry of the root table.
+    root_changes: u32 = 0,
 
     pub fn init(frames: *FrameSpace) frames_module.Error!PageTables {
         return .{ .frames = frames, .root = try frames.takeTable() };
@@ -56,13 +61,17 @@ pub const PageTables = struct {
     }
 
     pub fn rootPhysical(self: *const PageTables) u64 {
-        return @as(u64, self.root) * limits.page_size;
+        return self.physical(self.root);
+    }
+
+    fn physical(self: *const PageTables, frame: Frame) u64 {
+        return self.frames.physical_base + @as(u64, frame) * limits.page_size;
     }
 
     /// The page table of the 2 MiB window that holds `address`; made if it is not there yet.
     pub fn windowTable(self: *PageTables, address: u64) frames_module.Error!Frame {
         var table = self.root;
-        var level: u6 = 3;
+        var level: u6 = root_level;
         while (level > 0) : (level -= 1) {
             const shift: u6 = 12 + 9 * level;
             table = try self.child(table, @as(u64, level) << 56 | address >> shift, address >> shift & 511);
@@ -82,8 +91,17 @@ pub const PageTables = struct {
         }
         slot.value_ptr.live = true;
         const frame = slot.value_ptr.frame;
-        self.write(parent, index, @as(u64, frame) * limits.page_size | table_flags);
+        if (parent == self.root) self.root_changes +%= 1;
+        self.write(parent, index, self.physical(frame) | table_flags);
         return frame;
+    }
+
+    /// An entry of the root table, from the records.
+    pub fn rootEntry(self: *const PageTables, index: u64) u64 {
+        const key = @as(u64, root_level) << 56 | index;
+        if (self.image) |image| if (image.get(key)) |made| return self.physical(made.frame) | table_flags;
+        const made = self.tables.get(key) orelse return 0;
+        return if (made.live) self.physical(made.frame) | table_flags else 0;
     }
 
     fn at(self: *const PageTables, frame: Frame) Table {
@@ -124,8 +142,10 @@ pub const PageTables = struct {
     /// unless the VM was given up with all it remembered.
     pub fn adoptImage(self: *PageTables, vm_kept: bool) frames_module.Error!void {
         if (!vm_kept or planted.is(.table_frame_used_again)) return self.tables.clearRetainingCapacity();
-        var own = self.tables.valueIterator();
-        while (own.next()) |made| {
+        var own = self.tables.iterator();
+        while (own.next()) |entry| {
+            const made = entry.value_ptr;
+            if (entry.key_ptr.* >> 56 == root_level and made.live) self.root_changes +%= 1;
             made.live = false;
             try self.frames.keepTable(made.frame);
         }

@@ -1,6 +1,7 @@
 //! The frozen state of an address space: mappings, windows and tables. Forks share it and copy what they change.
 const std = @import("std");
 const address_space = @import("address_space.zig");
+const layout = @import("../layout.zig");
 const page_tables = @import("page_tables.zig");
 const AddressSpace = address_space.AddressSpace;
 const Content = @import("../linux/files/private/content.zig").Content;
@@ -13,6 +14,7 @@ const Window = address_space.Window;
 const Windows = address_space.Windows;
 
 pub const SpaceImage = struct {
+    area: layout.UserArea,
     root: Frame,
     tables: page_tables.Map,
     windows: Windows,
@@ -31,6 +33,7 @@ pub const SpaceImage = struct {
         var windows = if (first) space.windows else try copyWindows(space);
         errdefer if (!first) freeWindows(allocator, &windows);
         self.* = .{
+            .area = space.area,
             .root = space.tables.root,
             .tables = try space.tables.freeze(),
             .windows = windows,

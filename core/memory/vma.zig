@@ -57,6 +57,8 @@ pub const Error = error{OutOfMemory};
 
 pub const VmaList = struct {
     allocator: std.mem.Allocator,
+    /// No mapping lies below.
+    floor: u64 = limits.mmap_min_address,
     items: TwoEnded(Vma) = .empty,
     /// Something was changed since the owner last set this to false.
     changed: bool = true,
@@ -254,7 +256,7 @@ pub const VmaList = struct {
         self.packed_from = end;
         self.packed_to = ceiling;
         while (true) {
-            const below = if (index == 0) limits.mmap_min_address else self.items.items[index - 1].end;
+            const below = if (index == 0) self.floor else self.items.items[index - 1].end;
             if (end > below and end - below >= length) {
                 const start = std.mem.alignBackward(u64, end - length, alignment);
                 if (start >= below) return start;

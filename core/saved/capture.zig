@@ -101,11 +101,13 @@ pub const Capture = struct {
         const from = &self.image.machine;
         comptime records.covers(Machine, records.Machine, &.{
             // Made anew for each fork or its own.
-            "allocator", "platform",  "vm",     "attachment", "vcpu",   "interrupt", "tracer", "report", "image",
+            "allocator", "platform",  "vm",     "attachment",  "vcpu",    "interrupt",   "tracer", "report",         "image",
             "is_fork",   "populated", "resets", "broken",
+            // What is connected is the embedder's to connect again.
+                 "remote",  "connections", "shown",  "remote_failure",
             // Tables of their own.
-                "frames", "space",     "clock",  "kernel", "kernel_made",
-            "program",   "arena",
+            "frames",
+            "space",     "clock",     "kernel", "kernel_made", "program", "arena",
         });
         var record: records.Machine = undefined;
         records.copyShared(&record, from);
@@ -155,15 +157,16 @@ pub const Capture = struct {
     fn kernelRecord(self: *Capture) Error!records.Kernel {
         const from = &self.image.machine.kernel;
         comptime records.covers(Kernel, records.Kernel, &.{
-            "allocator", "memory",        "space",       "clock",            "interrupt",     "counters",     "answers",      "made",
+            "allocator",    "memory",       "space", "clock",         "interrupt",   "counters",         "answers",       "made",
             // Null in a machine that does not run.
-            "stop",      "stack_pointer", "entered_tsc", "cycles_forgotten", "cycles_before",
+            "lent",         "machine",      "stop",  "stack_pointer", "entered_tsc", "cycles_forgotten", "cycles_before",
             // The program's.
-            "program_path", "program_file", "command_line",
+            "program_path",
+            "program_file", "command_line",
             // Tables of their own.
-            "files",     "threads",
+            "files", "threads",
         });
-        comptime records.covers(Threads, records.Kernel, &.{ "allocator", "list", "caller", "calling", "caller_fresh", "slice_began_ns", "replan" });
+        comptime records.covers(Threads, records.Kernel, &.{ "allocator", "list", "caller", "calling", "acting", "caller_fresh", "slice_began_ns", "replan" });
         comptime records.covers(FileTable, records.Kernel, &.{
             "allocator", "slots", "pipes", "sets", "watches", "stamp", "sockets", "releasing", "giving_up", "held", "scope", "private",
         });
@@ -194,6 +197,13 @@ pub const Capture = struct {
         record.brk_end = space.brk_end;
         record.root = space.root;
         record.bytes_max = self.image.frames.bytes_max;
+        record.window = if (space.area.window) |window| window else null;
+        const exports = try self.arena.alloc(records.Export, from.exports.list.items.len);
+        for (exports, from.exports.list.items) |*to, entry| to.* = .{ .name = entry.name, .address = entry.address };
+        record.exports = exports;
+        const imports = try self.arena.alloc([]const u8, from.imports.list.items.len);
+        for (imports, from.imports.list.items) |*to, entry| to.* = entry.name;
+        record.imports = imports;
         return record;
     }
 
@@ -203,7 +213,7 @@ pub const Capture = struct {
 
     fn threads(self: *Capture) Error![]const records.Thread {
         const from = &self.image.machine.kernel.threads;
-        comptime records.covers(Thread, records.Thread, &.{"asks"});
+        comptime records.covers(Thread, records.Thread, &.{ "asks", "bound", "away" });
         comptime records.covers(waiting.Call, records.Call, &.{"held"});
         const list = try self.arena.alloc(records.Thread, from.list.items.len + 1);
         for (list, 0..) |*record, index| {

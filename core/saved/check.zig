@@ -54,8 +54,9 @@ fn growing(what: []const u8, numbers: []const u64) error{Invalid}!void {
 fn machine(it: *const records.Machine) Error!void {
     try require("machine", it.state != .poisoned and it.state != .closed and it.state != .running);
     try require("machine", it.arena_at <= it.arena_end and it.arena_end <= layout.user_end);
-    const call = &it.call;
-    try require("machine", call.bottom <= call.top and call.top <= layout.user_end and call.top % 16 == 0 and call.staged <= call.top - call.bottom);
+    for ([_]*const @TypeOf(it.call){ &it.call, &it.callers_stack }) |call| {
+        try require("machine", call.bottom <= call.top and call.top <= layout.user_end and call.top % 16 == 0 and call.staged <= call.top - call.bottom);
+    }
 }
 
 fn clock(it: *const records.Clock) Error!void {
@@ -93,8 +94,18 @@ fn kernel(all: *const records.State) Error!void {
     for (it.layers) |path| try require("kernel", isPath(path));
     for (it.ways) |path| try require("kernel", isPath(path));
     try require("kernel", it.brk_start <= it.brk_end and it.brk_end <= layout.user_end);
+    try remoteNames(it);
     try require("kernel", it.bytes_max >= limits.physical_space_min_bytes and it.bytes_max <= limits.physical_space_max_bytes and it.bytes_max % limits.window_size == 0);
     for ([_]@TypeOf(it.current_segments){ it.segments orelse .{}, it.current_segments }) |segments| try require("kernel", isAddress(segments.fs) and isAddress(segments.gs));
+}
+
+fn remoteNames(it: *const records.Kernel) Error!void {
+    try require("kernel", it.exports.len <= limits.exports_max and it.imports.len <= limits.imports_max);
+    if (it.window) |window| {
+        try require("kernel", window < layout.remote_windows and it.bytes_max <= limits.remote_physical_bytes);
+    } else try require("kernel", it.exports.len == 0);
+    for (it.exports) |entry| try require("kernel", entry.name.len > 0 and entry.name.len < limits.remote_name_max_bytes and isAddress(entry.address));
+    for (it.imports) |name| try require("kernel", name.len < limits.remote_name_max_bytes and std.mem.indexOfScalar(u8, name, ':') != null);
 }
 
 /// Absolute, without anything that would have to be resolved.
@@ -330,9 +341,11 @@ fn haveDifferentNames(arena: std.mem.Allocator, entries: []const records.Entry) 
 
 fn mappings(all: *const records.State) Error!void {
     var end: u64 = 0;
+    const area: layout.UserArea = if (all.kernel[0].window) |window| .ofRemote(@intCast(window)) else .ordinary;
     for (all.vmas) |*vma| {
         try require("mappings", vma.start >= end and vma.start < vma.end and vma.start % page == 0 and vma.end % page == 0 and vma.end <= layout.address_end);
         try require("mappings", vma.file_offset % page == 0 and vma.file_offset <= std.math.maxInt(i64) - layout.address_end);
+        try require("mappings", area.contains(vma.start, vma.end - vma.start));
         if (vma.file) |file| try require("mappings", file < all.files.len);
         end = vma.end;
     }

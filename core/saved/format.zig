@@ -11,7 +11,7 @@ pub const page = limits.page_size;
 pub const magic = "PRISTINE SNAP\r\n\x1a".*;
 /// Files of another major version are not readable; of the same one, those of all minor versions up to this are.
 pub const major = 1;
-pub const minor = 1;
+pub const minor = 2;
 /// Pages of one checksum.
 pub const group_pages = 512;
 

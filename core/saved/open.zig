@@ -12,6 +12,7 @@ const processor = @import("processor.zig");
 const records = @import("records.zig");
 const reopen = @import("reopen.zig");
 const revive = @import("revive.zig");
+const table_check = @import("table_check.zig");
 const Content = @import("../linux/files/private/content.zig").Content;
 const File = @import("file.zig").File;
 const FileTable = @import("../linux/files/table.zig").FileTable;
@@ -124,6 +125,7 @@ const Opening = struct {
         var frames = try memory.finish(self.state.blocks);
         errdefer frames.deinit();
         try revive.frames(&given_state, &frames);
+        try table_check.tables(&frames, &space);
         try memory.bringRest(&frames, &space);
         image.* = .{ .allocator = self.allocator, .frames = frames, .space = space, .machine = undefined, .piped = self.state.machine[0].outputs };
         try self.makeMachine(&given_state, image);
@@ -233,6 +235,11 @@ const Opening = struct {
         files.scope.network.inside = saved.inside;
         machine.kernel = .{ .allocator = allocator, .memory = undefined, .space = undefined, .threads = undefined, .files = undefined, .clock = &machine.clock, .interrupt = undefined };
         revive.kernelState(&machine.kernel, &self.state);
+        try revive.remoteNames(&machine.kernel, &self.state);
+        errdefer {
+            machine.kernel.exports.deinit(allocator);
+            machine.kernel.imports.deinit(allocator);
+        }
         loader.adoptProgram(machine);
         machine.kernel.threads = try revive.threads(given_state);
         errdefer machine.kernel.threads.deinit();

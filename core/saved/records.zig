@@ -69,6 +69,7 @@ pub const Machine = struct {
     has_tracer: bool,
     /// Servers listen inside the machine alone.
     inside: bool,
+    callers_stack: CallArea = .{},
 };
 
 /// Where the clocks stood, in nanoseconds; and how long one cycle of CPU time was, times 2^32.
@@ -126,7 +127,14 @@ pub const Kernel = struct {
     brk_end: u64,
     root: u32,
     bytes_max: u64,
+    /// Of a remote: its window of the address space, and what it offers.
+    window: ?u8 = null,
+    exports: []const Export = &.{},
+    /// Functions of remotes that the program has asked for.
+    imports: []const []const u8 = &.{},
 };
+
+pub const Export = struct { name: []const u8, address: u64 };
 
 pub const ThreadSignals = struct {
     blocked: u64,

@@ -6,6 +6,7 @@ const std = @import("std");
 const address_space = @import("../memory/address_space.zig");
 const block_module = @import("../memory/block.zig");
 const kvm = @import("../kvm.zig");
+const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
 const records = @import("records.zig");
 const reopen = @import("reopen.zig");
@@ -250,6 +251,17 @@ pub fn kernelState(to: *Kernel, state: *const records.State) void {
     to.timers.asleep = true;
 }
 
+/// What a remote offers, and what of remotes was asked for.
+pub fn remoteNames(to: *Kernel, state: *const records.State) error{OutOfMemory}!void {
+    const record = &state.kernel[0];
+    errdefer {
+        to.exports.deinit(to.allocator);
+        to.imports.deinit(to.allocator);
+    }
+    for (record.exports) |entry| try to.exports.add(to.allocator, entry.name, entry.address);
+    for (record.imports) |name| try to.imports.add(to.allocator, name, 0);
+}
+
 /// CPU time is told in cycles, which may be shorter or longer here.
 pub fn scaleCycles(to: *Kernel, state: *const records.State, shown: *const Clock) void {
     const then: u128 = state.clock[0].cycle;
@@ -287,10 +299,14 @@ pub fn program(given: *const Given) Error!*Program {
     return self;
 }
 
+fn areaOf(all: *const records.State) layout.UserArea {
+    return if (all.kernel[0].window) |window| .ofRemote(@intCast(window)) else .ordinary;
+}
+
 pub fn space(given: *const Given) Error!SpaceImage {
     const all = given.state;
     const allocator = given.allocator;
-    var to: SpaceImage = .{ .root = all.kernel[0].root, .tables = .empty, .windows = .empty, .vmas = &.{}, .brk_start = all.kernel[0].brk_start, .brk_end = all.kernel[0].brk_end };
+    var to: SpaceImage = .{ .area = areaOf(all), .root = all.kernel[0].root, .tables = .empty, .windows = .empty, .vmas = &.{}, .brk_start = all.kernel[0].brk_start, .brk_end = all.kernel[0].brk_end };
     errdefer to.deinit(allocator);
     try to.tables.ensureTotalCapacity(allocator, @intCast(all.tables.len));
     for (all.tables) |made| to.tables.putAssumeCapacity(made.key, .{ .frame = made.frame });
@@ -338,6 +354,7 @@ pub fn frames(given: *const Given, to: *FrameImage) Error!void {
         };
     };
     to.bytes_max = all.kernel[0].bytes_max;
+    to.physical_base = areaOf(all).physicalBase();
     const pieces = try allocator.alloc(FilePiece, all.pieces.len);
     for (pieces, all.pieces) |*piece, *record| {
         records.copyShared(piece, record);

@@ -42,7 +42,7 @@ pub fn travels(comptime name: []const u8) bool {
     const info = @typeInfo(Function(name)).@"fn";
     if (info.params.len == 0 or kindOf(info.return_type.?) != .number or @typeInfo(info.return_type.?) == .optional) return false;
     // Jobs are this process's own.
-    if (std.mem.startsWith(u8, name, "pristine_job_") or std.mem.eql(u8, name, "pristine_image_save")) return false;
+    if (std.mem.startsWith(u8, name, "pristine_job_") or std.mem.eql(u8, name, "pristine_image_save") or std.mem.endsWith(u8, name, "connect")) return false;
     return info.params[0].type.? == u32 or std.mem.eql(u8, name, "pristine_machine_create");
 }
 

@@ -38,6 +38,8 @@ Program
   -e, --env NAME=VALUE | NAME   set a variable, or pass one on
   --env-file FILE               variables from a file
   -w, --cwd PATH                working directory
+  --remote NAME=PROGRAM[,shared|fork|pool]  a program whose functions it calls (pristine_import("NAME:FUNCTION")), booted first
+                                with the same permissions: one for all forks (shared), one for each, or a few (docs/remotes.md)
 Limits
   --memory SIZE             ceiling of its memory, such as 64MiB (default 512MiB)
   --timeout DURATION        such as 500ms, 5s, 1m (default none)
@@ -84,7 +86,7 @@ Looking at it
   --json                        a line of JSON for each request and event on standard output; the program's goes to standard error
   --verbose                     a line for each request, and for each access that was refused
   --quiet                       no messages
-Permissions, volumes, environment and working directory are those of "run", but for --deny-listen.
+Permissions, volumes, environment, working directory and --remote are those of "run", but for --deny-listen.
 
 Status of answers: the server's own; 500 fault, or the server exited; 502 malformed answer; 503 queue full or draining; 504 time
 limit; 501 WebSocket.
@@ -114,7 +116,7 @@ whole or not at all. What the file reveals: everything the program had in memory
   --user FILE                   bytes to keep in the snapshot for whoever opens it, up to 64 MiB
   --copy-files                  keep copies of the files that the program has open or mapped and only reads, up to 4 GiB: it then
                                 goes on where they are missing or have changed, and without permission to read them
-Permissions, volumes, environment, working directory, limits and messages are those of "run".
+Permissions, volumes, environment, working directory, --remote, limits and messages are those of "run".
 
 Exit status: 0 when it is saved; the program's own if it ends before; otherwise as "run".
 
@@ -133,7 +135,8 @@ s3://BUCKET/KEY in place of FILE is fetched from object storage, with the creden
 
   --verify lazy|full|trusted    compare what is needed at once first, and all else before its first use (default), compare all
                                 first, or believe a file that nobody else can write
-  --allow-read and so on, -v    as for "run"
+  --allow-read and so on, -v, --remote
+                                as for "run"; remotes are not in the file
   --allow-listen, --forks, --timeout, --memory, --reset, --reset-limit, --per, --metrics, --json, --verbose, --quiet
                                 as for "serve"
 

@@ -3,6 +3,7 @@ import { fs, path as paths } from "../lazy.ts";
 import type { JailOption, Permissions, Size, Volume } from "../types.ts";
 import { type Given, type OptionSpec, parseDuration, parseList, UsageError } from "./grammar.ts";
 import { jailOf } from "./jail.ts";
+import { remotesOf, type WantedRemote } from "./remotes.ts";
 
 const grants = ["read", "write", "env", "connect", "listen", "net"] as const;
 
@@ -29,7 +30,7 @@ export const runOptions: readonly OptionSpec[] = [
 ];
 
 /** Options of the contract that this version does not have yet. */
-const missing = ["remote", "gdb"];
+const missing = ["gdb"];
 
 export interface RunSettings {
   permissions: Permissions | "all";
@@ -44,6 +45,7 @@ export interface RunSettings {
   quiet: boolean;
   verbose: boolean;
   jail: JailOption;
+  remotes: readonly WantedRemote[];
 }
 
 function one(given: Given, name: string): string | undefined {
@@ -119,5 +121,6 @@ export function settingsOf(given: Given): RunSettings {
     quiet: given.has("quiet"),
     verbose: given.has("verbose"),
     jail: jailOf(given),
+    remotes: remotesOf(given),
   };
 }

@@ -5,6 +5,7 @@ import { Pool } from "../pool.ts";
 import { inspectSnapshot } from "../saved.ts";
 import { Snapshot } from "../snapshot.ts";
 import { type Given, type OptionSpec, split, UsageError } from "./grammar.ts";
+import { bootRemotes } from "./remote-machines.ts";
 import { goOn } from "./run.ts";
 import { checkFree, servePool } from "./serve/front.ts";
 import { type ServeSettings, serveOptions, serveSettingsOf } from "./serve/options.ts";
@@ -43,6 +44,11 @@ function parse(command: "resume" | "record", given: Given, rest: readonly string
 
 /** Serves, or runs the program to its end; the exit status. */
 async function use(image: Snapshot, settings: ServeSettings, began: number): Promise<number> {
+  const { permissions } = settings;
+  // A server's address is served on by this process.
+  const isServed = image.serving !== undefined && permissions !== "all";
+  using booted = await bootRemotes(isServed ? { ...settings, permissions: { ...permissions, listen: false } } : settings);
+  booted.connectTo(image);
   if (image.serving) return await serveImage(image, settings, began);
   const { timeout, cpuTimeout, memory } = settings;
   using fork = image.fork({ timeout, cpuTimeout, memory });

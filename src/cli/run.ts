@@ -38,6 +38,7 @@ export async function run(words: readonly string[]): Promise<number> {
   const program = findProgram("run", rest);
   const trace = settings.trace === undefined ? -1 : settings.trace === true ? 2 : fs().openSync(settings.trace, "w");
   try {
+    using remotes = settings.remotes.length > 0 ? await (await import("./remote-machines.ts")).bootRemotes(settings) : undefined;
     await using machine = await Machine.boot(program, {
       args: rest.slice(1),
       argv0: rest[0] as string,
@@ -54,6 +55,7 @@ export async function run(words: readonly string[]): Promise<number> {
       stderr: "inherit",
       trace,
       jail: settings.jail,
+      remotes: remotes?.options,
     });
     if (!settings.quiet && (settings.verbose ? machine.jail.length > 0 : !isWhole(machine.jail)))
       console.error(`pristine: ${jailLine(machine.jail)}`);

@@ -5,14 +5,25 @@ import type { Pool } from "../pool.ts";
 import { signalByName } from "../signals.ts";
 import { split } from "./grammar.ts";
 import { findProgram, workingDirectory } from "./program.ts";
+import { type BootedRemotes, bootRemotes } from "./remote-machines.ts";
 import { checkFree, servePool } from "./serve/front.ts";
 import { type ServeSettings, serveOptions, serveSettingsOf } from "./serve/options.ts";
 import { Reporter } from "./serve/reporter.ts";
 import { say, status } from "./status.ts";
 
 const standardError = 2;
-function boot(program: string, argv: readonly string[], settings: ServeSettings, reporter: Reporter): Promise<Pool> {
-  const { permissions } = settings;
+
+/** Who listens inside a machine needs no permission, and is not to take the address that the host serves on. */
+function insideOnly(permissions: ServeSettings["permissions"]): ServeSettings["permissions"] {
+  return permissions === "all" ? permissions : { ...permissions, listen: false };
+}
+
+function boot(
+  program: string,
+  argv: readonly string[],
+  settings: ServeSettings & { booted: BootedRemotes },
+  reporter: Reporter,
+): Promise<Pool> {
   return isolate({
     program,
     argv0: argv[0] as string,
@@ -21,8 +32,7 @@ function boot(program: string, argv: readonly string[], settings: ServeSettings,
     cwd: workingDirectory(settings),
     volumes: settings.volumes,
     memory: settings.memory,
-    // It listens inside its machine, which needs no permission.
-    permissions: permissions === "all" ? permissions : { ...permissions, listen: false },
+    permissions: insideOnly(settings.permissions),
     verbose: settings.verbose,
     // Standard output is for the lines of JSON then.
     stdout: settings.json ? standardError : "inherit",
@@ -35,6 +45,7 @@ function boot(program: string, argv: readonly string[], settings: ServeSettings,
     warmup: settings.warmup,
     jail: settings.jail,
     per: settings.per,
+    remotes: settings.booted.options,
     onRequest: (report) => reporter.request(report),
   });
 }
@@ -52,6 +63,7 @@ export async function serve(words: readonly string[]): Promise<number> {
   const settings = serveSettingsOf(options);
   const program = findProgram("serve", argv);
   checkFree(settings.address);
+  using booted = await bootRemotes({ ...settings, permissions: insideOnly(settings.permissions) });
   using reporter = new Reporter(settings);
   const began = performance.now();
   // While it boots there is nothing to drain.
@@ -59,7 +71,7 @@ export async function serve(words: readonly string[]): Promise<number> {
   process.on("SIGINT", leave).on("SIGTERM", leave);
   let pool: Pool;
   try {
-    pool = await boot(program, argv, settings, reporter);
+    pool = await boot(program, argv, { ...settings, booted }, reporter);
   } catch (error) {
     const ended = statusOfEnded(error);
     if (ended === undefined) throw error;

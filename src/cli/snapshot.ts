@@ -11,6 +11,7 @@ import type { SaveOptions } from "../types.ts";
 import { type OptionSpec, split, UsageError } from "./grammar.ts";
 import { type RunSettings, runOptions, settingsOf } from "./options.ts";
 import { findProgram, workingDirectory } from "./program.ts";
+import { type BootedRemotes, bootRemotes } from "./remote-machines.ts";
 import { recordedLine } from "./resume.ts";
 import { choice, count, text } from "./values.ts";
 
@@ -50,12 +51,15 @@ function readUser(file: string | undefined): Uint8Array {
   }
 }
 
+type Settings = RunSettings & { readonly booted: BootedRemotes };
+
 /** A server's snapshot waits for requests; any other program stands where it said that it is ready, or has ended. */
-async function imageAt(point: Point, program: string, argv: readonly string[], settings: RunSettings, warmup?: number): Promise<Snapshot> {
+async function imageAt(point: Point, program: string, argv: readonly string[], settings: Settings, warmup?: number): Promise<Snapshot> {
   const shared = {
     ...{ argv0: argv[0] as string, args: argv.slice(1), env: settings.env, cwd: workingDirectory(settings) },
     ...{ memory: settings.memory, volumes: settings.volumes, verbose: settings.verbose, cpuTimeout: settings.cpuTimeout },
     ...{ permissions: settings.permissions, stdout: "inherit" as const, stderr: "inherit" as const },
+    remotes: settings.booted.options,
   } as const;
   if (point === "listen") return serverImage({ ...shared, program, ...(warmup === undefined ? {} : { warmup }) });
   await using machine = await Machine.boot(program, { ...shared, stdin: "inherit", timeout: settings.timeout });
@@ -70,9 +74,10 @@ async function imageAt(point: Point, program: string, argv: readonly string[], s
 }
 
 /** Sends requests for / to forks of what was saved, and saves it again with the pages first that they used. */
-async function recordRequests(output: string, requests: number, save: SaveOptions, settings: RunSettings): Promise<void> {
+async function recordRequests(output: string, requests: number, save: SaveOptions, settings: Settings): Promise<void> {
   const { permissions, volumes, verbose } = settings;
   using image = await Snapshot.open(output, { permissions, volumes, verbose, record: true });
+  settings.booted.connectTo(image);
   await using pool = new Pool(image, { forks: 1, warmup: 0, timeout: recordTimeoutMs });
   for (let left = requests; left > 0; left--) {
     const answer = await pool.fetch(new Request("http://localhost/"));
@@ -96,9 +101,10 @@ export async function snapshot(words: readonly string[]): Promise<number> {
     throw new UsageError("--record sends requests, which only a server answers", "leave it out, or give --ready listen");
   const save: SaveOptions = { user: readUser(text(options, "user")), files: options.has("copy-files") ? "copy" : "refer" };
   const program = findProgram("snapshot", rest);
-  using image = await imageAt(point, program, rest, settings, warmup);
+  using booted = await bootRemotes(settings);
+  using image = await imageAt(point, program, rest, { ...settings, booted }, warmup);
   await image.save(output, save);
-  if (requests !== undefined) await recordRequests(output, requests, save, settings);
+  if (requests !== undefined) await recordRequests(output, requests, save, { ...settings, booted });
   if (!settings.quiet) console.error(`pristine: saved ${output}, ${(fs().statSync(output).size / 2 ** 20).toFixed(1)} MiB`);
   if (requests !== undefined && !settings.quiet) console.error(`pristine: ${recordedLine(output)}`);
   return 0;

@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 940842075;
+export const ABI_VERSION = 3438174694;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -23,6 +23,8 @@ export const symbols = {
   pristine_connection_send: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
   pristine_connection_receive: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
   pristine_connection_end: { args: ["u32", "u32", "u32"], returns: "i32" },
+  pristine_connect: { args: ["u32", "u32", "u32", "ptr", "u32", "u32", "u32"], returns: "i32" },
+  pristine_disconnect: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
   pristine_machine_interrupt: { args: ["u32", "u32"], returns: "i32" },
   pristine_machine_signal: { args: ["u32", "u32"], returns: "i32" },
   pristine_machine_error: { args: ["u32", "ptr", "u32"], returns: "u32" },
@@ -97,7 +99,7 @@ export const CallFrame = {
 
 /** Byte offsets. */
 export const Counters = {
-  size: 4160,
+  size: 4176,
   exits: 0,
   syscalls: 8,
   faults: 16,
@@ -106,8 +108,10 @@ export const Counters = {
   pages_copied: 40,
   guest_nanoseconds: 48,
   cycles: 56,
-  by_number: 64,
-  unsupported: 2112,
+  remote_calls: 64,
+  bytes_copied: 72,
+  by_number: 80,
+  unsupported: 2128,
 } as const;
 
 /** Byte offsets. */
@@ -156,6 +160,12 @@ export const CpuBaseline = {
   x86_64_v2: 1,
   x86_64_v3: 2,
   x86_64_v4: 3,
+} as const;
+
+export const RemoteMode = {
+  shared: 0,
+  fork: 1,
+  pool: 2,
 } as const;
 
 export const Verify = {

@@ -33,7 +33,7 @@ const beforeServing = {
 export interface HandlerBoot
   extends Pick<
     BootOptions<"ignore", Spawn.Readable, Spawn.Readable>,
-    "verbose" | "env" | "cwd" | "memory" | "permissions" | "volumes" | "stdout" | "stderr" | "signal" | "jail" | "worker"
+    "verbose" | "env" | "cwd" | "memory" | "permissions" | "volumes" | "stdout" | "stderr" | "signal" | "jail" | "worker" | "remotes"
   > {
   readonly file: string;
   readonly runtime: Runtime;
@@ -82,6 +82,7 @@ export async function bootHandler(options: HandlerBoot): Promise<{ image: Snapsh
     inside: true,
     jail: options.jail,
     worker: options.worker ?? false,
+    remotes: options.remotes,
   });
   try {
     const connection = await untilReady(machine, tell, options.signal);

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { isolate, Machine, type Snapshot } from "../../src/index.ts";
+import { isolate, Machine, Snapshot } from "../../src/index.ts";
 import type { Permissions, SaveOptions } from "../../src/types.ts";
 import { python, folder as servers } from "../serving.ts";
 import { Dice, SnapshotFile } from "./lies.ts";
@@ -160,6 +160,28 @@ test("where the rest of a file is read later, damage in it is told of by the mac
   });
   expect(unexpected).toEqual([]);
   expect(outcomes.filter((outcome) => outcome.includes("late")).length).toBeGreaterThanOrEqual(Math.floor(lies / 100));
+});
+
+test("page tables that lead out of the machine are refused, also where nothing is compared", async () => {
+  const bytes = new Uint8Array(readFileSync(functions.path));
+  const view = new DataView(bytes.buffer);
+  const page = 4096;
+  // What a page of a program's data is shown by: present, writable, ring 3's, used.
+  const isShown = (entry: bigint) =>
+    (entry & 0x8000_0000_0000_0067n) === 0x8000_0000_0000_0067n && (entry & 0x0fff_ffff_ffff_f000n) < 2n ** 38n;
+  const found = Array.from({ length: bytes.length / page }, (_, index) => index * page)
+    .flatMap((at) => Array.from({ length: page / 8 }, (_, index) => at + index * 8))
+    .filter((at) => isShown(view.getBigUint64(at, true)));
+  expect(found.length).toBeGreaterThan(20);
+  const path = join(folder, "leads-out.snap");
+  // Where remotes are, behind the machine's own memory, and where the tables of remotes are.
+  for (const target of [0x80_0000_0000n, 0x38_0000_0000n, 0x40_8000_0000n]) {
+    const lying = bytes.slice();
+    for (const at of found) new DataView(lying.buffer).setBigUint64(at, target | 0x8000_0000_0000_0067n, true);
+    await Bun.write(path, lying);
+    const opening = Snapshot.open(path, { verify: "trusted", permissions: functions.permissions });
+    expect(await opening.catch((error) => error)).toMatchObject({ code: "SNAPSHOT_INVALID" });
+  }
 });
 
 test("a file that is cut short is refused", async () => {

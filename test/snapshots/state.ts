@@ -41,6 +41,7 @@ const time = [8, 4];
 const kernel: Shape = [
   ...[[times(65, 32), 8, queue, 8], times(35, timer), 4, 1, times(4, 4), [1, 1, 4], 4, maybe(segments), segments, times(16, 16)],
   ...[times(4, 1), 8, "text" as const, 4, 4, times(6, 8), 2, 4, list("text"), list("text"), 8, 8, 8, 4, 8],
+  ...[maybe(1), list(["text", 8]), list("text")],
 ];
 const thread: Shape = [
   ...[4, 1, 8, 8, registers, segments, vectors, [8, queue, 8, 24, maybe(fault), maybe(8)], call, maybe([8, 8])],
@@ -54,7 +55,7 @@ const node: Shape = [1, 4, 4, 4, 4, 8, times(3, time), 4, maybe(4), 8, "text", l
 
 const tables: Record<string, Shape> = {
   clock: times(5, 8),
-  machine: [times(5, 8), 4, times(4, 1), fault, 4, 8, 8, registers, times(4, 1)],
+  machine: [times(5, 8), 4, times(4, 1), fault, 4, 8, 8, registers, times(4, 1), times(3, 8)],
   program: [4, times(4, 8), "text", "text", list([4, 2, 1, 1, 8, 8])],
   kernel,
   threads: thread,

@@ -2,6 +2,7 @@
 const call_module = @import("../call.zig");
 const attributes = @import("attributes.zig");
 const descriptors = @import("descriptors.zig");
+const mappable = @import("mappable.zig");
 const names = @import("names.zig");
 const opening = @import("opening.zig");
 const special = @import("special.zig");
@@ -9,9 +10,9 @@ const status = @import("status.zig");
 const transfer = @import("transfer.zig");
 const row = call_module.row;
 
-pub const fileForMapping = transfer.fileForMapping;
-pub const isZeroDevice = transfer.isZeroDevice;
-pub const mayWriteThrough = transfer.mayWriteThrough;
+pub const fileForMapping = mappable.fileForMapping;
+pub const isZeroDevice = mappable.isZeroDevice;
+pub const mayWriteThrough = mappable.mayWriteThrough;
 
 pub const host_calls: call_module.HostCalls = .{
     .reads = &.{ .access, .faccessat, .faccessat2, .getdents64, .open, .openat, .openat2, .readlink, .readlinkat },

@@ -4,6 +4,7 @@
 const std = @import("std");
 const linux = std.os.linux;
 const descriptor_links = @import("descriptor_links.zig");
+const guest_device = @import("guest_device.zig");
 const host = @import("../../host.zig");
 const kernel_module = @import("../kernel.zig");
 const names = @import("names.zig");
@@ -109,6 +110,10 @@ fn openSynthetic(k: *Kernel, lookup: *Lookup, node: *const synthetic.Node, targe
         .device => |device| {
             if (device == .terminal) return error.NoDevice;
             if (device == .channel and flags & paths.O_PATH == 0) return openChannel(k, lookup, status_flags);
+            if (device == .remote) {
+                const rc = guest_device.checkRemote(k, path);
+                if (rc < 0) return lookup.failWith(rc);
+            }
             return files.create(.{ .device = device }, status_flags, path);
         },
         .stream => |number| {

@@ -111,12 +111,14 @@ fn ofDevice(k: *Kernel, device: synthetic.Device) Facts {
         .full => 7,
         .random => 9,
         .terminal, .channel => 0,
+        .guest => 1,
+        .remote => 2,
     };
     const major: u32 = switch (device) {
         .null, .zero, .full, .random => 1,
         .terminal => 5,
         // For local use (Linux's devices.txt).
-        .channel => 240,
+        .channel, .guest, .remote => 240,
     };
     return madeUp(k, linux.S.IFCHR | 0o666, 0, minor, .{ major, minor });
 }

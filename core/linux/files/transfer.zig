@@ -2,11 +2,10 @@
 const std = @import("std");
 const linux = std.os.linux;
 const canaries = @import("../canaries.zig");
+const guest_device = @import("guest_device.zig");
 const kernel_module = @import("../kernel.zig");
-const host = @import("../../host.zig");
 const limits = @import("../../limits.zig");
 const objects = @import("../events/objects.zig");
-const private_mapped = @import("private/mapped.zig");
 const private_open = @import("private/open.zig");
 const pipe_module = @import("pipe.zig");
 const outside = @import("../sockets/outside.zig");
@@ -15,7 +14,6 @@ const table = @import("table.zig");
 const waiting = @import("../waiting.zig");
 const Args = kernel_module.Args;
 const Description = table.Description;
-const HostFile = @import("../../host_file.zig").HostFile;
 const Kernel = kernel_module.Kernel;
 const Piece = @import("../../memory/access.zig").Piece;
 const Pipe = pipe_module.Pipe;
@@ -74,7 +72,7 @@ fn readPiece(k: *Kernel, description: *Description, out: []u8, position: Positio
                 k.hostCall();
                 return negative(linux.getrandom(out.ptr, @min(out.len, limits.MiB), 0));
             },
-            .terminal, .channel => return fail(.NXIO),
+            .terminal, .channel, .guest, .remote => return fail(.NXIO),
         },
         .text => |*text| return readText(text.bytes, &text.at, out, position),
         .private_file => |*file| return private_open.read(k, file, out, position),
@@ -127,7 +125,7 @@ fn writePiece(k: *Kernel, description: *Description, bytes: []const u8, position
         },
         .device => |device| return switch (device) {
             .full => fail(.NOSPC),
-            .terminal, .channel => fail(.NXIO),
+            .terminal, .channel, .guest, .remote => fail(.NXIO),
             else => @intCast(bytes.len),
         },
         .pipe_write => |pipe| {
@@ -304,12 +302,14 @@ pub fn read(k: *Kernel, a: Args) i64 {
         const taken = outside.takeAnswer(k, description.kind.socket, a[1], length);
         return if (taken < 0) taken else sockets.read(k, description, &.{.{ .base = a[1], .length = length }});
     }
+    if (guest_device.isOne(description)) return guest_device.read(k, description, a[1], a[2]);
     return moveOne(k, description, .read, a[1], a[2], null);
 }
 
 pub fn write(k: *Kernel, a: Args) i64 {
     const description = writable(k, a[0]) orelse return fail(.BADF);
     if (description.kind == .socket) return sockets.write(k, description, &.{.{ .base = a[1], .length = @min(a[2], limits.transfer_max_bytes) }});
+    if (guest_device.isOne(description)) return guest_device.write(k, description, a[1], a[2]);
     return moveOne(k, description, .write, a[1], a[2], null);
 }
 
@@ -551,56 +551,4 @@ fn seekIn(at: *u64, size: u64, offset: i64, whence: u64) i64 {
     if (target < 0) return fail(.INVAL);
     at.* = @intCast(target);
     return target;
-}
-
-/// The file of a mapping to be made, with a reference for the caller; null and a negative errno when it may not be mapped
-/// so. Texts that the VMM makes up get a file of their own.
-pub fn fileForMapping(k: *Kernel, fd: i32, protection: u64, shared: bool, errno: *i64) ?*HostFile {
-    const found = mappable(k, fd, protection, shared) catch |failure| {
-        errno.* = fail(switch (failure) {
-            error.NotOpen => .BADF,
-            error.Denied => .ACCES,
-            error.NotMappable => .NODEV,
-            error.OutOfMemory, error.HostFailure => .NOMEM,
-        });
-        return null;
-    };
-    return found;
-}
-
-const MappingError = error{ NotOpen, Denied, NotMappable, OutOfMemory, HostFailure };
-
-fn mappable(k: *Kernel, fd: i32, protection: u64, shared: bool) MappingError!*HostFile {
-    const description = k.files.opened(fd) orelse return error.NotOpen;
-    if (!description.mayRead()) return error.Denied;
-    const writes = protection & 2 != 0;
-    if (shared and writes and !description.mayWrite()) return error.Denied;
-    return switch (description.kind) {
-        .host_file => |file| file.file.retain(),
-        .private_file => |file| private_mapped.fileToMap(k, file.node, description.path, shared) catch |failure| return switch (failure) {
-            error.OutOfMemory => error.OutOfMemory,
-            error.NoSpace => error.HostFailure,
-        },
-        .text => |text| blk: {
-            k.hostCall();
-            const memfd: i32 = @intCast(try host.check(linux.memfd_create("pristine-text", linux.MFD.CLOEXEC)));
-            const file = try HostFile.create(k.files.allocator, memfd, description.path);
-            errdefer file.release(k.files.allocator);
-            if (linux.pwrite(memfd, text.bytes.ptr, text.bytes.len, 0) != text.bytes.len) return error.HostFailure;
-            break :blk file;
-        },
-        else => error.NotMappable,
-    };
-}
-
-/// Whether a descriptor is /dev/zero, a mapping of which is anonymous memory.
-pub fn isZeroDevice(k: *Kernel, fd: i32) bool {
-    const description = k.files.opened(fd) orelse return false;
-    return description.kind == .device and description.kind.device == .zero;
-}
-
-/// Whether a shared mapping of the descriptor's file may be written.
-pub fn mayWriteThrough(k: *Kernel, fd: i32) bool {
-    const description = k.files.opened(fd) orelse return false;
-    return description.mayWrite();
 }
