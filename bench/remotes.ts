@@ -6,7 +6,8 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type Benchmark, type Finding, floor, root, type Times } from "./rounds.ts";
+import { type BootOptions, Machine } from "../src/index.ts";
+import { type Benchmark, type Finding, floor, guest, interleave, root, type Times } from "./rounds.ts";
 
 export const loads = ["idle", "busy"] as const;
 export type Load = (typeof loads)[number];
@@ -52,9 +53,87 @@ export async function roundTrips(count: number, milliseconds: number): Promise<R
   return (JSON.parse(text) as Row[]).map((row) => ({ ...row, way: names[row.way] ?? row.way }));
 }
 
-/** Calls of a function in another machine, under the load that is on while this runs: there are none yet. */
-async function remoteCalls(): Promise<Row[]> {
-  return [];
+/** A caller, and two remotes: one whose functions are called, one that waits. */
+async function machines() {
+  const boot = async (name: string, options: BootOptions<"ignore", "ignore">) => {
+    const machine = await Machine.boot(guest(name), { ...options, stdout: "ignore", timeout: 60_000 });
+    await machine.run({ until: "ready" });
+    return machine;
+  };
+  const called = await boot("remote", { remote: true });
+  const waiting = await boot("remote", { remote: true, args: ["wait"] });
+  const caller = await boot("caller", { remotes: { called, waiting } });
+  return { caller, [Symbol.dispose]: () => [caller, called, waiting].forEach((machine) => void machine.close()) };
+}
+
+type Caller = Awaited<ReturnType<typeof machines>>["caller"];
+
+/** The letter with which arguments are filled that are read as well. */
+const letter = "s".charCodeAt(0);
+
+/** How long each call took, in nanoseconds by the guest's clock. */
+function timesOf(caller: Caller, name: string, bytes: number, fills: boolean, count: number): Float64Array {
+  const room = caller.memory.allocate(8 * count, { align: 8 });
+  const wrong = caller.call("measure", name, bytes, fills ? letter : 0, count, room);
+  if (wrong !== 0) throw new Error(`${wrong} of ${count} answers of ${name} are wrong`);
+  const found = new BigInt64Array(caller.memory.read(room, 8 * count).buffer);
+  return Float64Array.from(found, Number).sort();
+}
+
+const at = (sorted: Float64Array, part: number) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] as number;
+
+/** Calls of a function in another machine, under the load that is on while this runs: in the same way as between two processes. */
+async function remoteCalls(count: number): Promise<Row[]> {
+  using made = await machines();
+  const cases = [
+    ["call of a remote", "called:sum"],
+    ["resume of a remote", "waiting"],
+  ] as const;
+  return cases.flatMap(([way, name]) =>
+    [8, 2 ** 20].map((bytes) => {
+      const found = timesOf(made.caller, name, bytes, true, bytes > 8 ? Math.max(2, count / 10) : count);
+      return { way, bytes, n: found.length, p50: at(found, 0.5), p99: at(found, 0.99), p999: at(found, 0.999), min: at(found, 0) };
+    }),
+  );
+}
+
+/** Calls beside two raw exits, which they cannot do without, in turns. */
+async function besideExits(smoke: boolean): Promise<Finding[]> {
+  using made = await machines();
+  const { caller } = made;
+  const count = smoke ? 20 : 500;
+  const least = (name: string, bytes: number) => () => at(timesOf(caller, name, bytes, false, count), 0);
+  const found = await interleave(smoke ? 2 : 15, {
+    raw: () => floor().floor_raw_exit(count),
+    call: least("called:ends", 8),
+    callOfMore: least("called:ends", 2 ** 20),
+    resume: least("waiting", 8),
+    resumeOfMore: least("waiting", 2 ** 20),
+  });
+  const exitsOf = (name: string) => {
+    const before = caller.counters().exits;
+    timesOf(caller, name, 8, false, 100);
+    // One is the end of the function that makes the calls.
+    return Math.floor((caller.counters().exits - before) / 100);
+  };
+  const finding = (name: string, value: number, compared: number, compare: string, exits?: number): Finding => ({
+    ...{
+      name,
+      value: value / compared,
+      unit: `x ${compare}`,
+      floor: `${micro(compared)} µs`,
+      target: "<= 1.1",
+      reached: value / compared <= 1.1,
+    },
+    page: "remotes",
+    ...{ detail: `${micro(value)} µs`, ...(exits === undefined ? {} : { exits }) },
+  });
+  return [
+    finding("call of a remote, 8 bytes by pointer", found.call, 2 * found.raw, "two raw exits", exitsOf("called:ends")),
+    finding("the same with 1 MiB by pointer", found.callOfMore, found.call, "with 8 bytes"),
+    finding("resume of a remote, 8 bytes by pointer", found.resume, 2 * found.raw, "two raw exits", exitsOf("waiting")),
+    finding("the same with 1 MiB by pointer", found.resumeOfMore, found.resume, "with 8 bytes"),
+  ];
 }
 
 const size = (bytes: number) => (bytes < 2 ** 20 ? `${bytes} bytes` : `${bytes / 2 ** 20} MiB`);
@@ -63,6 +142,7 @@ const micro = (nanoseconds: number) => (nanoseconds / 1000).toFixed(1);
 function findingOf(load: Load, row: Row, raw: number): Finding {
   const { way, bytes, ...times } = row;
   return {
+    page: "remotes",
     ...{ name: `${way}, ${size(bytes)}, ${load}: round trip, p50`, value: row.p50 / 1000, unit: "µs" },
     ...{ floor: `raw exit ${micro(raw)} µs`, target: "reported", reached: true, times },
     detail: `p50 / p99 / p99.9 / min in µs: ${[row.p50, row.p99, row.p999, row.min].map(micro).join(" / ")} (n = ${row.n})`,
@@ -71,9 +151,12 @@ function findingOf(load: Load, row: Row, raw: number): Finding {
 
 export const remotes: Benchmark = async (smoke) => {
   const raw = floor().floor_raw_exit(smoke ? 20 : 2000);
-  const findings: Finding[] = [];
+  const findings = await besideExits(smoke);
   for (const load of loads) {
-    const rows = await under(load, async () => [...(await roundTrips(smoke ? 20 : 20_000, smoke ? 100 : 5000)), ...(await remoteCalls())]);
+    const rows = await under(load, async () => [
+      ...(await roundTrips(smoke ? 20 : 20_000, smoke ? 100 : 5000)),
+      ...(await remoteCalls(smoke ? 20 : 20_000)),
+    ]);
     findings.push(...rows.map((row) => findingOf(load, row, raw)));
   }
   return findings;

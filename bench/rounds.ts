@@ -47,7 +47,7 @@ export interface Finding {
   exits?: number;
   detail?: string;
   /** The page that it is told on, if it is not the one of all. */
-  page?: "isolation" | "snapshots";
+  page?: "isolation" | "snapshots" | "remotes";
   /** The distribution, where that is the point, for programs: the detail has it for readers. */
   times?: Times;
   /** A group of bars for a chart beside the page. */
