@@ -2,6 +2,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { sqliteLibrary } from "../examples/remotes/build.ts";
 import { paths } from "./runtimes/cases.ts";
 import { freePort } from "./servers/harness.ts";
 
@@ -87,6 +88,24 @@ example("nginx", "/usr/sbin/nginx", async (url) => {
   expect(await text(url)).toContain("A static page.");
   expect(await text(`${url}/agent`)).toStartWith("Bun/");
   expect((await fetch(`${url}/missing`)).status).toBe(404);
+});
+
+example("remotes", paths.bun, async (url) => {
+  const visits = await Promise.all(Array.from({ length: 8 }, () => fetch(`${url}/visit/you`)));
+  const granted = visits.filter(({ status }) => status === 200);
+  expect(granted.length).toBeGreaterThanOrEqual(5);
+  const counted = await Promise.all(granted.map((answer) => answer.text()));
+  expect(counted.toSorted()).toEqual(granted.map((_, index) => `visit ${index + 1} of you\n`));
+  const refused = visits.find(({ status }) => status === 429);
+  if (granted.length < 8) expect(refused?.headers.get("retry-after")).toBe("1");
+  expect((await fetch(`${url}/value/word`, { method: "PUT", body: "by a handler" })).status).toBe(204);
+  expect(await (await fetch(`${url}/value/word`)).text()).toBe("by a handler");
+  const guest = crypto.randomUUID();
+  const posted = await fetch(`${url}/guests`, { method: "POST", body: guest });
+  const seen = await fetch(`${url}/guests`);
+  // Without Debian's SQLite there is no database.
+  expect([posted.status, seen.status]).toEqual(existsSync(sqliteLibrary) ? [201, 200] : [501, 501]);
+  if (seen.ok) expect(((await seen.json()) as { name: string }[]).map(({ name }) => name)).toContain(guest);
 });
 
 const demo = join(import.meta.dir, "../scripts/demo.ts");
