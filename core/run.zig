@@ -121,11 +121,12 @@ fn takeTurn(machine: *Machine, goal: Goal) ?Outcome {
         .listen => .at_listeners,
         .idle, .answer => .at_news,
         .rest => .at_rest,
+        .ready => .at_waits,
         else => .never,
     };
     switch (scheduler.turn(machine, stops)) {
         .failed => return .{ .broken = "the host has no memory, or refused a thread's state" },
-        .listens => return .listen,
+        .listens => return if (goal == .ready) .ready else .listen,
         .news => return .idle,
         .again => return if (machine.space.out_of_memory) .out_of_memory else null,
         .go => if (machine.space.out_of_memory) return .out_of_memory,
@@ -309,7 +310,6 @@ fn stopOfRemote(k: *kernel_module.Kernel, goal: Goal) ?Outcome {
     return switch (goal) {
         .serve => if (stop == .replied) .replied else null,
         .waits => .waits,
-        .ready => .ready,
         else => null,
     };
 }

@@ -6,9 +6,11 @@
 const std = @import("std");
 const linux = std.os.linux;
 const host = @import("host.zig");
+const guest_device = @import("linux/files/guest_device.zig");
 const interrupt_module = @import("interrupt.zig");
 const limits = @import("limits.zig");
 const outside = @import("linux/sockets/outside.zig");
+const remote_calls = @import("linux/remote_calls.zig");
 const table = @import("linux/table.zig");
 const timerfd = @import("linux/events/timerfd.zig");
 const vectors_module = @import("vectors.zig");
@@ -31,8 +33,8 @@ pub const Turn = enum {
     failed,
 };
 
-/// What lets a machine stop while all its threads sleep.
-pub const Stops = enum { never, at_listeners, at_news, at_rest };
+/// What lets a machine stop while all its threads sleep. `at_waits`: that one of a remote waits for a caller.
+pub const Stops = enum { never, at_listeners, at_waits, at_news, at_rest };
 
 /// Whether the current thread cannot go on, so that another is to be chosen. Its registers are kept then.
 pub fn needsTurn(machine: *const Machine) bool {
@@ -135,7 +137,13 @@ fn sleep(machine: *Machine, stops: Stops) Turn {
         if (anyAsks(&k.threads) and !askHost(k, 0)) return .failed;
         return if (k.answers.entries.items.len > 0) .again else .news;
     }
-    if (stops == .at_rest or (stops == .at_listeners and anyListens(&k.threads))) {
+    const may_stop = switch (stops) {
+        .at_rest => true,
+        .at_listeners => anyListens(&k.threads),
+        .at_waits => anyWaitsForCaller(k),
+        .never, .at_news => false,
+    };
+    if (may_stop) {
         if (!askHost(k, 0)) return .failed;
         return if (k.answers.entries.items.len > 0 or machine.kernel.interrupt.pending() != 0 or (least orelse 1) == 0) .again else if (stops == .at_rest) .news else .listens;
     }
@@ -172,6 +180,14 @@ fn askHost(k: *Kernel, timeout_ns: ?u64) bool {
 
 fn anyListens(threads: *const Threads) bool {
     for (threads.list.items) |thread| if (thread.state == .waiting and thread.call.listens != null) return true;
+    return false;
+}
+
+fn anyWaitsForCaller(k: *const Kernel) bool {
+    for (k.threads.list.items) |thread| {
+        if (guest_device.isWaiting(k, thread)) return true;
+        if (remote_calls.lentFor(thread)) |lent_for| if (lent_for == .waits) return true;
+    }
     return false;
 }
 

@@ -137,7 +137,7 @@ pub fn wait(k: *Kernel, a: Args) i64 {
         if (k.lent) |lent| if (lent.is_resumed and lent.serving == k.threads.current) {
             if (a[3] & has_reply != 0) lent.reply = @bitCast(a[2]);
             lent.bad_reply = a[3] & has_too_much != 0;
-            lent.serving = null;
+            lent.unbind();
             k.stop = .replied;
         };
     }

@@ -83,16 +83,15 @@ pub const Lent = struct {
     /// The call is over.
     pub fn retire(self: *Lent) void {
         const machine = self.remote.machine;
-        if (self.serving) |thread| thread.bound = null;
-        self.displace(machine);
+        self.unbind();
+        displace(machine);
         self.remote.tellOthers(self);
         self.remote.dismiss(self);
         interrupt_module.disarmGuest(&self.interrupt);
         vm_pool.setRun(&self.interrupt, null);
     }
 
-    fn displace(self: *Lent, machine: *Machine) void {
-        _ = self;
+    fn displace(machine: *Machine) void {
         const kernel = &machine.kernel;
         kernel.lent = null;
         kernel.memory = machine.space.access();
@@ -106,6 +105,13 @@ pub const Lent = struct {
     pub fn bind(self: *Lent, thread: *Thread) void {
         self.serving = thread;
         if (self.is_shared) thread.bound = self;
+    }
+
+    /// It has answered: it is not this call's any more.
+    pub fn unbind(self: *Lent) void {
+        const thread = self.serving orelse return;
+        thread.bound = null;
+        self.serving = null;
     }
 
     /// Another call has brought the remote to its end.
@@ -158,7 +164,7 @@ pub const Lent = struct {
             .entered_tsc = machine.kernel.entered_tsc,
         };
         self.sleeps_since = sleeps_since;
-        self.displace(machine);
+        displace(machine);
         threads.current = threads.first();
         self.remote.tellOthers(self);
         self.is_away.store(true, .seq_cst);

@@ -333,6 +333,14 @@ static void *lend(void *unused)
 	return unused;
 }
 
+static void serve(void);
+
+static void *serve_also(void *unused)
+{
+	serve();
+	return unused;
+}
+
 static void serve(void)
 {
 	void *buffer;
@@ -347,6 +355,7 @@ static void serve(void)
 		case 'c': crash(); break;
 		case 'l': spin(); break;
 		case 'p': bytes[length + (64 << 20)] = 1; break;
+		case 'b': result = meet(2, 2000); break;
 		case 'x': exit(3);
 		case 'm': result = maps(buffer, length); break;
 		}
@@ -377,6 +386,10 @@ int main(int argc, char **argv)
 		if (pristine_export(functions[index].name, functions[index].function) != 0) fprintf(stderr, "no export of %s\n", functions[index].name);
 	}
 	if (argc > 1 && strcmp(argv[1], "threads") == 0) pthread_create(&thread, NULL, work, NULL);
+	/* So many threads wait: the machine is ready when all of them do. */
+	if (argc > 2 && strcmp(argv[1], "wait") == 0) {
+		for (int index = 1; index < atoi(argv[2]); index++) pthread_create(&thread, NULL, serve_also, NULL);
+	}
 	if (argc > 1 && strcmp(argv[1], "wait") == 0) serve();
 	if (argc > 1 && strcmp(argv[1], "file") == 0) serve_by_file();
 	if (argc > 2 && strcmp(argv[1], "lend") == 0) {

@@ -1,7 +1,7 @@
 /** Threads that a remote lends to its callers: as many calls at once. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Fork, Machine } from "../../src/index.ts";
-import { bootCaller, bootRemote, type invoke, rejection } from "./harness.ts";
+import { bootCaller, bootRemote, letter, rejection } from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
@@ -35,6 +35,25 @@ describe("threads that a remote lends to its callers", () => {
       await Promise.all(calls.map((call) => call("storage:meet", 2, 50)));
       expect(await (calls[0] as Invoke)("storage:meet", 1, 0)).toBe(1n);
     });
+  });
+
+  test("serve as many resume calls at once, again and again", async () => {
+    using storage = await bootRemote("wait", "2");
+    using caller = await bootCaller({ storage });
+    using image = caller.freeze();
+    const forks = [image.fork({ timeout: 10_000 }), image.fork({ timeout: 10_000 }), image.fork({ timeout: 10_000 })];
+    const asks = forks.map((fork) => fork.fn("ask", { args: ["cstring", "i32", "u64"], returns: "i64_fast" }));
+    const [one, two] = asks as [(typeof asks)[0], (typeof asks)[0]];
+    expect(await Promise.all([one, two].map((ask) => ask.async(["storage", letter("b"), 8])))).toEqual([2, 2]);
+    for (let round = 0; round < 20; round++) {
+      const sums = await Promise.all(asks.map((ask, index) => ask.async(["storage", letter("s"), 8 + index])));
+      expect(sums).toEqual([8, 9, 10].map((bytes) => bytes * letter("s")));
+    }
+    // Functions are called on them as well.
+    expect(
+      await Promise.all(forks.slice(0, 2).map((fork) => fork.fn("invoke", signature).async(["storage:meet", 3, 20, 0, 0, 0]))),
+    ).toEqual([2n, 2n]);
+    for (const fork of forks) fork.close();
   });
 
   test("wait for each other's locks, which are never lost", async () => {

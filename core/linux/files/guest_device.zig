@@ -136,7 +136,7 @@ fn wait(k: *Kernel, head: Head, address: u64) i64 {
     if (k.lent) |lent| if (lent.is_resumed and lent.serving == k.threads.current) {
         // Whoever waits without a reply has none to give.
         if (head.command == .reply) answer(k, lent, head, address);
-        lent.serving = null;
+        lent.unbind();
         k.stop = .replied;
     };
     return k.block();
