@@ -222,7 +222,7 @@ pub const Kernel = struct {
         const before = if (planted.enabled) self.* else {};
         const thread_before = if (planted.enabled) self.threads.first().* else {};
         self.letAllGo();
-        try self.exports.become(self.allocator, &image.exports);
+        try self.restoreExports(image);
         try self.imports.become(self.allocator, &image.imports);
         reset_fields.copy(Kernel, self, image);
         try self.threads.restore(&image.threads);
@@ -230,6 +230,13 @@ pub const Kernel = struct {
         self.cycles_forgotten = self.counters.cycles;
         self.cycles_before = image.cpuCycles();
         try frozen.restore(&self.files, &image.files, outputs);
+    }
+
+    fn restoreExports(self: *Kernel, image: *const Kernel) error{OutOfMemory}!void {
+        const remote = if (self.machine) |machine| machine.remote else null;
+        if (remote) |some| some.exports_lock.lock();
+        defer if (remote) |some| some.exports_lock.unlock();
+        try self.exports.become(self.allocator, &image.exports);
     }
 
     fn plant(self: *Kernel, before: *const Kernel, thread_before: *const Thread) void {

@@ -17,7 +17,8 @@ pub const resume_number = 0x50520007;
 pub const Names = struct {
     list: std.ArrayList(Entry) = .empty,
 
-    pub const Entry = struct { name: []const u8, address: u64 = 0 };
+    /// `hint`: where the remote had it that was called last, which another one may have elsewhere.
+    pub const Entry = struct { name: []const u8, address: u64 = 0, hint: u32 = 0 };
 
     pub fn deinit(self: *Names, allocator: std.mem.Allocator) void {
         self.shrink(allocator, 0);
@@ -27,6 +28,12 @@ pub const Names = struct {
     pub fn find(self: *const Names, name: []const u8) ?usize {
         for (self.list.items, 0..) |entry, index| if (std.mem.eql(u8, entry.name, name)) return index;
         return null;
+    }
+
+    /// The same for a name that may stand where `hint` says.
+    pub fn findNear(self: *const Names, name: []const u8, hint: u32) ?usize {
+        if (hint < self.list.items.len and std.mem.eql(u8, self.list.items[hint].name, name)) return hint;
+        return self.find(name);
     }
 
     pub fn add(self: *Names, allocator: std.mem.Allocator, name: []const u8, address: u64) error{OutOfMemory}!void {
@@ -86,6 +93,9 @@ pub fn exportName(k: *Kernel, name: []const u8, address: u64) i64 {
     if (name.len == 0 or std.mem.indexOfScalar(u8, name, ':') != null) return fail(.INVAL);
     if (k.exports.find(name) != null) return fail(.EXIST);
     if (k.exports.list.items.len >= limits.exports_max) return fail(.NOSPC);
+    const remote = if (k.machine) |machine| machine.remote else null;
+    if (remote) |some| some.exports_lock.lock();
+    defer if (remote) |some| some.exports_lock.unlock();
     k.exports.add(k.allocator, name, address) catch return fail(.NOMEM);
     return 0;
 }
@@ -100,11 +110,7 @@ pub fn import(k: *Kernel, a: Args) i64 {
     };
     const index = k.imports.find(name) orelse blk: {
         const colon = std.mem.indexOfScalar(u8, name, ':') orelse return fail(.INVAL);
-        switch (lending.offers(machine, .{ .remote = name[0..colon], .function = name[colon + 1 ..], .by = .call })) {
-            .there => {},
-            .missing => return fail(.NOENT),
-            .called_away => return fail(.INTR),
-        }
+        if (!lending.offers(machine, .{ .remote = name[0..colon], .function = name[colon + 1 ..], .by = .call })) return fail(.NOENT);
         if (k.imports.list.items.len >= limits.imports_max) return fail(.NOSPC);
         k.imports.add(k.allocator, name, 0) catch return fail(.NOMEM);
         break :blk k.imports.list.items.len - 1;

@@ -74,7 +74,8 @@ fn failed(caller: *Machine, failure: Failure) Ended {
 pub fn call(caller: *Machine, index: u64) Ended {
     const imports = caller.kernel.imports.list.items;
     if (index >= imports.len) return .{ .refused = kernel_module.fail(.NOSYS) };
-    const name = imports[@intCast(index)].name;
+    const import = &imports[@intCast(index)];
+    const name = import.name;
     const colon = std.mem.indexOfScalar(u8, name, ':').?;
     const remote_name = name[0..colon];
     const user = caller.vcpu.registers().*;
@@ -91,7 +92,8 @@ pub fn call(caller: *Machine, index: u64) Ended {
     };
     defer use.end();
     const machine = use.remote.machine;
-    const function = machine.kernel.exports.find(name[colon + 1 ..]) orelse return failed(caller, .of(.no_function, name));
+    const function = machine.kernel.exports.findNear(name[colon + 1 ..], import.hint) orelse return failed(caller, .of(.no_function, name));
+    import.hint = @intCast(function);
     const address = machine.kernel.exports.list.items[function].address;
     if (address == 0) return failed(caller, .of(.no_function, name));
     var borrowed: Borrowed = .of(caller, use, .clears_vectors);
@@ -190,7 +192,8 @@ const Opened = union(enum) { use: Use, failure: Failure.Kind, called_away };
 fn open(caller: *Machine, name: []const u8, kind: enum { call, wake }) Opened {
     const held = caller.connections.find(name) orelse return .{ .failure = .not_connected };
     const remote = held.resolve() catch return .{ .failure = .host };
-    if (lending.isInChain(caller, remote)) return .{ .failure = .again };
+    if (lending.isInChain(caller, remote) or !lending.beginToWait(caller, remote)) return .{ .failure = .again };
+    defer lending.endToWait(caller);
     const seat = remote.acquire(if (kind == .call) .call else .wake, caller.kernel.interrupt, null) orelse return .called_away;
     if (remote.death == null) return .{ .use = .{ .remote = remote, .seat = seat } };
     remote.release(seat);

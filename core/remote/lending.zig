@@ -17,7 +17,8 @@ const Interrupt = interrupt_module.Interrupt;
 const Machine = @import("../machine.zig").Machine;
 const Mask = @import("shown.zig").Mask;
 const Reason = interrupt_module.Reason;
-const Remote = @import("remote.zig").Remote;
+const remote_module = @import("remote.zig");
+const Remote = remote_module.Remote;
 const Thread = @import("../linux/threads.zig").Thread;
 
 /// Lives on the stack of the thread that makes the call.
@@ -239,17 +240,43 @@ pub fn isInChain(machine: *const Machine, remote: *const Remote) bool {
 /// What a caller asks for: a remote that waits, or a function, to be jumped to or to be named to a thread that waits.
 pub const Wanted = struct { remote: []const u8, function: ?[]const u8, by: enum { call, name } };
 
-pub const Offer = enum { there, missing, called_away };
+/// The remotes of a chain wait for another one from now on: false if that one's own chain waits for one of them, in which case none
+/// of both would ever go on.
+pub fn beginToWait(machine: *Machine, remote: *Remote) bool {
+    if (machine.kernel.lent == null) return true;
+    remote_module.waits_lock.lock();
+    defer remote_module.waits_lock.unlock();
+    var next: *Remote = remote;
+    for (0..chain_max) |_| {
+        next = next.wants orelse break;
+        if (isInChain(machine, next)) return false;
+    }
+    setWants(machine, remote);
+    return true;
+}
 
-/// Whether a remote of that name offers a function.
-pub fn offers(machine: *Machine, wanted: Wanted) Offer {
-    const held = machine.connections.find(wanted.remote) orelse return .missing;
-    const remote = held.resolve() catch return .missing;
-    // What a remote offers may grow while it runs.
-    const is_mine = isInChain(machine, remote);
-    const seat = if (is_mine) null else remote.acquire(.call, machine.kernel.interrupt, null) orelse return .called_away;
-    defer if (seat) |some| remote.release(some);
-    return if (remote.death == null and isOffered(remote, wanted)) .there else .missing;
+pub fn endToWait(machine: *Machine) void {
+    if (machine.kernel.lent == null) return;
+    remote_module.waits_lock.lock();
+    defer remote_module.waits_lock.unlock();
+    setWants(machine, null);
+}
+
+/// Each remote of a chain has a window of its own.
+const chain_max = layout.remote_windows;
+
+fn setWants(machine: *Machine, remote: ?*Remote) void {
+    var at = machine;
+    while (at.kernel.lent) |lent| : (at = lent.caller) lent.remote.wants = remote;
+}
+
+/// Whether a remote of that name offers a function. Nobody is waited for.
+pub fn offers(machine: *Machine, wanted: Wanted) bool {
+    const held = machine.connections.find(wanted.remote) orelse return false;
+    const remote = held.resolve() catch return false;
+    remote.exports_lock.lock();
+    defer remote.exports_lock.unlock();
+    return remote.death == null and isOffered(remote, wanted);
 }
 
 fn isOffered(remote: *const Remote, wanted: Wanted) bool {

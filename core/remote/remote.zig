@@ -18,6 +18,9 @@ pub const Death = enum { closed, exited, killed, out_of_memory, left_in_the_midd
 
 pub const Seat = queue_module.Seat;
 
+/// Of who waits for what, in the whole process.
+pub var waits_lock: host.Mutex = .{};
+
 pub const Remote = struct {
     allocator: std.mem.Allocator,
     references: std.atomic.Value(u32) = .init(1),
@@ -26,6 +29,10 @@ pub const Remote = struct {
     /// Held by whoever has a seat while the VMM acts for the remote.
     lock: host.Mutex = .{},
     death: ?Death = null,
+    /// Held while what it offers changes, which others look at whoever has a seat.
+    exports_lock: host.Mutex = .{},
+    /// What the chain of calls that it is part of waits for. Under `waits_lock`.
+    wants: ?*Remote = null,
     /// Calls under way.
     calls: std.DoublyLinkedList = .{},
     /// Changes whenever the machine has given page tables up, whose frames may hold others from then on. What a VM remembers of the

@@ -239,6 +239,13 @@ static long asks_ids(void)
 	return asked != getpid();
 }
 
+/* The same in a while. */
+static long forward_later(const char *name, long milliseconds)
+{
+	rest(milliseconds);
+	return forward(name, 0);
+}
+
 static long thread_id(void)
 {
 	return pthread_self() ? *(int *)((char *)pthread_self() + 48) : 0;
@@ -323,7 +330,7 @@ static const struct { const char *name; void *function; } functions[] = {
 	{ "meet", (void *)meet }, { "count_locked", (void *)count_locked }, { "await_signal", (void *)await_signal },
 	{ "signal_waiting", (void *)signal_waiting }, { "grow", (void *)grow }, { "end_thread", (void *)end_thread },
 	{ "ticked", (void *)ticked }, { "watch", (void *)watch }, { "forward", (void *)forward }, { "thread_id", (void *)thread_id },
-	{ "leave_later", (void *)leave_later }, { "forward_own", (void *)forward_own }, { "forward_then_peek", (void *)forward_then_peek },
+	{ "leave_later", (void *)leave_later }, { "forward_later", (void *)forward_later }, { "forward_own", (void *)forward_own }, { "forward_then_peek", (void *)forward_then_peek },
 	{ "tables", (void *)tables }, { "process_id", (void *)process_id }, { "asks_ids", (void *)asks_ids },
 };
 

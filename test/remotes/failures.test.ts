@@ -70,6 +70,26 @@ describe("a call that fails", () => {
     expect(invoke(fork, "storage:count")).toBe(1);
   });
 
+  test("is refused where two remotes would wait for each other", async () => {
+    using storage = await bootRemote();
+    using other = await bootRemote();
+    storage.connect(other, { name: "other" });
+    other.connect(storage, { name: "storage" });
+    using caller = await bootCaller({ storage, other });
+    using image = caller.freeze();
+    const signature = { args: ["cstring", "cstring", "i64", "i64", "i64", "i64"], returns: "i64" } as const;
+    for (let round = 0; round < 3; round++) {
+      using one = image.fork({ timeout: 20_000 });
+      using two = image.fork({ timeout: 20_000 });
+      const ends = await Promise.allSettled([
+        one.fn("invoke", signature).async(["storage:forward_later", "other:count", 100, 0, 0, 0]),
+        two.fn("invoke", signature).async(["other:forward_later", "storage:count", 100, 0, 0, 0]),
+      ]);
+      const refused = ends.filter(({ status }) => status === "rejected");
+      expect(refused).toMatchObject([{ reason: { code: "DENIED" } }]);
+    }
+  });
+
   test("is ended by an abort, also while it waits for its turn", async () => {
     using storage = await bootRemote();
     using caller = await bootCaller({ storage });

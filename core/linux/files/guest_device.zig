@@ -69,11 +69,8 @@ pub fn checkRemote(k: *Kernel, path: []const u8) i64 {
     const name = synthetic.remoteName(path) orelse return fail(.NOENT);
     const colon = std.mem.indexOfScalar(u8, name, ':');
     const function = if (colon) |at| name[at + 1 ..] else null;
-    return switch (lending.offers(machine, .{ .remote = name[0 .. colon orelse name.len], .function = function, .by = .name })) {
-        .there => 0,
-        .missing => fail(.NOENT),
-        .called_away => fail(.INTR),
-    };
+    const there = lending.offers(machine, .{ .remote = name[0 .. colon orelse name.len], .function = function, .by = .name });
+    return if (there) 0 else fail(.NOENT);
 }
 
 pub fn write(k: *Kernel, description: *const Description, address: u64, length: u64) i64 {
