@@ -21,7 +21,7 @@ enum { COMMANDS = 3, WORK_SIGNAL = 50 };
 
 static int commands[2];
 static volatile uint32_t word;
-static volatile uint64_t done, seen, signalled;
+static volatile uint64_t sent, done, seen, signalled;
 static volatile pid_t worker_id;
 static volatile uint32_t mxcsr_seen;
 
@@ -108,6 +108,7 @@ static long command(unsigned char value)
 	/* It may wait on the word before it reads. */
 	word++;
 	syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 8, 0, 0, 0);
+	sent++;
 	return write(commands[1], &value, 1);
 }
 
@@ -133,13 +134,13 @@ long change_threads(uint64_t what, uint64_t value)
 	}
 }
 
-/* What the worker has seen and what it is like; it is given something to do. */
+/* What the worker has seen and what it is like; it is given something to do, and may have something left to do before that. */
 EXPORT long thread_sum(void)
 {
 	uint64_t before = done, sum;
 
 	command(129);
-	for (int round = 0; round < 200 && done == before; round++)
+	for (int round = 0; round < 2000 && done != sent; round++)
 		pause_ms(1);
 	sum = (seen * 1000003 + signalled) * 1000003 + mxcsr_seen;
 	return (long)(sum * 31 + (done - before) * 7 + (uint64_t)done);
