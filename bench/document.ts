@@ -17,7 +17,8 @@ noisy. The floors are measured in the same run: \`bench/floor.zig\` enters a bar
 there (one raw exit), makes, runs once and ends one (the bare ioctls), or copies as many pages as a reset has to; native
 processes run the same program. Ratios and exits per operation carry over to other machines, microseconds do not. \`npm run
 bench\` is for Pristine itself; to measure guests of your own there is \`pristine-vm/bench\` (docs/api.md).
-What isolation for each request costs an HTTP server has [a page of its own](benchmarks-isolation.md).
+What isolation for each request costs an HTTP server has [a page of its own](benchmarks-isolation.md), and so have
+[calls between machines](benchmarks-remotes.md).
 
 **The peer** is TinyKVM as its authors' programs measure it on software KVM with a raw exit of 25.3 µs: a fork 402 µs (15.9
 raw exits), a first write 51 µs, a rewriting reset 5.4 µs and 0.13 µs a page, a full reset with the next request 5.8 ms at 113

@@ -75,8 +75,12 @@ static long crash(void)
 	return 0;
 }
 
+static long rest(long milliseconds);
+
+/* Sleeps before that, so that others can see that it has come so far. */
 static long spin(void)
 {
+	rest(0);
 	for (;;) ticks++;
 }
 

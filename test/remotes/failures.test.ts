@@ -2,7 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Fork, Machine } from "../../src/index.ts";
 import { stepHere } from "../../src/machine.ts";
-import { bootCaller, bootRemote, errorOf, guest, invoke, quiet, rejection } from "./harness.ts";
+import { areInside, bootCaller, bootRemote, errorOf, guest, invoke, quiet, rejection } from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
@@ -82,8 +82,8 @@ describe("a call that fails", () => {
       using one = image.fork({ timeout: 20_000 });
       using two = image.fork({ timeout: 20_000 });
       const ends = await Promise.allSettled([
-        one.fn("invoke", signature).async(["storage:forward_later", "other:count", 100, 0, 0, 0]),
-        two.fn("invoke", signature).async(["other:forward_later", "storage:count", 100, 0, 0, 0]),
+        one.fn("invoke", signature).async(["storage:forward_later", "other:count", 300, 0, 0, 0]),
+        two.fn("invoke", signature).async(["other:forward_later", "storage:count", 300, 0, 0, 0]),
       ]);
       const refused = ends.filter(({ status }) => status === "rejected");
       expect(refused).toMatchObject([{ reason: { code: "DENIED" } }]);
@@ -98,8 +98,9 @@ describe("a call that fails", () => {
     using second = image.fork({ timeout: 20_000 });
     const signature = { args: ["cstring", "i64", "i64", "i64", "i64", "i64"], returns: "i64" } as const;
     const [one, two] = [new AbortController(), new AbortController()];
+    const before = storage.counters().syscalls;
     const resting = rejection(first.fn("invoke", signature).async(["storage:rest", 15_000, 0, 0, 0, 0], { signal: one.signal }));
-    await Bun.sleep(50);
+    await areInside(storage, before);
     const queued = rejection(second.fn("invoke", signature).async(["storage:count", 0, 0, 0, 0, 0], { signal: two.signal }));
     await Bun.sleep(50);
     two.abort("two");
@@ -115,8 +116,9 @@ describe("a call that fails", () => {
     using caller = await bootCaller({ storage });
     const signature = { args: ["cstring", "i64", "i64", "i64", "i64", "i64"], returns: "i64" } as const;
     const abort = new AbortController();
+    const before = storage.counters().syscalls;
     const resting = caller.fn("invoke", signature).async(["storage:rest", 400, 0, 0, 0, 0]);
-    await Bun.sleep(50);
+    await areInside(storage, before);
     const running = rejection(storage.run({ until: "ready", signal: abort.signal }));
     await Bun.sleep(50);
     abort.abort();
@@ -152,8 +154,9 @@ describe("a call that fails", () => {
     using storage = await bootRemote();
     using caller = await bootCaller({ storage });
     const signature = { args: ["cstring", "i64", "i64", "i64", "i64", "i64"], returns: "i64" } as const;
+    const before = storage.counters().syscalls;
     const resting = caller.fn("invoke", signature).async(["storage:rest", 600, 0, 0, 0, 0]);
-    await Bun.sleep(50);
+    await areInside(storage, before);
     const began = Date.now();
     expect(stepHere(storage, "rest", 50, 5000)).toEqual({ reason: "paused" });
     expect(Date.now() - began).toBeLessThan(300);
@@ -179,8 +182,9 @@ describe("a call that fails", () => {
     using second = image.fork({ timeout: 200 });
     const signature = { args: ["cstring", "i64", "i64", "i64", "i64", "i64"], returns: "i64" } as const;
     const call = Number(second.call("import", "storage:count"));
+    const before = storage.counters().syscalls;
     const resting = first.fn("invoke", signature).async(["storage:rest", 1000, 0, 0, 0, 0]);
-    await Bun.sleep(50);
+    await areInside(storage, before);
     const stub = 0x7fff_c000_2000;
     // Where system calls enter ring 0 the stub leads nowhere.
     expect(["TIMEOUT", "GUEST_FAULT"]).toContain(errorOf(() => second.call("crafted", call, stub, 0)).code);
@@ -194,8 +198,9 @@ describe("a call that fails", () => {
     using first = image.fork({ timeout: 20_000 });
     const second = image.fork({ timeout: 20_000 });
     const signature = { args: ["cstring", "i64", "i64", "i64", "i64", "i64"], returns: "i64" } as const;
+    const before = storage.counters().syscalls;
     const resting = first.fn("invoke", signature).async(["storage:rest", 300, 0, 0, 0, 0]);
-    await Bun.sleep(50);
+    await areInside(storage, before);
     const queued = rejection(second.fn("invoke", signature).async(["storage:count", 0, 0, 0, 0, 0]));
     await Bun.sleep(20);
     second.close();
@@ -210,8 +215,9 @@ describe("a call that fails", () => {
     using image = caller.freeze();
     using fork = image.fork({ timeout: 20_000 });
     const signature = { args: ["cstring", "i64", "i64", "i64", "i64", "i64"], returns: "i64" } as const;
+    const before = storage.counters().syscalls;
     const resting = rejection(fork.fn("invoke", signature).async(["storage:rest", 15_000, 0, 0, 0, 0]));
-    await Bun.sleep(50);
+    await areInside(storage, before);
     storage.close();
     expect(await resting).toMatchObject({ code: "REMOTE_FAULT" });
     fork.reset();

@@ -33,6 +33,11 @@ export const errorOf = (action: () => unknown): PristineError => {
   throw new Error("nothing was thrown");
 };
 
+/** Waits until so many calls have got into a remote behind `before`, each of which makes it sleep first. */
+export async function areInside(remote: Machine, before: number, calls = 1): Promise<void> {
+  while (remote.counters().syscalls < before + calls) await Bun.sleep(1);
+}
+
 export const rejection = (promise: Promise<unknown>): Promise<unknown> =>
   promise.then(
     () => "nothing was thrown",

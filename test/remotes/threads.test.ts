@@ -1,7 +1,7 @@
 /** Threads that a remote lends to its callers: as many calls at once. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Fork, Machine } from "../../src/index.ts";
-import { bootCaller, bootRemote, letter, rejection } from "./harness.ts";
+import { areInside, bootCaller, bootRemote, letter, rejection } from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
@@ -112,21 +112,23 @@ describe("threads that a remote lends to its callers", () => {
   });
 
   test("end together when the remote exits, or is closed", async () => {
-    await several(3, 3, async ([one, two, three]) => {
+    await several(3, 3, async ([one, two, three], storage) => {
+      const before = storage.counters().syscalls;
       const ended = Promise.all([
         rejection(one?.("storage:spin") as Promise<bigint>),
         rejection(two?.("storage:rest", 9000) as Promise<bigint>),
       ]);
-      await Bun.sleep(30);
+      await areInside(storage, before, 2);
       expect(await rejection(three?.("storage:leave", 1) as Promise<bigint>)).toMatchObject({ code: "REMOTE_FAULT" });
       for (const error of await ended) expect(error).toMatchObject({ code: "REMOTE_FAULT" });
     });
     await several(3, 2, async ([one, two], storage) => {
+      const before = storage.counters().syscalls;
       const ended = Promise.all([
         rejection(one?.("storage:spin") as Promise<bigint>),
         rejection(two?.("storage:rest", 9000) as Promise<bigint>),
       ]);
-      await Bun.sleep(30);
+      await areInside(storage, before, 2);
       storage.close();
       for (const error of await ended) expect(error).toMatchObject({ code: "REMOTE_FAULT" });
     });
@@ -134,8 +136,9 @@ describe("threads that a remote lends to its callers", () => {
 
   test("are used by the embedder's calls in turn, and are there in forks of the remote", async () => {
     await several(2, 2, async ([one, two], storage, [first, second]) => {
+      const before = storage.counters().syscalls;
       const resting = Promise.all([one?.("storage:rest", 50), two?.("storage:rest", 50)]);
-      await Bun.sleep(10);
+      await areInside(storage, before, 2);
       expect(storage.call("count")).toBe(1);
       expect(await resting).toEqual([0n, 0n]);
       using frozen = storage.freeze();
