@@ -502,7 +502,7 @@ export class Machine<
    */
   connect(remote: Machine, options?: ConnectOptions): Remote {
     this.checkOpen();
-    return connect(callers.machine, this.#target.handle, remote, options);
+    return connect(callers.machine, this.#target.handle, remote, options, () => !this.#closed);
   }
 
   /** The report of the last fatal fault: what and where, then the registers; empty if there was none. */

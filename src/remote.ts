@@ -33,7 +33,7 @@ export class Remote implements Disposable {
 }
 
 /** @internal */
-export function connect(kind: Kind, handle: number, machine: Machine, options: ConnectOptions = {}): Remote {
+export function connect(kind: Kind, handle: number, machine: Machine, options: ConnectOptions = {}, isOpen = () => true): Remote {
   const { name = "remote", mode = "shared", forks = navigator.hardwareConcurrency } = options;
   const code = RemoteMode[mode];
   if (code === undefined) throw badOption("mode", `${mode} is not a way to connect`, 'use "shared", "fork" or "pool"');
@@ -43,8 +43,8 @@ export function connect(kind: Kind, handle: number, machine: Machine, options: C
   check(core().pristine_connect(kind, handle, handleOf(machine), bytes, bytes.length, code, forks));
   let left = false;
   return new Remote(machine, name, mode, () => {
-    // What it was a connection of may be closed by now.
-    if (!left) core().pristine_disconnect(kind, handle, bytes, bytes.length);
+    // What it was a connection of may be closed by now, and its handle another one's.
+    if (!left && isOpen()) core().pristine_disconnect(kind, handle, bytes, bytes.length);
     left = true;
   });
 }

@@ -228,7 +228,7 @@ export class Snapshot implements Disposable {
    */
   connect(remote: Machine, options?: ConnectOptions): Remote {
     this.#checkOpen();
-    return connect(callers.snapshot, this.#handle, remote, options);
+    return connect(callers.snapshot, this.#handle, remote, options, () => !this.#closed);
   }
 
   /** @internal How its machine waits for requests, if it does. */

@@ -190,6 +190,16 @@ describe("connections", () => {
     expect(invoke(own, "storage:count")).toBe(2);
   });
 
+  test("one whose caller is closed takes nothing away from those who come after it", async () => {
+    using storage = await bootRemote();
+    const first = await bootCaller({});
+    const connection = first.connect(storage, { name: "storage" });
+    first.close();
+    using second = await bootCaller({ storage });
+    connection[Symbol.dispose]();
+    expect(invoke(second, "storage:count")).toBe(1);
+  });
+
   test("bad ones are refused with the mend", async () => {
     using storage = await bootRemote();
     using caller = await bootCaller({});
