@@ -192,7 +192,7 @@ pub const Machine = struct {
         if (self.remote) |remote| try remote.showGrowth(bytes);
         vm_pool.lock.lock();
         defer vm_pool.lock.unlock();
-        if (self.attachment.attached) try self.vm.backPhysical(&self.frames, bytes);
+        if (self.attachment.attached) try self.vm.back(&self.vm.backing, &self.frames, bytes);
     }
 
     /// The VM pool has given the machine a VM.
@@ -206,7 +206,7 @@ pub const Machine = struct {
         }
         const segments = self.current().segments;
         self.vm.loadSegments(&platform.device, root, segments.fs, segments.gs);
-        try self.vm.backPhysical(&self.frames, self.frames.blocks.items.len * limits.window_size);
+        try self.vm.back(&self.vm.backing, &self.frames, self.frames.blocks.items.len * limits.window_size);
         self.shown.forgetVm();
         self.interrupt.run = self.vm.run;
         self.vm.vectors_initial = true;

@@ -225,7 +225,7 @@ const Bench = struct {
 
     fn backSlots(context: *anyopaque, bytes: u64) host.Error!void {
         const self: *Bench = @ptrCast(@alignCast(context));
-        return self.vm.backPhysical(&self.frames, bytes);
+        return self.vm.back(&self.vm.backing, &self.frames, bytes);
     }
 
     /// The VM has run well so far, so the first machine may have it.

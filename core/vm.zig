@@ -138,6 +138,16 @@ pub const Device = struct {
     }
 };
 
+/// A machine's memory in a VM: how much of it there is, and in which slots.
+pub const Backing = struct {
+    bytes: u64 = 0,
+    slots: [slots_of_machine_max]u16 = undefined,
+    count: u8 = 0,
+
+    /// Each doubles what there is.
+    const slots_of_machine_max = 16;
+};
+
 pub const Vm = struct {
     fd: i32,
     vcpu_fd: i32,
@@ -145,7 +155,8 @@ pub const Vm = struct {
     run_bytes: usize,
     /// Numbers of memory slots that are in use.
     slots: std.StaticBitSet(limits.vm_slots_max) = .initEmpty(),
-    slot_bytes: u64 = 0,
+    /// The memory of the machine that it is of.
+    backing: Backing = .{},
     apic_base: u64 = 0,
     /// The guest's time-stamp counter minus the host's, once `prepare` has run.
     tsc_offset: i64 = 0,
@@ -174,7 +185,7 @@ pub const Vm = struct {
     /// that nothing of the machine before can show in the next one. False if the VM cannot be used again.
     pub fn strip(self: *Vm) bool {
         while (self.slots.findFirstSet()) |slot| self.removeSlot(@intCast(slot)) catch return false;
-        self.slot_bytes = 0;
+        self.backing = .{};
         self.clearProcessorState() catch return false;
         return true;
     }
@@ -221,18 +232,22 @@ pub const Vm = struct {
         self.* = undefined;
     }
 
-    /// Registers slots over a machine's frames until its guest-physical space up to `bytes` has memory.
-    pub fn backPhysical(self: *Vm, frames: *const FrameSpace, bytes: u64) host.Error!void {
-        return self.backFrames(frames, &self.slot_bytes, bytes);
+    /// Registers slots over a machine's frames until its guest-physical space up to `bytes` has memory: each slot is as large as all
+    /// before it.
+    pub fn back(self: *Vm, backing: *Backing, frames: *const FrameSpace, bytes: u64) host.Error!void {
+        while (backing.bytes < bytes) {
+            if (backing.count == backing.slots.len) return error.HostFailure;
+            const size = @min(@max(backing.bytes, limits.slot_first_bytes), frames.bytes_max - backing.bytes);
+            backing.slots[backing.count] = try self.addSlot(frames.physical_base + backing.bytes, frames.base[@intCast(backing.bytes)..][0..@intCast(size)]);
+            backing.count += 1;
+            backing.bytes += size;
+        }
     }
 
-    /// The same for any frames, of which `backed` bytes have slots already: each slot is as large as all before it.
-    pub fn backFrames(self: *Vm, frames: *const FrameSpace, backed: *u64, bytes: u64) host.Error!void {
-        while (backed.* < bytes) {
-            const size = @min(@max(backed.*, limits.slot_first_bytes), frames.bytes_max - backed.*);
-            _ = try self.addSlot(frames.physical_base + backed.*, frames.base[@intCast(backed.*)..][0..@intCast(size)]);
-            backed.* += size;
-        }
+    /// Takes the memory away again. What is left of it on failure is in the backing still.
+    pub fn unback(self: *Vm, backing: *Backing) host.Error!void {
+        while (backing.count > 0) : (backing.count -= 1) try self.removeSlot(backing.slots[backing.count - 1]);
+        backing.bytes = 0;
     }
 
     /// Makes host memory guest-physical memory; the slot's number.

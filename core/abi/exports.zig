@@ -39,6 +39,17 @@ fn copyOut(text: []const u8, out: [*]u8, capacity: u32) u32 {
     return @intCast(text.len);
 }
 
+/// Does something to a machine that its callers may be running now, if it is a remote, when it is nobody's.
+fn inTurn(handle: u32, comptime work: anytype, arguments: anytype) @typeInfo(@TypeOf(work)).@"fn".return_type.? {
+    const turn = registry.turn(handle);
+    if (turn.status < 0) return switch (@typeInfo(@TypeOf(work)).@"fn".return_type.?) {
+        f64 => @floatFromInt(turn.status),
+        else => turn.status,
+    };
+    defer turn.end();
+    return @call(.auto, work, arguments);
+}
+
 pub export fn pristine_doctor(flags: u32) i32 {
     return diagnosis.doctor(flags);
 }
@@ -104,56 +115,38 @@ pub export fn pristine_machine_run_here(handle: u32, until: u32, budget_ms: f64,
 /// Where the machine waits for connections: the length of the result's text, HOST:PORT or unix:NAME; 0 when it does not.
 pub export fn pristine_machine_listener(handle: u32) i32 {
     if (workers.dispatch("pristine_machine_listener", .{handle})) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return machines.listener(handle);
+    return inTurn(handle, machines.listener, .{handle});
 }
 
 /// Connects to a server inside the machine: the number of the connection. Port 0x10000 is the stream that the program made by
 /// opening /dev/pristine.
 pub export fn pristine_connection_open(handle: u32, port: u32) i32 {
     if (workers.dispatch("pristine_connection_open", .{ handle, port })) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return connections.open(handle, port);
+    return inTurn(handle, connections.open, .{ handle, port });
 }
 
 /// How many bytes found room; -1000 when the guest reads no more.
 pub export fn pristine_connection_send(handle: u32, connection: u32, bytes: [*]const u8, length: u32) i32 {
     if (workers.dispatch("pristine_connection_send", .{ handle, connection, bytes, length })) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return connections.send(handle, connection, bytes[0..length]);
+    return inTurn(handle, connections.send, .{ handle, connection, bytes[0..length] });
 }
 
 /// How many bytes were taken; 0 when there are none now, -1000 at their end, -1001 when the connection was reset.
 pub export fn pristine_connection_receive(handle: u32, connection: u32, out: [*]u8, capacity: u32) i32 {
     if (workers.dispatch("pristine_connection_receive", .{ handle, connection, out, capacity })) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return connections.receive(handle, connection, out[0..capacity]);
+    return inTurn(handle, connections.receive, .{ handle, connection, out[0..capacity] });
 }
 
 /// Ends one side of a connection (how 0), or all of it (how 1).
 pub export fn pristine_connection_end(handle: u32, connection: u32, how: u32) i32 {
     if (workers.dispatch("pristine_connection_end", .{ handle, connection, how })) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return connections.end(handle, connection, how);
+    return inTurn(handle, connections.end, .{ handle, connection, how });
 }
 
 /// Lets calls of a machine (kind 0) or of all later forks of an image (kind 1) to a name go to a remote, or to forks of it.
 pub export fn pristine_connect(kind: u32, handle: u32, remote: u32, name: [*]const u8, length: u32, mode: u32, count: u32) i32 {
     if (workers.isRemote(handle) or workers.isRemote(remote)) return remotes.inWorker();
-    const turn = registry.turn(remote);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return remotes.connect(kind, handle, remote, name[0..length], mode, count);
+    return inTurn(remote, remotes.connect, .{ kind, handle, remote, name[0..length], mode, count });
 }
 
 pub export fn pristine_disconnect(kind: u32, handle: u32, name: [*]const u8, length: u32) i32 {
@@ -185,10 +178,7 @@ pub export fn pristine_machine_report(handle: u32, out: [*]u8, capacity: u32) u3
 /// Freezes a machine that does not run; the image's handle.
 pub export fn pristine_freeze(handle: u32) i32 {
     if (workers.dispatch("pristine_freeze", .{handle})) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return images.freeze(handle);
+    return inTurn(handle, images.freeze, .{handle});
 }
 
 pub export fn pristine_image_close(image: u32) i32 {
@@ -270,10 +260,7 @@ pub export fn pristine_fork(image: u32, memory: f64) i32 {
 /// Puts a fork back to its image, or to another if `to` is not 0xffffffff; the control block has the report.
 pub export fn pristine_reset(handle: u32, mode: u32, limit: f64, to: u32) i32 {
     if (workers.dispatch("pristine_reset", .{ handle, mode, limit, to })) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return images.reset(handle, mode, limit, to);
+    return inTurn(handle, images.reset, .{ handle, mode, limit, to });
 }
 
 /// Compares two machines of one image; the length of the result's text, 0 when nothing differs.
@@ -295,18 +282,12 @@ pub export fn pristine_plant(fault: u32) i32 {
 
 pub export fn pristine_call_begin(handle: u32) i32 {
     if (workers.dispatch("pristine_call_begin", .{handle})) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return running.callBegin(handle);
+    return inTurn(handle, running.callBegin, .{handle});
 }
 
 pub export fn pristine_call_stage(handle: u32, slot: u32, bytes: [*]const u8, length: u32) i32 {
     if (workers.dispatch("pristine_call_stage", .{ handle, slot, bytes, length })) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return running.callStage(handle, slot, bytes[0..length]);
+    return inTurn(handle, running.callStage, .{ handle, slot, bytes[0..length] });
 }
 
 pub export fn pristine_call(handle: u32) i32 {
@@ -325,50 +306,32 @@ pub export fn pristine_memory_base(handle: u32) ?[*]u8 {
 
 pub export fn pristine_memory_translate(handle: u32, address: f64, length: f64) f64 {
     if (workers.dispatch("pristine_memory_translate", .{ handle, address, length })) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return @floatFromInt(turn.status);
-    defer turn.end();
-    return guest_memory.translate(handle, address, length);
+    return inTurn(handle, guest_memory.translate, .{ handle, address, length });
 }
 
 pub export fn pristine_memory_pieces(handle: u32, address: f64, length: f64) i32 {
     if (workers.dispatch("pristine_memory_pieces", .{ handle, address, length })) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return guest_memory.pieces(handle, address, length);
+    return inTurn(handle, guest_memory.pieces, .{ handle, address, length });
 }
 
 pub export fn pristine_memory_read(handle: u32, address: f64, out: [*]u8, length: u32) i32 {
     if (workers.isRemote(handle)) return workers.readMemory(handle, address, out[0..length]);
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return guest_memory.read(handle, address, out[0..length]);
+    return inTurn(handle, guest_memory.read, .{ handle, address, out[0..length] });
 }
 
 pub export fn pristine_memory_write(handle: u32, address: f64, bytes: [*]const u8, length: u32) i32 {
     if (workers.isRemote(handle)) return workers.writeMemory(handle, address, bytes[0..length]);
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return guest_memory.write(handle, address, bytes[0..length]);
+    return inTurn(handle, guest_memory.write, .{ handle, address, bytes[0..length] });
 }
 
 pub export fn pristine_memory_cstring(handle: u32, address: f64, out: [*]u8, capacity: u32) i32 {
     if (workers.dispatch("pristine_memory_cstring", .{ handle, address, out, capacity })) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return turn.status;
-    defer turn.end();
-    return guest_memory.cstring(handle, address, out[0..capacity]);
+    return inTurn(handle, guest_memory.cstring, .{ handle, address, out[0..capacity] });
 }
 
 pub export fn pristine_memory_allocate(handle: u32, length: f64, alignment: f64) f64 {
     if (workers.dispatch("pristine_memory_allocate", .{ handle, length, alignment })) |result| return result;
-    const turn = registry.turn(handle);
-    if (turn.status < 0) return @floatFromInt(turn.status);
-    defer turn.end();
-    return guest_memory.allocate(handle, length, alignment);
+    return inTurn(handle, guest_memory.allocate, .{ handle, length, alignment });
 }
 
 pub export fn pristine_symbol(handle: u32, name: [*]const u8, length: u32) f64 {

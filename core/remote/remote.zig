@@ -1,9 +1,7 @@
 //! A remote: a machine whose functions other machines call. Whoever is connected keeps its memory, which their VMs show, until
 //! they have let go of it, also when the embedder has closed it.
 const std = @import("std");
-const linux = std.os.linux;
 const host = @import("../host.zig");
-const limits = @import("../limits.zig");
 const remote_calls = @import("../linux/remote_calls.zig");
 const Interrupt = @import("../interrupt.zig").Interrupt;
 const Lent = @import("lending.zig").Lent;

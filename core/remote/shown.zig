@@ -11,11 +11,11 @@ const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
 const Machine = @import("../machine.zig").Machine;
 const Remote = @import("remote.zig").Remote;
+const Backing = @import("../vm.zig").Backing;
 const Vm = @import("../vm.zig").Vm;
 
 const page = limits.page_size;
 const roots_bytes = limits.remote_roots_max * page;
-const slots_of_remote_max = 16;
 
 /// A set of windows, one bit each.
 pub const Mask = u16;
@@ -31,9 +31,7 @@ const Window = struct {
     remote: *Remote,
     /// `Remote.age` as the VM has it.
     age: u32,
-    backed: u64 = 0,
-    slots: [slots_of_remote_max]u16 = undefined,
-    slot_count: u8 = 0,
+    backing: Backing = .{},
 };
 
 pub const Shown = struct {
@@ -57,8 +55,7 @@ pub const Shown = struct {
     pub fn forgetVm(self: *Shown) void {
         // The remotes are let go of later: their last user takes them down, which is not to be done here.
         for (&self.windows) |*window| if (window.*) |*some| {
-            some.backed = 0;
-            some.slot_count = 0;
+            some.backing = .{};
         };
         self.root_slot = false;
         self.mask_count = 0;
@@ -76,19 +73,12 @@ pub const Shown = struct {
     /// Shows a remote's memory up to `bytes`: it may have grown.
     pub fn grow(self: *Shown, vm: *Vm, number: u4, bytes: u64) host.Error!void {
         const window = &self.windows[number].?;
-        const frames = &window.remote.machine.frames;
-        while (window.backed < bytes) {
-            if (window.slot_count == slots_of_remote_max) return error.HostFailure;
-            const size = @min(@max(window.backed, limits.slot_first_bytes), frames.bytes_max - window.backed);
-            window.slots[window.slot_count] = try vm.addSlot(frames.physical_base + window.backed, frames.base[@intCast(window.backed)..][0..@intCast(size)]);
-            window.slot_count += 1;
-            window.backed += size;
-        }
+        try vm.back(&window.backing, &window.remote.machine.frames, bytes);
     }
 
     fn hide(self: *Shown, vm: *Vm, number: u4) host.Error!void {
         const window = &self.windows[number].?;
-        while (window.slot_count > 0) : (window.slot_count -= 1) try vm.removeSlot(window.slots[window.slot_count - 1]);
+        try vm.unback(&window.backing);
         window.remote.letGo();
         self.windows[number] = null;
         // With the slots went all that the processor remembered, so that these tables can serve other sets. The others stay what they
