@@ -44,6 +44,7 @@ pub const Image = struct {
         // Another thread must not take the VM away while its processor is read.
         const held = vm_pool.hold(machine);
         defer if (held) vm_pool.unpin(machine);
+        if (machine.gates) |gates| gates.closeAll();
         call_module.prepare(machine);
         var wiped = try Wiped.wipe(machine);
         defer wiped.putBack(machine);
@@ -63,6 +64,7 @@ pub const Image = struct {
         self.machine.connections = try machine.connections.copy(allocator);
         errdefer self.machine.connections.deinit(allocator);
         self.machine.shown = .{};
+        self.machine.gates = null;
         self.machine.remote = null;
         try self.freezeVectors(machine);
         // The image must be able to outlive the machine, so it has a tracer of its own for forks to copy.

@@ -32,6 +32,8 @@ pub const Reason = struct {
     pub const slice: u32 = 1 << 7;
     /// The embedder has something to do between two steps of the run.
     pub const pause: u32 = 1 << 8;
+    /// The seat of a remote is wanted back (`remote/gates.zig`).
+    pub const gate: u32 = 1 << 9;
 };
 
 /// One machine's interruption state; shared between threads and the signal handler.
@@ -58,8 +60,18 @@ pub const Interrupt = struct {
             defer vm_pool.lock.unlock();
             self.raise(reason);
         }
+        self.tell();
+    }
+
+    fn tell(self: *const Interrupt) void {
         const thread = self.thread.load(.seq_cst);
         if (thread != 0) _ = linux.tgkill(linux.getpid(), thread, @enumFromInt(kick_signal));
+    }
+
+    /// The same for a machine that keeps its VM meanwhile, without the lock.
+    pub fn kick(self: *Interrupt, reason: u32) void {
+        self.raise(reason);
+        self.tell();
     }
 
     pub fn pending(self: *const Interrupt) u32 {

@@ -6,7 +6,7 @@ const std = @import("std");
 const limits = @import("limits.zig");
 
 /// Of all that the VMM puts into the system area: a saved machine goes on only with the same. To be moved on with any change there.
-pub const system_version: u32 = 2;
+pub const system_version: u32 = 3;
 
 pub const system_base: u64 = 0x7fff_c000_0000;
 /// End of the lower half: no instruction pointer of ring 3 is at or above it.
@@ -107,9 +107,18 @@ pub const vectors_physical: u64 = system_physical + (vectors_address - system_ba
 pub const imports_address: u64 = vectors_address + limits.page_size;
 pub const imports_physical: u64 = vectors_physical + limits.page_size;
 pub const import_stub_bytes = 16;
+/// Where they all go on, where they make an ordinary call, and where one that went through a gate has its answer.
+pub const imports_tail: u64 = imports_address + limits.imports_max * import_stub_bytes;
+pub const imports_ordinary: u64 = imports_tail + 0x40;
+pub const imports_answered: u64 = imports_tail + 0x70;
+/// The table of gates (`remote/gate_stubs.zig`): read-only for ring 3, and once more for ring 0 alone.
+pub const gate_table_address: u64 = imports_address + limits.page_size;
+pub const gate_table_pages = 2;
+pub const gate_table_ring0: u64 = gate_table_address + gate_table_pages * limits.page_size;
+pub const gate_table_physical: u64 = imports_physical + limits.page_size;
 /// Guest-physical address of the system area. Frame 0 stays unused, so that a zero entry never means memory.
 pub const system_physical: u64 = 0x1000;
-pub const system_pages = 8 + vdso_pages_max;
+pub const system_pages = 8 + vdso_pages_max + gate_table_pages;
 /// Guest-physical address behind the exit page: inside every platform's width, outside every slot.
 pub const exit_physical: u64 = limits.physical_space_max_bytes + limits.GiB;
 /// Root tables that show remotes beside the machine itself.
@@ -126,6 +135,7 @@ pub const gdt_offset = 0x000;
 pub const tss_offset = 0x080;
 pub const idt_offset = 0x200;
 pub const vectors = 32;
+pub const breakpoint_vector = 3;
 
 pub const selector_kernel_code: u16 = 0x08;
 pub const selector_kernel_data: u16 = 0x10;
@@ -142,10 +152,15 @@ pub const stub_signal_return = Page.user_stubs.address() + 0x100;
 pub const stub_load_vectors = Page.user_stubs.address() + 0x140;
 pub const stub_enter_remote = Page.user_stubs.address() + 0x180;
 pub const stub_leave_remote = Page.user_stubs.address() + 0x1a0;
+/// The gate to remotes' functions: into one, and back.
+pub const stub_gate = Page.user_stubs.address() + 0x1c0;
+pub const stub_gate_leave = Page.user_stubs.address() + 0x300;
 /// An XSAVE area in its initial configuration.
 pub const initial_vectors_address = Page.user_stubs.address() + 0x400;
 /// The system-call stub of hardware platforms, in `ring0_stubs` behind the exception stubs.
 pub const stub_ring0_syscall = Page.ring0_stubs.address() + 0x800;
+/// What #BP leads to.
+pub const stub_ring0_gate = Page.ring0_stubs.address() + 0x900;
 
 /// `out` ports of the ring-0 stubs: 0x80 + vector for an exception, and one for the system-call stub.
 pub const port_exception: u16 = 0x80;

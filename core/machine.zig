@@ -10,6 +10,7 @@ const clock_module = @import("clock.zig");
 const errors = @import("errors.zig");
 const exec = @import("linux/exec.zig");
 const faults = @import("faults.zig");
+const gate_stubs = @import("remote/gate_stubs.zig");
 const host = @import("host.zig");
 const interrupt_module = @import("interrupt.zig");
 const kernel_module = @import("linux/kernel.zig");
@@ -34,6 +35,7 @@ const touched = @import("memory/touched.zig");
 const Thread = @import("linux/threads.zig").Thread;
 const Tracer = @import("tracer.zig").Tracer;
 const Connections = @import("remote/connections.zig").Connections;
+const Gates = @import("remote/gates.zig").Gates;
 const Lent = @import("remote/lending.zig").Lent;
 const remote_call = @import("remote/call.zig");
 const Remote = @import("remote/remote.zig").Remote;
@@ -101,6 +103,8 @@ pub const Machine = struct {
     /// The remotes that it calls, and what its VM shows of them.
     connections: Connections = .{},
     shown: Shown = .{},
+    /// What it calls remotes through without exits; null before it has.
+    gates: ?*Gates = null,
     /// How the last call of a remote failed.
     remote_failure: remote_call.Failure = .of(.host, ""),
 
@@ -142,6 +146,7 @@ pub const Machine = struct {
         .remote = .kept,
         .connections = .restored,
         .shown = .kept,
+        .gates = .kept,
         .remote_failure = .kept,
     };
 
@@ -216,6 +221,7 @@ pub const Machine = struct {
     /// The VM pool takes the VM away: what only the VM holds of the guest's state is kept. False if it could not be.
     pub fn detaching(self: *Machine) bool {
         self.interrupt.run = null;
+        if (self.gates) |gates| gates.giveBackAll();
         if (!self.kernel_made) return true;
         self.current().segments = self.currentSegments();
         const threads = &self.kernel.threads;
@@ -296,6 +302,10 @@ pub const Machine = struct {
         return @ptrCast(self.frames.bytes(@intCast(page.physical() / limits.page_size), 1).ptr);
     }
 
+    pub fn gateTable(self: *Machine) *gate_stubs.Table {
+        return @ptrCast(self.frames.bytes(@intCast(layout.gate_table_physical / limits.page_size), layout.gate_table_pages).ptr);
+    }
+
     /// Writes the stubs anew; to be called before the first run.
     pub fn writeStubs(self: *Machine, answers: system_area.Answers) void {
         system_area.writeRing0Stubs(self.systemPage(.ring0_stubs), answers);
@@ -335,6 +345,9 @@ pub const Machine = struct {
         }
         try self.mapSystemPages(layout.vectors_address, layout.vectors_physical, 1, .{});
         try self.mapSystemPages(layout.imports_address, layout.imports_physical, 1, .{ .execute = true });
+        self.gateTable().init(self.space.tables.rootPhysical());
+        try self.mapSystemPages(layout.gate_table_address, layout.gate_table_physical, layout.gate_table_pages, .{});
+        try self.mapSystemPages(layout.gate_table_ring0, layout.gate_table_physical, layout.gate_table_pages, .{ .user = false });
         try self.mapVdso(layout.vdso_base);
         // A remote reads its own clocks, also where the system area is its caller's.
         if (self.space.area.window != null) try self.mapVdso(self.space.area.vdso_base);
@@ -370,6 +383,7 @@ pub const Machine = struct {
     pub fn destroyVm(self: *Machine) void {
         vm_pool.detach(self);
         windows.leave(&self.space.area);
+        if (self.gates) |gates| gates.destroy();
         self.shown.deinit();
         self.connections.deinit(self.allocator);
         self.program.release(self.allocator);
@@ -422,9 +436,11 @@ pub const Machine = struct {
         kernel.entered_tsc = host.rdtsc();
         kernel.wakeTimers();
         kernel.tick();
+        if (self.gates) |gates| gates.beginRun();
         // What came while nothing ran acts before the guest does.
         if (kernel.isInterrupted(self.current())) interrupt.raise(Reason.signal);
         const outcome = run_module.run(self, goal);
+        if (self.gates) |gates| gates.endRun();
         kernel.counters.cycles += host.rdtsc() -% kernel.entered_tsc;
         if (self.is_fork and touched.threadFaults() != faults_before) self.frames.touched.stale = true;
         interrupt_module.disarmThread();

@@ -159,10 +159,11 @@ test "every page of the system area is closed to ring 3, but for what it may rea
     const P = layout.Page;
     inline for (.{ "read_rdi", "write_rdi", "write_vector_rdi", "exchange_rdi", "jump_rdi" }) |name| {
         var page: u64 = 0;
-        while (page < 16) : (page += 1) {
+        while (page < layout.system_pages + layout.gate_table_pages + 2) : (page += 1) {
             const address = layout.system_base + page * limits.page_size;
-            const data = address == P.vdso_parameters.address() or address == layout.vectors_address;
-            const readable = data or address == P.user_stubs.address() or address == layout.imports_address or (address >= P.vdso_parameters.address() and address < layout.vdso_base + layout.vdso_pages_max * limits.page_size);
+            const in_gate_table = address >= layout.gate_table_address and address < layout.gate_table_ring0;
+            const data = address == P.vdso_parameters.address() or address == layout.vectors_address or in_gate_table;
+            const readable = data or address == P.user_stubs.address() or address == layout.imports_address or in_gate_table or (address >= P.vdso_parameters.address() and address < layout.vdso_base + layout.vdso_pages_max * limits.page_size);
             const outcome = try runWithRdi(snippet(name), address);
             if (comptime std.mem.eql(u8, name, "read_rdi")) {
                 if (readable) {

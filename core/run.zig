@@ -1,6 +1,7 @@
 //! The loop that runs a machine: enter the guest, answer what it asks, until it stops for a reason.
 const std = @import("std");
 const faults = @import("faults.zig");
+const gates = @import("remote/gates.zig");
 const interrupt_module = @import("interrupt.zig");
 const layout = @import("layout.zig");
 const lending = @import("remote/lending.zig");
@@ -18,6 +19,7 @@ const thread_calls = @import("linux/thread_calls.zig");
 const waiting = @import("linux/waiting.zig");
 const table = @import("linux/table.zig");
 const Exception = @import("vcpu.zig").Exception;
+const Exit = @import("vcpu.zig").Exit;
 const vectors_module = @import("vectors.zig");
 const Reason = interrupt_module.Reason;
 
@@ -77,29 +79,54 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
         }
         scheduler.plan(machine);
         const exit = if (machine.kernel.lent) |lent| lent.enter() else machine.vcpu.enter();
-        switch (exit) {
-            .system_call => {
-                // The guest gets on: what faults again at one address does so for another reason.
-                machine.fault_repeats = 0;
-                if (systemCall(machine, goal)) |outcome| return outcome;
+        if (machine.kernel.lent) |lent| {
+            // Ring 0 has no gate for a remote that calls another one, but a remote can make it believe so.
+            if (machine.vcpu.segments().cr3 != lent.root) return .{ .broken = "a remote has left its place through a gate" };
+        } else if (machine.gates != null) switch (gates.caught(machine, exit)) {
+            .own => {},
+            .moved => {
+                machine.kernel.interrupt.rearmEntry();
+                continue;
             },
-            .call_return => {
-                machine.stepping = false;
-                if (goal == .call and isCalled(machine)) return .call_return;
-                if (raise(machine, .{ .signal = faults.SIGSEGV, .code = 0, .address = machine.vcpu.registers().rip })) |outcome| return outcome;
+            .in_remote => {
+                if (endRemoteCall(machine, 0, remote_call.adopt(machine, exit))) |outcome| return outcome;
+                continue;
             },
-            .exception => |exception| if (exceptionOf(machine, exception)) |outcome| return outcome,
-            .exit_page => |address| if (raise(machine, faults.ofExitPage(address))) |outcome| return outcome,
-            .interrupted => machine.kernel.interrupt.rearmEntry(),
-            // A file that the guest has mapped may have become shorter; then its next access faults and is answered there.
-            .memory_gone => if (!dropBeyondFiles(machine)) {
-                // The file may have become as long as before by now. What no trying again cures is the host's memory.
-                machine.fault_repeats += 1;
-                if (machine.fault_repeats > same_fault_max) return .{ .broken = "the host has no memory for the guest's" };
-            },
-            .broken => |why| return .{ .broken = why },
-        }
+        };
+        if (answer(machine, goal, exit)) |outcome| return outcome;
     }
+}
+
+/// Goes on with an exit that is to be answered first.
+pub fn goOn(machine: *Machine, goal: Goal, exit: Exit) Outcome {
+    machine.fault_repeats = 0;
+    return answer(machine, goal, exit) orelse run(machine, goal);
+}
+
+fn answer(machine: *Machine, goal: Goal, exit: Exit) ?Outcome {
+    switch (exit) {
+        .system_call => {
+            // The guest gets on: what faults again at one address does so for another reason.
+            machine.fault_repeats = 0;
+            return systemCall(machine, goal);
+        },
+        .call_return => {
+            machine.stepping = false;
+            if (goal == .call and isCalled(machine)) return .call_return;
+            return raise(machine, .{ .signal = faults.SIGSEGV, .code = 0, .address = machine.vcpu.registers().rip });
+        },
+        .exception => |exception| return exceptionOf(machine, exception),
+        .exit_page => |address| return raise(machine, faults.ofExitPage(address)),
+        .interrupted => machine.kernel.interrupt.rearmEntry(),
+        // A file that the guest has mapped may have become shorter; then its next access faults and is answered there.
+        .memory_gone => if (!dropBeyondFiles(machine)) {
+            // The file may have become as long as before by now. What no trying again cures is the host's memory.
+            machine.fault_repeats += 1;
+            if (machine.fault_repeats > same_fault_max) return .{ .broken = "the host has no memory for the guest's" };
+        },
+        .broken => |why| return .{ .broken = why },
+    }
+    return null;
 }
 
 /// Whether the current thread runs the function that was called.
@@ -166,6 +193,10 @@ fn interrupted(machine: *Machine) ?Outcome {
     if (reasons & Reason.pause != 0 and canPause(machine)) {
         machine.kernel.interrupt.clear(Reason.pause);
         return .paused;
+    }
+    if (reasons & Reason.gate != 0) {
+        machine.kernel.interrupt.clear(Reason.gate);
+        if (machine.kernel.lent == null) if (machine.gates) |some| some.giveBackWanted();
     }
     machine.kernel.interrupt.clear(Reason.signal | Reason.wake | Reason.timer | Reason.slice);
     machine.kernel.tick();

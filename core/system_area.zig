@@ -4,6 +4,7 @@
 //! Sources: Intel SDM volume 3, chapters 6 and 7 (IDT, TSS); AMD APM volume 3 (SYSCALL, SYSRET).
 const std = @import("std");
 const assert = std.debug.assert;
+const gate_stubs = @import("remote/gate_stubs.zig");
 const layout = @import("layout.zig");
 const limits = @import("limits.zig");
 const vectors = @import("vectors.zig");
@@ -39,7 +40,7 @@ pub fn writeDescriptors(page: *[limits.page_size]u8) void {
     std.mem.writeInt(u16, tss_bytes[102..104], 104, .little);
 
     for (0..layout.vectors) |vector| {
-        const handler = exceptionStub(@intCast(vector));
+        const handler = if (vector == layout.breakpoint_vector) layout.stub_ring0_gate else exceptionStub(@intCast(vector));
         const gate = page[layout.idt_offset + vector * 16 ..][0..16];
         std.mem.writeInt(u16, gate[0..2], @truncate(handler), .little);
         std.mem.writeInt(u16, gate[2..4], layout.selector_kernel_code, .little);
@@ -139,6 +140,7 @@ pub fn writeRing0Stubs(page: *[limits.page_size]u8, answers: Answers) void {
     }
     const offset = layout.stub_ring0_syscall - layout.Page.ring0_stubs.address();
     putSystemCallStub(page, offset, &ring0_exit, &ring0_leave, answers);
+    @memcpy(page[layout.stub_ring0_gate - layout.Page.ring0_stubs.address() ..][0..gate_stubs.handler_code.len], &gate_stubs.handler_code);
 }
 
 /// Where the ring-0 system-call stub goes on after the VMM has answered.
@@ -167,7 +169,7 @@ const signal_return = [_]u8{ 0xb8, 15, 0, 0, 0 } ++ syscall ++ trap;
 
 /// State components that fit the page they are loaded from, which are all that a guest can use: x87, SSE, AVX, AVX-512 and
 /// PKRU. XRSTOR wants the whole area of what it is asked for to be there.
-const loaded_components: u32 = 0x2e7;
+pub const loaded_components: u32 = 0x2e7;
 
 /// Their size, with what lies between them.
 const initial_vectors_bytes = 2696;
@@ -199,12 +201,16 @@ const leave_remote = blk: {
 };
 
 /// What all functions that lead to remotes end in: the System V ABI wants the control words of MXCSR and x87 kept, and a system
-/// call has its fourth argument elsewhere. `sub $8, %rsp; stmxcsr (%rsp); fnstcw 4(%rsp); mov %rcx, %r10`, the call, then
-/// `ldmxcsr (%rsp); fldcw 4(%rsp); add $8, %rsp; ret`.
+/// call has its fourth argument elsewhere. `sub $8, %rsp; stmxcsr (%rsp); fnstcw 4(%rsp); mov %rcx, %r10`, the gate or the call,
+/// then `ldmxcsr (%rsp); fldcw 4(%rsp); add $8, %rsp; ret`.
 fn importTail(comptime route: SyscallRoute) []const u8 {
     const before = [_]u8{ 0x48, 0x83, 0xec, 8, 0x0f, 0xae, 0x1c, 0x24, 0xd9, 0x7c, 0x24, 4, 0x49, 0x89, 0xca };
     const behind = [_]u8{ 0x0f, 0xae, 0x14, 0x24, 0xd9, 0x6c, 0x24, 4, 0x48, 0x83, 0xc4, 8, 0xc3 };
-    const at = layout.imports_address + limits.imports_max * layout.import_stub_bytes + before.len;
+    const approach = gate_stubs.approach(layout.imports_tail + before.len);
+    const first = before ++ approach;
+    const filled = layout.imports_ordinary - layout.imports_tail;
+    const ordinary = first ++ [_]u8{nop} ** (filled - first.len) ++ gate_stubs.numberOf(import_number);
+    const at = layout.imports_tail + ordinary.len;
     const call = switch (route) {
         .ring0_out => syscall,
         // Where `syscall` stays in ring 3, what it does can be done without it, and is done sooner: `pushfq; pop %r11;
@@ -216,17 +222,23 @@ fn importTail(comptime route: SyscallRoute) []const u8 {
             break :blk flags ++ std.mem.toBytes(@as(i32, @intCast(distance))) ++ syscall;
         },
     };
-    const tail = before ++ call ++ behind;
-    return &tail;
+    const answered = layout.imports_answered - layout.imports_tail;
+    const tail = ordinary ++ call ++ behind;
+    const back = tail.len - behind.len;
+    const jump_bytes = 2;
+    const jump = [_]u8{ 0xeb, @bitCast(@as(i8, @intCast(@as(i64, back) - @as(i64, answered + gate_stubs.take_result.len + jump_bytes)))) };
+    return tail ++ [_]u8{nop} ** (answered - tail.len) ++ gate_stubs.take_result ++ jump;
 }
 
-/// The number of the system call that the first function of a remote is.
+const nop = 0x90;
+
+/// The number of the system call that the first function of a remote is. Its low byte is 0, so that the others' is the function's.
 pub const import_number: u32 = 0x5053_0000;
 
 /// Fills the page of functions that lead to remotes: `mov $number, %eax; jmp tail` each.
 pub fn writeImportStubs(page: *[limits.page_size]u8, route: SyscallRoute) void {
     @memset(page, 0xcc);
-    const tail = limits.imports_max * layout.import_stub_bytes;
+    const tail = layout.imports_tail - layout.imports_address;
     switch (route) {
         inline else => |known| @memcpy(page[tail..][0..comptime importTail(known).len], comptime importTail(known)),
     }
@@ -253,6 +265,7 @@ pub fn writeUserStubs(page: *[limits.page_size]u8, route: SyscallRoute, answers:
     put(page, layout.stub_load_vectors, &load_vectors);
     put(page, layout.stub_enter_remote, &enter_remote);
     put(page, layout.stub_leave_remote, &leave_remote);
+    gate_stubs.put(page);
     put(page, layout.initial_vectors_address, vectors.initial.region[0..initial_vectors_bytes]);
 }
 
@@ -278,9 +291,9 @@ comptime {
     assert(layout.stub_float_call + load_float_arguments.len <= layout.stub_signal_return);
     assert(layout.stub_load_vectors + load_vectors.len <= layout.stub_enter_remote);
     assert(layout.stub_enter_remote + enter_remote.len <= layout.stub_leave_remote);
-    assert(layout.stub_leave_remote + leave_remote.len <= layout.initial_vectors_address);
+    assert(layout.stub_leave_remote + leave_remote.len <= layout.stub_gate);
     assert(layout.initial_vectors_address % 64 == 0);
     assert(layout.initial_vectors_address + initial_vectors_bytes <= layout.Page.exception_stack.address());
-    assert(limits.imports_max * layout.import_stub_bytes + importTail(.ring3_store).len <= limits.page_size);
+    assert(layout.imports_tail + importTail(.ring3_store).len <= layout.gate_table_address);
     assert(layout.idt_offset + layout.vectors * 16 <= limits.page_size);
 }

@@ -34,13 +34,14 @@ export class Remote implements Disposable {
 
 /** @internal */
 export function connect(kind: Kind, handle: number, machine: Machine, options: ConnectOptions = {}, isOpen = () => true): Remote {
-  const { name = "remote", mode = "shared", forks = navigator.hardwareConcurrency } = options;
+  const { name = "remote", mode = "shared", forks = navigator.hardwareConcurrency, exitless = false } = options;
   const code = RemoteMode[mode];
   if (code === undefined) throw badOption("mode", `${mode} is not a way to connect`, 'use "shared", "fork" or "pool"');
   if (!Number.isInteger(forks) || forks < 1 || forks > 64)
     throw badOption("forks", `\`forks\` is ${forks}`, "give a whole number from 1 to 64");
   const bytes = encode(name);
-  check(core().pristine_connect(kind, handle, handleOf(machine), bytes, bytes.length, code, forks));
+  if (typeof exitless !== "boolean") throw badOption("exitless", `\`exitless\` is ${exitless}`, "give true or false");
+  check(core().pristine_connect(kind, handle, handleOf(machine), bytes, bytes.length, code, forks, exitless ? 1 : 0));
   let left = false;
   return new Remote(machine, name, mode, () => {
     // What it was a connection of may be closed by now, and its handle another one's.

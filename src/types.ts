@@ -194,6 +194,12 @@ export interface ConnectOptions {
   mode?: "shared" | "fork" | "pool";
   /** Forks of a `pool`, 1 to 64; default the number of processors. */
   forks?: number;
+  /**
+   * Lets a caller that calls functions of the remote again and again keep it, and call them without exits to the host: the root
+   * table is switched by the guest's own ring 0. For callers and remotes of one tenant (docs/remotes.md says what is trusted); a
+   * call that cannot go so is an ordinary one. Default `false`.
+   */
+  exitless?: boolean;
 }
 
 /** How a snapshot is saved. */

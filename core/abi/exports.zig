@@ -144,9 +144,9 @@ pub export fn pristine_connection_end(handle: u32, connection: u32, how: u32) i3
 }
 
 /// Lets calls of a machine (kind 0) or of all later forks of an image (kind 1) to a name go to a remote, or to forks of it.
-pub export fn pristine_connect(kind: u32, handle: u32, remote: u32, name: [*]const u8, length: u32, mode: u32, count: u32) i32 {
+pub export fn pristine_connect(kind: u32, handle: u32, remote: u32, name: [*]const u8, length: u32, mode: u32, count: u32, exitless: u32) i32 {
     if (workers.isRemote(handle) or workers.isRemote(remote)) return remotes.inWorker();
-    return inTurn(remote, remotes.connect, .{ kind, handle, remote, name[0..length], mode, count });
+    return inTurn(remote, remotes.connect, .{ kind, handle, remote, name[0..length], remotes.Way{ .mode = mode, .count = count, .exitless = exitless != 0 } });
 }
 
 pub export fn pristine_disconnect(kind: u32, handle: u32, name: [*]const u8, length: u32) i32 {

@@ -13,12 +13,15 @@ const Target = connections_module.Target;
 
 const Failed = error{Failed};
 
+/// How a remote is connected.
+pub const Way = struct { mode: u32, count: u32, exitless: bool };
+
 /// Connects a machine (kind 0) or an image (kind 1): calls of `name` go to the remote, or to forks of it (`mode`), of which a pool
 /// has `count`.
-pub fn connect(kind: u32, handle: u32, remote_handle: u32, name: []const u8, mode: u32, count: u32) i32 {
+pub fn connect(kind: u32, handle: u32, remote_handle: u32, name: []const u8, way: Way) i32 {
     const record = &registry.last_error;
     if (!isName(name)) return badOption("the name of a remote has 1 to 64 letters, digits, `.`, `_` or `-`", "name", "call it \"storage\", for example");
-    const wanted = std.enums.fromInt(connections_module.Mode, mode) orelse return badOption("an unknown way to connect", "mode", "use \"shared\", \"fork\" or \"pool\"");
+    const wanted = std.enums.fromInt(connections_module.Mode, way.mode) orelse return badOption("an unknown way to connect", "mode", "use \"shared\", \"fork\" or \"pool\"");
     var status: i32 = 0;
     const entry = registry.getIdle(remote_handle, &status) orelse return status;
     const remote = entry.machine.remote orelse return badOption("the machine is no remote", "remote", "boot it with { remote: true }");
@@ -27,8 +30,8 @@ pub fn connect(kind: u32, handle: u32, remote_handle: u32, name: []const u8, mod
     const turn: registry.Turn = if (kind == 1 or handle == remote_handle) .none else registry.turn(handle);
     if (turn.status < 0) return turn.status;
     defer turn.end();
-    const target = targetOf(entry, remote, wanted, count) catch return record.code.status();
-    machine.connections.put(registry.allocator, name, target) catch |failure| return switch (failure) {
+    const target = targetOf(entry, remote, wanted, way.count) catch return record.code.status();
+    machine.connections.put(registry.allocator, name, target, way.exitless) catch |failure| return switch (failure) {
         error.OutOfMemory => hostFailure(error.OutOfMemory),
         error.TooMany => badOption("a machine is connected to 64 remotes at most", "name", "let remotes share a connection"),
     };

@@ -9,6 +9,7 @@
 //! The caller goes on behind a stub that clears the vector state, wherever its program had been.
 const std = @import("std");
 const call_module = @import("../call.zig");
+const gates = @import("gates.zig");
 const guest_device = @import("../linux/files/guest_device.zig");
 const interrupt_module = @import("../interrupt.zig");
 const kernel_module = @import("../linux/kernel.zig");
@@ -16,6 +17,7 @@ const kvm = @import("../kvm.zig");
 const layout = @import("../layout.zig");
 const lending = @import("lending.zig");
 const limits = @import("../limits.zig");
+const queue = @import("queue.zig");
 const remote_calls = @import("../linux/remote_calls.zig");
 const run_module = @import("../run.zig");
 const scheduler = @import("../scheduler.zig");
@@ -25,6 +27,7 @@ const table = @import("../linux/table.zig");
 const vectors_module = @import("../vectors.zig");
 const vm_pool = @import("../vm_pool.zig");
 const waiting = @import("../linux/waiting.zig");
+const Exit = @import("../vcpu.zig").Exit;
 const Lent = lending.Lent;
 const Machine = @import("../machine.zig").Machine;
 const Outcome = run_module.Outcome;
@@ -101,7 +104,38 @@ pub fn call(caller: *Machine, index: u64) Ended {
     const outcome = if (use.seat == .alone) callFunction(machine, &user, address) else callOnThread(&borrowed, &user, address);
     use.is_lost = outcome == .thread_ended;
     const result: i64 = @bitCast(machine.vcpu.registers().rdi);
-    return borrowed.end(&user, outcome, result, remote_name);
+    const ended = borrowed.end(&user, outcome, result, remote_name);
+    if (ended == .answered and use.seat == .alone) {
+        const held = caller.connections.find(remote_name).?;
+        use.is_kept = gates.open(caller, .{ .remote = use.remote, .connection = held.connection, .version = held.version });
+    }
+    return ended;
+}
+
+/// A call that its caller has made through a gate, and that comes to the VMM with `exit`: an ordinary call from here on.
+pub fn adopt(caller: *Machine, exit: Exit) Ended {
+    const under_way = gates.take(caller) orelse return .{ .outcome = .{ .broken = "a root table that no gate leads to" } };
+    defer gates.taken(caller);
+    under_way.remote.stepIn();
+    const use: Use = .{ .remote = under_way.remote, .seat = .alone };
+    defer use.end();
+    var borrowed: Borrowed = .of(caller, use, .clears_vectors);
+    borrowed.segments = .{ .fs = under_way.fs, .gs = under_way.gs };
+    borrowed.caller_root = under_way.home;
+    borrowed.begin() catch |failure| {
+        borrowed.goBack(&under_way.user);
+        return failed(caller, .of(kindOf(failure), under_way.name));
+    };
+    const machine = use.remote.machine;
+    const program = actInCall(machine);
+    const outcome = run_module.goOn(machine, .call, exit);
+    endThread(machine, machine.kernel.threads.caller);
+    call_module.endCaller(machine, program);
+    const result: i64 = @bitCast(machine.vcpu.registers().rdi);
+    const ended = borrowed.end(&under_way.user, outcome, result, under_way.name);
+    // Behind a gate the result is there.
+    if (ended == .answered) caller.vcpu.registers().r10 = @bitCast(result);
+    return ended;
 }
 
 fn kindOf(failure: anyerror) Failure.Kind {
@@ -180,8 +214,11 @@ const Use = struct {
     remote: *Remote,
     seat: Seat,
     is_lost: bool = false,
+    /// The caller keeps the seat for calls through a gate.
+    is_kept: bool = false,
 
     fn end(self: *const Use) void {
+        if (self.is_kept) return self.remote.stepBack();
         self.remote.releaseAs(self.seat, if (self.is_lost) .gone else .waiting);
     }
 };
@@ -194,10 +231,18 @@ fn open(caller: *Machine, name: []const u8, kind: enum { call, wake }) Opened {
     const remote = held.resolve() catch return .{ .failure = .host };
     if (lending.isInChain(caller, remote) or !lending.beginToWait(caller, remote)) return .{ .failure = .again };
     defer lending.endToWait(caller);
-    const seat = remote.acquire(if (kind == .call) .call else .wake, caller.kernel.interrupt, null) orelse return .called_away;
+    const seat = seatOf(caller, remote, if (kind == .call) .call else .wake) orelse return .called_away;
     if (remote.death == null) return .{ .use = .{ .remote = remote, .seat = seat } };
     remote.release(seat);
     return .{ .failure = .dead };
+}
+
+fn seatOf(caller: *Machine, remote: *Remote, use: queue.Use) ?Seat {
+    if (caller.gates) |some| if (some.takeSeat(remote)) {
+        remote.stepIn();
+        return .alone;
+    };
+    return remote.acquire(use, caller.kernel.interrupt, null);
 }
 
 /// A remote that has its caller's processor.
@@ -250,6 +295,7 @@ const Borrowed = struct {
         const root = try owner.shown.rootOf(owner, self.lent.mask);
         machine.borrow(&self.lent);
         self.exits = machine.vcpu.exits;
+        self.lent.root = root;
         machine.vcpu.segments().cr3 = root;
         // Whoever sets the bases next may find them as they are to be.
         owner.vm.run.dirty_regs |= kvm.SYNC_X86_SREGS;
@@ -264,25 +310,29 @@ const Borrowed = struct {
         caller.kernel.counters.remote_calls += 1;
         caller.kernel.threads.replan = true;
         caller.kernel.tick();
-        const sregs = caller.vcpu.segments();
-        sregs.cr3 = self.caller_root;
-        caller.vcpu.setSegmentBases(self.segments.fs, self.segments.gs);
-        const regs = caller.vcpu.registers();
-        regs.* = user.*;
+        self.goBack(user);
         switch (outcome) {
             .call_return, .replied => if (!self.lent.bad_reply) return self.answer(user, result),
             else => {},
         }
+        return self.failure(outcome, name);
+    }
+
+    /// The caller's registers are as behind its system call.
+    fn goBack(self: *Borrowed, user: *const kvm.Regs) void {
+        const caller = self.caller;
+        caller.vcpu.segments().cr3 = self.caller_root;
+        caller.vcpu.setSegmentBases(self.segments.fs, self.segments.gs);
+        const regs = caller.vcpu.registers();
+        regs.* = user.*;
         regs.rip = user.rcx;
         regs.rflags = user.r11;
         caller.vcpu.resumeUser();
-        return self.failure(outcome, name);
     }
 
     fn answer(self: *Borrowed, user: *const kvm.Regs, result: i64) Ended {
         const caller = self.caller;
         const regs = caller.vcpu.registers();
-        regs.rflags = user.r11;
         switch (self.way) {
             .clears_vectors => {
                 regs.r11 = @bitCast(result);
@@ -294,7 +344,6 @@ const Borrowed = struct {
                 regs.rip = user.rcx;
             },
         }
-        caller.vcpu.resumeUser();
         return .answered;
     }
 
@@ -361,17 +410,23 @@ fn callFunction(machine: *Machine, user: *const kvm.Regs, function: u64) Outcome
     call_module.ensureCallersStack(machine) catch return .out_of_memory;
     const rsp = machine.callers_stack.top - 8;
     machine.space.writeAnyRights(rsp, std.mem.asBytes(&@as(u64, layout.stub_call_return))) catch return .out_of_memory;
-    const threads = &machine.kernel.threads;
-    const program = threads.current;
-    call_module.actAsFirst(machine);
+    const program = actInCall(machine);
     defer call_module.endCaller(machine, program);
-    const thread = threads.caller;
-    thread.vectors.current = .processor;
+    const thread = machine.kernel.threads.caller;
     defer endThread(machine, thread);
     machine.vcpu.setSegmentBases(thread.segments.fs, thread.segments.gs);
     const regs = machine.vcpu.registers();
     regs.* = .{ .rip = layout.stub_enter_remote, .rsp = rsp, .r11 = function, .rdi = user.rdi, .rsi = user.rsi, .rdx = user.rdx, .rcx = user.r10, .r8 = user.r8, .r9 = user.r9 };
     return start(machine, thread, .call);
+}
+
+/// The thread of calls has the processor, with what it holds of vectors; whose turn it was before.
+fn actInCall(machine: *Machine) *Thread {
+    const threads = &machine.kernel.threads;
+    const program = threads.current;
+    call_module.actAsFirst(machine);
+    threads.caller.vectors.current = .processor;
+    return program;
 }
 
 /// Runs with the registers in the sync area, which are the thread's, also if others have their turn first.

@@ -1,6 +1,7 @@
 //! What a machine calls remotes by: names, each with the remote behind it. A snapshot's connections are those of all its forks, and
 //! what is put behind a name later is what their next calls go to.
 const std = @import("std");
+const gates = @import("gates.zig");
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
 const Image = @import("../image.zig").Image;
@@ -54,38 +55,42 @@ pub const Connection = struct {
     name: []const u8,
     lock: host.Mutex = .{},
     target: Target,
+    /// Calls go through gates where they can.
+    exitless: bool,
     /// Changes with the target.
     version: u32 = 0,
     next_member: u32 = 0,
 
     /// Takes the target over, on failure too.
-    fn create(allocator: std.mem.Allocator, name: []const u8, target: Target) error{OutOfMemory}!*Connection {
+    fn create(allocator: std.mem.Allocator, name: []const u8, target: Target, exitless: bool) error{OutOfMemory}!*Connection {
         errdefer target.release(allocator);
         const copy = try allocator.dupe(u8, name);
         errdefer allocator.free(copy);
         const self = try allocator.create(Connection);
-        self.* = .{ .allocator = allocator, .name = copy, .target = target };
+        self.* = .{ .allocator = allocator, .name = copy, .target = target, .exitless = exitless };
         return self;
     }
 
-    fn retain(self: *Connection) *Connection {
+    pub fn retain(self: *Connection) *Connection {
         _ = self.references.fetchAdd(1, .monotonic);
         return self;
     }
 
-    fn release(self: *Connection) void {
+    pub fn release(self: *Connection) void {
         if (self.references.fetchSub(1, .acq_rel) > 1) return;
         self.target.release(self.allocator);
         self.allocator.free(self.name);
         self.allocator.destroy(self);
     }
 
-    fn replace(self: *Connection, target: Target) void {
+    fn replace(self: *Connection, target: Target, exitless: bool) void {
         self.lock.lock();
         const old = self.target;
         self.target = target;
-        self.version +%= 1;
+        self.exitless = exitless;
+        @atomicStore(u32, &self.version, self.version +% 1, .seq_cst);
         self.lock.unlock();
+        gates.askBackOf(self);
         old.release(self.allocator);
     }
 };
@@ -157,13 +162,13 @@ pub const Connections = struct {
     }
 
     /// Puts a remote behind a name. Takes the target over, on failure too.
-    pub fn put(self: *Connections, allocator: std.mem.Allocator, name: []const u8, target: Target) error{ OutOfMemory, TooMany }!void {
-        if (self.find(name)) |held| return held.connection.replace(target);
+    pub fn put(self: *Connections, allocator: std.mem.Allocator, name: []const u8, target: Target, exitless: bool) error{ OutOfMemory, TooMany }!void {
+        if (self.find(name)) |held| return held.connection.replace(target, exitless);
         if (self.list.items.len >= limits.connections_max) {
             target.release(allocator);
             return error.TooMany;
         }
-        const connection = try Connection.create(allocator, name, target);
+        const connection = try Connection.create(allocator, name, target, exitless);
         errdefer connection.release();
         try self.list.append(allocator, .{ .connection = connection });
     }
@@ -172,6 +177,7 @@ pub const Connections = struct {
     pub fn remove(self: *Connections, name: []const u8) bool {
         for (self.list.items, 0..) |*held, index| {
             if (!std.mem.eql(u8, held.connection.name, name)) continue;
+            gates.askBackOf(held.connection);
             held.letGo();
             held.connection.release();
             _ = self.list.orderedRemove(index);
@@ -193,6 +199,7 @@ pub const Connections = struct {
         for (self.list.items) |*held| {
             if (!held.is_own) continue;
             const remote = held.remote.?;
+            gates.askBack(remote);
             if (remote.death != null) {
                 held.letGo();
                 continue;
@@ -218,7 +225,7 @@ pub const Connections = struct {
             from.lock.lock();
             defer from.lock.unlock();
             const target = try from.target.retain(allocator);
-            const connection = try Connection.create(allocator, from.name, target);
+            const connection = try Connection.create(allocator, from.name, target, from.exitless);
             errdefer connection.release();
             try other.list.append(allocator, .{ .connection = connection });
         }

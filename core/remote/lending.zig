@@ -29,6 +29,8 @@ pub const Lent = struct {
     owner: *Machine,
     /// The remotes that can be reached meanwhile.
     mask: Mask,
+    /// The root table that it runs on.
+    root: u64 = 0,
     /// How the caller reaches its own memory.
     outer: GuestAccess,
     /// Others may call the remote at the same time.

@@ -30,6 +30,8 @@ pub const Queue = struct {
     lent: Threads = .{},
     free: Threads = .{},
     waiting: std.DoublyLinkedList = .{},
+    /// Somebody has begun to wait: whoever keeps a seat that is not used is told.
+    waits_fn: ?*const fn (queue: *Queue) void = null,
 
     const Waiter = struct { node: std.DoublyLinkedList.Node = .{}, use: Use, seat: Seat = .alone, granted: std.atomic.Value(u32) = .init(0) };
 
@@ -40,6 +42,7 @@ pub const Queue = struct {
     pub fn acquire(self: *Queue, use: Use, interrupt: ?*const Interrupt, wait_ns: ?u64) ?Seat {
         var waiter: Waiter = .{ .use = use };
         if (self.takeOrWait(&waiter)) return waiter.seat;
+        if (self.waits_fn) |tell| tell(self);
         const deadline = host.monotonicNs() +| (wait_ns orelse std.math.maxInt(u64));
         while (waiter.granted.load(.acquire) == 0) {
             const away = if (interrupt) |some| some.pending() & called_away != 0 else false;
@@ -117,6 +120,13 @@ pub const Queue = struct {
             },
         }
         self.grant();
+    }
+
+    /// Whether somebody waits.
+    pub fn isWanted(self: *Queue) bool {
+        self.lock.lock();
+        defer self.lock.unlock();
+        return self.waiting.first != null;
     }
 
     /// Whether there may be several users at once.

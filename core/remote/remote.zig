@@ -1,6 +1,7 @@
 //! A remote: a machine whose functions other machines call. Whoever is connected keeps its memory, which their VMs show, until
 //! they have let go of it, also when the embedder has closed it.
 const std = @import("std");
+const gates = @import("gates.zig");
 const host = @import("../host.zig");
 const remote_calls = @import("../linux/remote_calls.zig");
 const Interrupt = @import("../interrupt.zig").Interrupt;
@@ -27,6 +28,8 @@ pub const Remote = struct {
     /// Held by whoever has a seat while the VMM acts for the remote.
     lock: host.Mutex = .{},
     death: ?Death = null,
+    /// Who has made the last call, to be compared with only.
+    last_caller: ?*const Machine = null,
     /// Held while what it offers changes, which others look at whoever has a seat.
     exports_lock: host.Mutex = .{},
     /// What the chain of calls that it is part of waits for. Under `waits_lock`.
@@ -43,10 +46,15 @@ pub const Remote = struct {
         const self = try allocator.create(Remote);
         self.* = .{ .allocator = allocator, .machine = machine };
         // A fork has the threads that its image had.
+        self.queue.waits_fn = askBack;
         self.queue.lent = self.lentThreads();
         self.queue.free = self.queue.lent;
         machine.remote = self;
         return self;
+    }
+
+    fn askBack(queue: *Queue) void {
+        gates.askBack(@fieldParentPtr("queue", queue));
     }
 
     pub fn retain(self: *Remote) *Remote {
@@ -81,6 +89,16 @@ pub const Remote = struct {
         const seat = self.queue.acquire(use, interrupt, wait_ns) orelse return null;
         self.lock.lock();
         return seat;
+    }
+
+    /// Does nothing for the remote any more, but keeps the seat.
+    pub fn stepBack(self: *Remote) void {
+        self.lock.unlock();
+    }
+
+    /// The same as `acquire` for one who has the seat.
+    pub fn stepIn(self: *Remote) void {
+        self.lock.lock();
     }
 
     pub fn release(self: *Remote, seat: Seat) void {

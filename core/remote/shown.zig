@@ -65,7 +65,10 @@ pub const Shown = struct {
     pub fn show(self: *Shown, machine: *Machine, remote: *Remote) Error!void {
         const number = remote.machine.window().?;
         const window = &self.windows[number];
-        if (window.*) |*some| if (some.remote != remote or some.age != remote.age) try self.hide(&machine.vm, number);
+        if (window.*) |*some| if (some.remote != remote or some.age != remote.age) {
+            if (machine.gates) |gates| gates.closeWindow(number);
+            try self.hide(&machine.vm, number);
+        };
         if (window.* == null) window.* = .{ .remote = remote.retain(), .age = remote.age };
         try self.grow(&machine.vm, number, remote.machine.frames.blocks.items.len * limits.window_size);
     }

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 /*
  * A machine that calls remotes, by functions that the tests call: what a remote answers, and what becomes of those who try to
  * reach more than that.
@@ -11,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 #include "../pristine.h"
 
@@ -32,6 +35,11 @@ long invoke(const char *name, long a, long b, long c, long d, long e)
 {
 	function *found = (function *)pristine_import(name);
 	return found ? found(a, b, c, d, e, 60) : -1000;
+}
+
+long call_with_sixth(const char *name, long sixth)
+{
+	return ((function *)pristine_import(name))(1, 2, 3, 4, 5, sixth);
 }
 
 long import(const char *name)
@@ -290,6 +298,125 @@ long crafted(unsigned long call, unsigned long stub, unsigned long back)
 	unsigned int number = *(unsigned int *)(call + 1);
 	__asm__ volatile("mov %0, %%eax; mov %2, %%rcx; xor %%edi, %%edi; xor %%r11d, %%r11d; jmp *%1" : : "r"(number), "r"(stub), "r"(back) : "rax", "rcx", "rdi", "r11");
 	return 0;
+}
+
+struct left { unsigned long general[9]; unsigned char vectors[4][16]; unsigned long kept[6]; };
+
+/* Calls a function and notes what it leaves in registers; those that it has to keep are 11 to 16 before. */
+long call_and_look(function *found, struct left *left);
+__asm__(".text\n"
+        "call_and_look:\n"
+        "push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rsi\n"
+        "mov %rdi, %rax; mov $11, %ebx; mov $12, %ebp; mov $13, %r12d; mov $14, %r13d; mov $15, %r14d; mov $16, %r15d\n"
+        "xor %edi, %edi; xor %esi, %esi; xor %edx, %edx; xor %ecx, %ecx; xor %r8d, %r8d; xor %r9d, %r9d\n"
+        "call *%rax\n"
+        "xchg %r15, (%rsp)\n"
+        "mov %rax, (%r15); mov %rcx, 8(%r15); mov %rdx, 16(%r15); mov %rsi, 24(%r15); mov %rdi, 32(%r15)\n"
+        "mov %r8, 40(%r15); mov %r9, 48(%r15); mov %r10, 56(%r15); mov %r11, 64(%r15)\n"
+        "movdqu %xmm0, 72(%r15); movdqu %xmm1, 88(%r15); movdqu %xmm6, 104(%r15); movdqu %xmm15, 120(%r15)\n"
+        "mov %rbx, 136(%r15); mov %rbp, 144(%r15); mov %r12, 152(%r15); mov %r13, 160(%r15); mov %r14, 168(%r15)\n"
+        "pop %rcx; mov %rcx, 176(%r15)\n"
+        "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
+        "ret\n");
+
+/* The same as left_behind of a call as a compiler makes it; 4: what is to be kept is not. */
+long left_behind_call(const char *name)
+{
+	struct left left;
+	long found = 0;
+	if (call_and_look((function *)pristine_import(name), &left) != 7) return -1;
+	for (int index = 1; index < 9; index++) if (memcmp(&left.general[index], "the remo", 8) == 0) found |= 1;
+	for (int index = 0; index < 4; index++) if (memcmp(left.vectors[index], "the remote's own", 16) == 0) found |= 2;
+	for (unsigned long index = 0; index < 6; index++) if (left.kept[index] != 11 + index) found |= 4;
+	return found;
+}
+
+static volatile long alarms;
+
+static void rang(int signal)
+{
+	(void)signal;
+	alarms++;
+}
+
+/* Calls the bound function, `add`, for so long while a timer interrupts all the time; the number of alarms, or -1 for a wrong answer. */
+long storm(long milliseconds, long microseconds)
+{
+	struct sigaction action = { .sa_handler = rang, .sa_flags = SA_RESTART };
+	struct itimerval often = { { 0, microseconds }, { 0, microseconds } }, never = { { 0, 0 }, { 0, 0 } };
+	long wrong = 0, end = now() + milliseconds * 1000000;
+	alarms = 0;
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (long index = 0; now() < end; index++) {
+		long result = bound(index, index + 1, 2, 3, 4, 5);
+		if (result != index + 2 * (index + 1) + 3 * 2 + 4 * 3 + 5 * 4 + 6 * 5) wrong++;
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	return wrong ? -wrong : alarms;
+}
+
+/* A thread that takes turns with whoever calls. */
+long begin_ticking(void)
+{
+	static pthread_t thread;
+	return thread ? 0 : pthread_create(&thread, NULL, tick, NULL);
+}
+
+static unsigned long trapped[3];
+
+static void trap(int signal, siginfo_t *info, void *context)
+{
+	(void)info;
+	trapped[0] = (unsigned long)signal;
+	trapped[1] = (unsigned long)((ucontext_t *)context)->uc_mcontext.gregs[REG_RAX];
+	trapped[2] = (unsigned long)((ucontext_t *)context)->uc_mcontext.gregs[REG_R11];
+}
+
+/* Whether a breakpoint of the program's own is a signal that shows all registers as they were, and leaves them. */
+long breakpoint(void)
+{
+	struct sigaction action = { .sa_sigaction = trap, .sa_flags = SA_SIGINFO };
+	unsigned long rax = 0x1122334455667788, r11;
+	sigaction(SIGTRAP, &action, NULL);
+	__asm__ volatile("mov $0x5544332211, %%r11; int3; mov %%r11, %1" : "+a"(rax), "=r"(r11) : : "r11", "memory");
+	return trapped[0] == SIGTRAP && trapped[1] == 0x1122334455667788 && trapped[2] == 0x5544332211 && rax == 0x1122334455667788 && r11 == 0x5544332211;
+}
+
+/* Goes to an address as functions of remotes go to their gate, with any number in r11; what comes back. */
+long go_to_gate(unsigned long address, unsigned long number, unsigned long rax);
+__asm__(".text\n"
+        "go_to_gate:\n"
+        "sub $8, %rsp; stmxcsr (%rsp); fnstcw 4(%rsp)\n"
+        "push %rdi; mov %rsi, %r11; mov %rdx, %rax; xor %ecx, %ecx\n"
+        "xor %edi, %edi; xor %esi, %esi; xor %edx, %edx; xor %r8d, %r8d; xor %r9d, %r9d; xor %r10d, %r10d\n"
+        "ret\n");
+
+/* Enters a range of code at every address, on whatever comes of that; how often it came back. */
+long enter_everywhere(unsigned long start, unsigned long end, unsigned long number)
+{
+	static volatile unsigned long at, base;
+	static volatile long returned;
+	unsigned long now_base;
+	static char stack[65536];
+	struct sigaction action = { .sa_handler = faulted, .sa_flags = SA_NODEFER | SA_ONSTACK };
+	/* The stack pointer may be anything. */
+	stack_t other = { .ss_sp = stack, .ss_size = sizeof stack };
+	sigaltstack(&other, NULL);
+	for (int index = 0; index < 5; index++) sigaction((int[]){ SIGSEGV, SIGILL, SIGTRAP, SIGBUS, SIGFPE }[index], &action, NULL);
+	__asm__ volatile("rdfsbase %0" : "=r"(now_base));
+	base = now_base;
+	returned = 0;
+	for (at = start; at < end; at++) {
+		if (sigsetjmp(before, 1) == 0) {
+			go_to_gate(at, number, 0);
+			returned++;
+		}
+		/* What was entered may have changed it. */
+		__asm__ volatile("wrfsbase %0" : : "r"(base));
+	}
+	for (int index = 0; index < 5; index++) signal((int[]){ SIGSEGV, SIGILL, SIGTRAP, SIGBUS, SIGFPE }[index], SIG_DFL);
+	return returned;
 }
 
 int main(int argc, char **argv)

@@ -18,7 +18,7 @@ export class BootedRemotes implements Disposable {
 
   /** Connects the later forks of a snapshot to them. */
   connectTo(image: Snapshot): void {
-    for (const [name, { machine, mode }] of Object.entries(this.options)) image.connect(machine, { name, ...(mode ? { mode } : {}) });
+    for (const [name, { machine, ...how }] of Object.entries(this.options)) image.connect(machine, { name, ...how });
   }
 
   [Symbol.dispose](): void {
@@ -58,7 +58,7 @@ export async function bootRemotes(settings: RunSettings): Promise<BootedRemotes>
   const booted = new BootedRemotes(options);
   for (const wanted of settings.remotes) {
     try {
-      options[wanted.name] = { machine: await boot(wanted, settings), mode: wanted.mode };
+      options[wanted.name] = { machine: await boot(wanted, settings), mode: wanted.mode, exitless: wanted.exitless };
     } catch (error) {
       booted[Symbol.dispose]();
       throw named(error, wanted);

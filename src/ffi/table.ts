@@ -1,6 +1,6 @@
 // Written by `npm run generate` from core/abi; do not edit.
 
-export const ABI_VERSION = 3438174694;
+export const ABI_VERSION = 3569784280;
 
 export const symbols = {
   pristine_abi_version: { args: [], returns: "u32" },
@@ -23,7 +23,7 @@ export const symbols = {
   pristine_connection_send: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
   pristine_connection_receive: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
   pristine_connection_end: { args: ["u32", "u32", "u32"], returns: "i32" },
-  pristine_connect: { args: ["u32", "u32", "u32", "ptr", "u32", "u32", "u32"], returns: "i32" },
+  pristine_connect: { args: ["u32", "u32", "u32", "ptr", "u32", "u32", "u32", "u32"], returns: "i32" },
   pristine_disconnect: { args: ["u32", "u32", "ptr", "u32"], returns: "i32" },
   pristine_machine_interrupt: { args: ["u32", "u32"], returns: "i32" },
   pristine_machine_signal: { args: ["u32", "u32"], returns: "i32" },
