@@ -216,9 +216,8 @@ pub fn plan(machine: *Machine) void {
     if (!threads.replan) return;
     threads.replan = false;
     if (threads.list.items.len == 1 and !threads.calling) return;
-    const now = host.monotonicNs();
     var least: ?u64 = null;
-    if (threads.anyOther()) least = limits.slice_ns -| (now -| threads.slice_began_ns);
+    if (threads.anyOther()) least = limits.slice_ns -| (host.monotonicNs() -| threads.slice_began_ns);
     if (nearestDeadlineNs(k)) |ns| least = @min(least orelse ns, ns);
     if (timerfd.nextNs(k)) |ns| least = @min(least orelse ns, ns);
     if (anyAsks(threads)) least = @min(least orelse limits.slice_ns, limits.slice_ns);

@@ -213,14 +213,7 @@ fn importTail(comptime route: SyscallRoute) []const u8 {
     const at = layout.imports_tail + ordinary.len;
     const call = switch (route) {
         .ring0_out => syscall,
-        // Where `syscall` stays in ring 3, what it does can be done without it, and is done sooner: `pushfq; pop %r11;
-        // lea behind(%rip), %rcx; jmp` to where it leads. The `syscall` behind that is for a call that is made again.
-        .ring3_store => blk: {
-            const jump_bytes = 5;
-            const flags = [_]u8{ 0x9c, 0x41, 0x5b, 0x48, 0x8d, 0x0d } ++ std.mem.toBytes(@as(i32, jump_bytes + syscall.len)) ++ [_]u8{0xe9};
-            const distance = @as(i64, layout.stub_syscall) - @as(i64, at + flags.len + 4);
-            break :blk flags ++ std.mem.toBytes(@as(i32, @intCast(distance))) ++ syscall;
-        },
+        .ring3_store => quickCall(at),
     };
     const answered = layout.imports_answered - layout.imports_tail;
     const tail = ordinary ++ call ++ behind;
@@ -228,6 +221,15 @@ fn importTail(comptime route: SyscallRoute) []const u8 {
     const jump_bytes = 2;
     const jump = [_]u8{ 0xeb, @bitCast(@as(i8, @intCast(@as(i64, back) - @as(i64, answered + gate_stubs.take_result.len + jump_bytes)))) };
     return tail ++ [_]u8{nop} ** (answered - tail.len) ++ gate_stubs.take_result ++ jump;
+}
+
+/// Where `syscall` stays in ring 3, what it does can be done without it, and is done sooner: `pushfq; pop %r11;
+/// lea behind(%rip), %rcx; jmp` to where it leads. The `syscall` behind that is for a call that is made again.
+fn quickCall(comptime at: u64) [17]u8 {
+    const jump_bytes = 5;
+    const flags = [_]u8{ 0x9c, 0x41, 0x5b, 0x48, 0x8d, 0x0d } ++ std.mem.toBytes(@as(i32, jump_bytes + syscall.len)) ++ [_]u8{0xe9};
+    const distance = @as(i64, layout.stub_syscall) - @as(i64, at + flags.len + 4);
+    return flags ++ std.mem.toBytes(@as(i32, @intCast(distance))) ++ syscall;
 }
 
 const nop = 0x90;
@@ -242,6 +244,10 @@ pub fn writeImportStubs(page: *[limits.page_size]u8, route: SyscallRoute) void {
     switch (route) {
         inline else => |known| @memcpy(page[tail..][0..comptime importTail(known).len], comptime importTail(known)),
     }
+    const own = layout.imports_system_call - layout.imports_address;
+    const ret = [_]u8{0xc3};
+    const quick = comptime quickCall(layout.imports_system_call) ++ ret;
+    if (route == .ring3_store) @memcpy(page[own..][0..quick.len], &quick);
     const length = 10;
     for (0..limits.imports_max) |index| {
         const stub = page[index * layout.import_stub_bytes ..][0..layout.import_stub_bytes];
@@ -294,6 +300,7 @@ comptime {
     assert(layout.stub_leave_remote + leave_remote.len <= layout.stub_gate);
     assert(layout.initial_vectors_address % 64 == 0);
     assert(layout.initial_vectors_address + initial_vectors_bytes <= layout.Page.exception_stack.address());
-    assert(layout.imports_tail + importTail(.ring3_store).len <= layout.gate_table_address);
+    assert(layout.imports_tail + importTail(.ring3_store).len <= layout.imports_system_call);
+    assert(layout.imports_system_call + 0x20 <= layout.gate_table_address);
     assert(layout.idt_offset + layout.vectors * 16 <= limits.page_size);
 }

@@ -20,7 +20,7 @@ function pristine(...words: (string | undefined)[]) {
 }
 
 test("a program calls a remote of the command line", () => {
-  for (const mode of ["", ",shared", ",fork", ",pool"])
+  for (const mode of ["", ",shared", ",fork", ",pool", ",exitless", ",fork,exitless"])
     expect(pristine("run", `${store}${mode}`, client, "add", "n", "5")).toEqual({ code: 0, out: "5\n", err: "" });
   expect(pristine("run", store, "--remote", `other=${guest("remote")}`, client, "count").out).toBe("0\n");
   expect(pristine("run", client, "count")).toMatchObject({ code: 1, err: expect.stringContaining('no store is connected as "kv"') });
@@ -32,6 +32,8 @@ test("misuse names the flag, with the exit status of what is wrong", () => {
     [[`a:b=${kv}`], 125, `--remote=a:b=${kv} has no name of 1 to 64 letters`],
     [["kv="], 125, "--remote=kv= names no program"],
     [[`kv=${kv},forc`], 125, "did you mean fork?"],
+    [[`kv=${kv},exitles`], 125, "did you mean exitless?"],
+    [[`kv=${kv},any,exitless`], 125, "give one of shared, fork, pool, exitless"],
     [[`kv=${kv}`, `kv=${kv},fork`], 125, "--remote kv is given twice"],
     [["kv=/nowhere/kv"], 127, "--remote kv=/nowhere/kv: /nowhere/kv: no such file"],
     [["kv=no-such-program"], 127, "--remote kv=no-such-program: no-such-program: not found on PATH"],
@@ -83,6 +85,7 @@ function checkVisits(bodies: readonly string[]): void {
 
 test("a served program's requests share a remote, and nothing else", async () => {
   checkVisits(await served(["serve", "--warmup=3", store, visits], 12));
+  checkVisits(await served(["serve", "--warmup=3", `${store},exitless`, visits], 12));
 });
 
 test("a fork for each caller forgets with it", async () => {

@@ -45,6 +45,7 @@ const own_rows = [_]Call{
     row(0x50520006, "pristine_reply", remote_calls.reply, &.{.integer}),
     row(remote_calls.resume_number, "pristine_resume", remote_calls.resumeRemote, &.{ .path, .address, .size }),
     row(0x50520008, "pristine_caller_alloc", remote_calls.callerAlloc, &.{.size}),
+    row(0x50520009, "pristine_entry", remote_calls.quickEntry, &.{}),
 };
 
 const rows = files.rows ++ events.rows ++ sockets.rows ++ privileged.rows ++ [_]Call{
