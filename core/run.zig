@@ -143,7 +143,7 @@ fn dropBeyondFiles(machine: *Machine) bool {
 }
 
 /// The current thread cannot go on: another takes its turn, or all sleep. On null it is to be looked again.
-fn takeTurn(machine: *Machine, goal: Goal) ?Outcome {
+noinline fn takeTurn(machine: *Machine, goal: Goal) ?Outcome {
     const stops: scheduler.Stops = switch (goal) {
         .listen => .at_listeners,
         .idle, .answer => .at_news,
@@ -180,7 +180,7 @@ fn stopAsUser(machine: *Machine, outcome: Outcome) Outcome {
 }
 
 /// A reason from outside is pending; null when the guest may go on.
-fn interrupted(machine: *Machine) ?Outcome {
+noinline fn interrupted(machine: *Machine) ?Outcome {
     // In this order: what is noted from here on stops the next entry.
     machine.kernel.interrupt.rearmEntry();
     const reasons = machine.kernel.interrupt.pending();
@@ -371,7 +371,7 @@ fn endRemoteCall(machine: *Machine, number: u64, ended: remote_call.Ended) ?Outc
 }
 
 /// A new thread begins as its parent stands behind its call, but for the result and the stack.
-fn startThread(machine: *Machine, made: kernel_module.Made) bool {
+noinline fn startThread(machine: *Machine, made: kernel_module.Made) bool {
     const k = &machine.kernel;
     k.made = null;
     if (!machine.asks_thread_ids) machine.askThreadIds();
@@ -412,7 +412,7 @@ fn stopAfterCall(machine: *Machine, result: i64, outcome: Outcome) Outcome {
     return stopAsUser(machine, outcome);
 }
 
-fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
+noinline fn exceptionOf(machine: *Machine, exception: Exception) ?Outcome {
     machine.kernel.counters.faults += 1;
     const regs = machine.vcpu.registers();
     // Single-stepping goes over the stub, as it goes over a system call.
@@ -484,7 +484,7 @@ fn asHardware(machine: *Machine, exception: Exception) Exception {
 }
 
 /// Delivers the signal of the guest's own fault.
-fn raise(machine: *Machine, fault: faults.Fault) ?Outcome {
+noinline fn raise(machine: *Machine, fault: faults.Fault) ?Outcome {
     machine.vcpu.resumeUser();
     machine.last_fault = fault;
     machine.current().signals.raiseFault(&machine.kernel.signals, fault);
@@ -493,7 +493,7 @@ fn raise(machine: *Machine, fault: faults.Fault) ?Outcome {
 
 /// Acts on pending signals; the registers in the sync area are the user's. `call` is the system call just answered, which
 /// is made again after a handler with SA_RESTART.
-fn deliverSignals(machine: *Machine, call: ?signal_frame.InterruptedCall) ?Outcome {
+noinline fn deliverSignals(machine: *Machine, call: ?signal_frame.InterruptedCall) ?Outcome {
     const signals = &machine.current().signals;
     var restartable = call;
     while (machine.kernel.nextSignal()) |disposition| switch (disposition) {

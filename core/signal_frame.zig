@@ -84,7 +84,8 @@ const system_call_bytes = 2;
 const eintr = -4;
 
 /// Builds the frame of a handler and points the registers at it; false when the stack cannot take it.
-pub fn build(machine: *Machine, delivery: signals_module.Delivery, action: signals_module.Action, call: ?InterruptedCall) bool {
+/// Not part of its callers: its frame is large, and theirs are in the way of every exit.
+pub noinline fn build(machine: *Machine, delivery: signals_module.Delivery, action: signals_module.Action, call: ?InterruptedCall) bool {
     if (action.handler >= layout.address_end) return false;
     const regs = machine.vcpu.registers();
     const signals = &machine.current().signals;
@@ -172,7 +173,7 @@ fn writeSoftwareReserved(xsave: *kvm.Xsave, bytes: usize) void {
 
 /// Goes back from a handler (rt_sigreturn): registers, vector state and mask as the frame holds them now. False when the
 /// frame cannot be read or its vector state is not valid.
-pub fn restore(machine: *Machine) bool {
+pub noinline fn restore(machine: *Machine) bool {
     const regs = machine.vcpu.registers();
     const memory = machine.kernel.memory;
     const address = regs.rsp -% 8;

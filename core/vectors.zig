@@ -154,7 +154,7 @@ pub const Vectors = struct {
     }
 
     /// Takes the state out of the processor, before another thread's goes there or the machine loses its VM.
-    pub fn keep(self: *Vectors, vm: *const Vm, allocator: std.mem.Allocator) Error!void {
+    pub noinline fn keep(self: *Vectors, vm: *const Vm, allocator: std.mem.Allocator) Error!void {
         if (self.current != .processor) return;
         const copy = try self.ownCopy(allocator);
         _ = try host.ioctlPtr(vm.vcpu_fd, kvm.GET_XSAVE, copy);

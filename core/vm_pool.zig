@@ -6,8 +6,6 @@
 //! processor is set to power-on state. Usable from any thread.
 const std = @import("std");
 const host = @import("host.zig");
-const Interrupt = @import("interrupt.zig").Interrupt;
-const kvm = @import("kvm.zig");
 const limits = @import("limits.zig");
 const vm_module = @import("vm.zig");
 const Machine = @import("machine.zig").Machine;
@@ -91,18 +89,16 @@ pub fn unpin(machine: *Machine) void {
     if (machine.attachment.pins == 0 and holders.items.len > limits.vms_max) release(machine, true);
 }
 
-/// Where requests of other threads find the VM that a machine runs on.
-pub fn setRun(interrupt: *Interrupt, run: ?*kvm.Run) void {
-    lock.lock();
-    defer lock.unlock();
-    interrupt.run = run;
-}
-
 /// Takes the VM away from a machine that does not run; its state is kept unless the machine is at its end.
 pub fn detach(machine: *Machine) void {
     lock.lock();
     defer lock.unlock();
     if (machine.attachment.attached) release(machine, !machine.broken);
+}
+
+/// The same for a machine that stays. Only its own thread gives it a VM.
+pub fn runWithout(machine: *Machine) void {
+    if (@atomicLoad(bool, &machine.attachment.attached, .acquire)) detach(machine);
 }
 
 fn attach(machine: *Machine) host.Error!void {
@@ -128,7 +124,7 @@ fn leastRecentlyUsed() ?*Machine {
 
 fn release(machine: *Machine, ran_well: bool) void {
     const kept = machine.detaching();
-    machine.attachment.attached = false;
+    @atomicStore(bool, &machine.attachment.attached, false, .release);
     for (holders.items, 0..) |holder, index| {
         if (holder != machine) continue;
         _ = holders.swapRemove(index);

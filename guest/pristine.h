@@ -9,7 +9,7 @@
  *     0x50520002  pristine_generation()
  *     0x50520003  pristine_export(name, function)
  *     0x50520004  pristine_import(name)
- *     0x50520005  pristine_wait(&buffer, &length), with the reply before
+ *     0x50520005  pristine_wait, with the reply before
  *     0x50520006  pristine_reply(result)
  *     0x50520007  pristine_resume(name, buffer, length)
  *     0x50520008  pristine_caller_alloc(size)
@@ -118,14 +118,18 @@ static inline long pristine_wait(void **buffer, unsigned long *length)
 {
 	long result;
 	void *entry = pristine_entry();
-	long reply = pristine_replied.result;
-	/* 1: there is a reply. 2: the thread may be put back. */
-	register long flags __asm__("r10") = pristine_replied.given | 2;
+	/* The reply, and then the caller's buffer. */
+	unsigned long bytes = (unsigned long)pristine_replied.result;
+	/* 1: there is a reply. 2: the thread may be put back. 16: what comes is in registers. */
+	register long flags __asm__("r10") = pristine_replied.given | 2 | 16;
 	pristine_replied.given = 0;
 	/* Nobody asks here for which of the exported functions it is. */
 	register long function __asm__("r8") = 0;
-	__asm__ volatile(PRISTINE_ENTER : "=a"(result) : "a"(PRISTINE_SYS_WAIT), "D"(buffer), "S"(length), "d"(reply), "r"(flags), "r"(function), [entry] "r"(entry)
+	__asm__ volatile(PRISTINE_ENTER : "=a"(result), "+d"(bytes) : "a"(PRISTINE_SYS_WAIT), "D"(0), "S"(0), "r"(flags), "r"(function), [entry] "r"(entry)
 	                 : PRISTINE_VECTORS, "rcx", "r11", "memory", "cc");
+	if (result < 0) return result;
+	*buffer = (void *)bytes;
+	*length = (unsigned long)result;
 	return result;
 }
 

@@ -125,6 +125,8 @@ pub const may_be_put_back = 2;
 pub const only_for_calls = 4;
 /// There is more of an answer than the caller's buffer holds, which ends the caller's run.
 pub const has_too_much = 8;
+/// The buffer is to be in the third argument's register; the length is the result in any case.
+pub const in_registers = 16;
 
 /// What a thread that waits for callers is lent for.
 pub fn lentFor(thread: *const Thread) ?enum { calls, waits } {
@@ -132,7 +134,7 @@ pub fn lentFor(thread: *const Thread) ?enum { calls, waits } {
     return if (thread.call.args[3] & only_for_calls != 0) .calls else .waits;
 }
 
-/// Sleeps until a caller resumes the remote: its buffer and length go to the first two addresses, and to the fifth, if it is not
+/// Sleeps until a caller resumes the remote: its buffer and length go to the first two addresses, or into registers, and to the fifth, if it is not
 /// null, the number of the exported function that it has named. What the thread replies to the caller before is handed over with
 /// that: the third argument, or what `reply` was given.
 pub fn wait(k: *Kernel, a: Args) i64 {

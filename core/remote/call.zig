@@ -113,7 +113,7 @@ pub fn call(caller: *Machine, index: u64) Ended {
 }
 
 /// A call that its caller has made through a gate, and that comes to the VMM with `exit`: an ordinary call from here on.
-pub fn adopt(caller: *Machine, exit: Exit) Ended {
+pub noinline fn adopt(caller: *Machine, exit: Exit) Ended {
     const under_way = gates.take(caller) orelse return .{ .outcome = .{ .broken = "a root table that no gate leads to" } };
     defer gates.taken(caller);
     under_way.remote.stepIn();
@@ -289,7 +289,7 @@ const Borrowed = struct {
         if (caller.kernel.lent) |outer| if (outer.mask == self.lent.mask) return error.HostFailure;
         // Without its timers a thread of the host cannot interrupt what runs on it.
         _ = try interrupt_module.threadTimers(std.heap.c_allocator);
-        vm_pool.detach(machine);
+        vm_pool.runWithout(machine);
         if (self.way == .keeps_vectors) try caller.current().vectors.keep(caller.vcpu.vm, caller.allocator);
         try owner.shown.show(owner, self.remote);
         const root = try owner.shown.rootOf(owner, self.lent.mask);
@@ -547,8 +547,12 @@ fn deliver(borrowed: *Borrowed, thread: *Thread) Outcome {
     const k = &machine.kernel;
     const where = thread.call.args;
     const lent = &borrowed.lent;
-    k.memory.writeValue(where[0], lent.buffer) catch return badWait(machine, where[0]);
-    k.memory.writeValue(where[1], lent.length) catch return badWait(machine, where[1]);
+    if (where[3] & remote_calls.in_registers != 0) {
+        thread.regs.rdx = lent.buffer;
+    } else {
+        k.memory.writeValue(where[0], lent.buffer) catch return badWait(machine, where[0]);
+        k.memory.writeValue(where[1], lent.length) catch return badWait(machine, where[1]);
+    }
     if (where[4] != 0) k.memory.writeValue(where[4], lent.function) catch return badWait(machine, where[4]);
     thread.regs.rax = lent.length;
     take(borrowed, thread);

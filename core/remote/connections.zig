@@ -113,14 +113,14 @@ pub const Held = struct {
     /// The remote behind the name now; the machine keeps it until the next call finds another.
     pub fn resolve(self: *Held) Error!*Remote {
         const connection = self.connection;
-        connection.lock.lock();
-        defer connection.lock.unlock();
         if (self.remote) |remote| {
-            const is_current = self.version == connection.version;
+            const is_current = self.version == @atomicLoad(u32, &connection.version, .seq_cst);
             // A fork that has died is replaced; what is shared is the embedder's to replace.
             if (is_current and (remote.death == null or !self.is_own)) return remote;
-            self.letGo();
         }
+        connection.lock.lock();
+        defer connection.lock.unlock();
+        self.letGo();
         self.version = connection.version;
         switch (connection.target) {
             .shared => |remote| self.remote = remote.retain(),

@@ -66,7 +66,8 @@ pub const Lent = struct {
         self.interrupt.outer = self.caller.kernel.interrupt;
         self.interrupt.base = &machine.interrupt;
         self.interrupt.thread.store(host.threadId(), .seq_cst);
-        vm_pool.setRun(&self.interrupt, self.owner.vm.run);
+        // Nobody else knows of it yet, and the VM stays where it is meanwhile.
+        self.interrupt.run = self.owner.vm.run;
         self.remote.enlist(self);
         self.place(machine);
         // What the call before has left is over with it.
@@ -91,7 +92,6 @@ pub const Lent = struct {
         self.remote.tellOthers(self);
         self.remote.dismiss(self);
         interrupt_module.disarmGuest(&self.interrupt);
-        vm_pool.setRun(&self.interrupt, null);
     }
 
     fn displace(machine: *Machine) void {
