@@ -12,6 +12,7 @@ const processor = @import("processor.zig");
 const records = @import("records.zig");
 const reopen = @import("reopen.zig");
 const revive = @import("revive.zig");
+const system_check = @import("system_check.zig");
 const table_check = @import("table_check.zig");
 const Content = @import("../linux/files/private/content.zig").Content;
 const File = @import("file.zig").File;
@@ -126,6 +127,7 @@ const Opening = struct {
         errdefer frames.deinit();
         try revive.frames(&given_state, &frames);
         try table_check.tables(&frames, &space);
+        try system_check.pages(&frames, &space, &self.state, self.request.platform.route);
         try memory.bringRest(&frames, &space);
         image.* = .{ .allocator = self.allocator, .frames = frames, .space = space, .machine = undefined, .piped = self.state.machine[0].outputs };
         try self.makeMachine(&given_state, image);

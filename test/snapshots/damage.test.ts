@@ -184,6 +184,26 @@ test("page tables that lead out of the machine are refused, also where nothing i
   }
 });
 
+test("pages of the monitor's own that are others are refused, also where nothing is compared", async () => {
+  const bytes = new Uint8Array(readFileSync(functions.path));
+  const path = join(folder, "own-pages.snap");
+  // `out %al, $port; hlt` of an exception, `mov %rax, %cr3; iretq`, `movabs %rax, exit page`, and the first of the gates.
+  const parts = [
+    [0xe6, 0x8e, 0xf4],
+    [0x0f, 0x22, 0xd8, 0x48, 0xcf],
+    [0x48, 0xa3, 0x00, 0x40, 0x00, 0xc0, 0xff, 0x7f, 0x00, 0x00],
+  ];
+  for (const part of parts) {
+    const at = Buffer.from(bytes.buffer).indexOf(Uint8Array.from(part));
+    expect(at).toBeGreaterThan(0);
+    const lying = bytes.slice();
+    lying[at + part.length - 1] = 0x90;
+    await Bun.write(path, lying);
+    const opening = Snapshot.open(path, { verify: "trusted", permissions: functions.permissions });
+    expect(await opening.catch((error) => error)).toMatchObject({ code: "SNAPSHOT_INVALID", message: expect.stringContaining("pages") });
+  }
+});
+
 test("a file that is cut short is refused", async () => {
   const outcomes = await outcomesOf("cuts", functions, Math.ceil(lies / 10));
   expect(new Set(outcomes)).toEqual(new Set(["invalid: header"]));
