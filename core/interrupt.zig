@@ -43,8 +43,8 @@ pub const Interrupt = struct {
     run: ?*kvm.Run = null,
     /// Thread that runs the guest, 0 while none does.
     thread: std.atomic.Value(i32) = .init(0),
-    /// Of a remote that runs on its caller's processor: the caller's, the end of which is the remote's too, and the remote's own,
-    /// which is that of all calls of it together.
+    /// Of a remote that runs on its caller's processor: the caller's, the end of which is the remote's too, and what the first of
+    /// all callers is asked for; and the remote's own, which is that of all calls of it together.
     outer: ?*const Interrupt = null,
     base: ?*Interrupt = null,
 
@@ -77,7 +77,7 @@ pub const Interrupt = struct {
     pub fn pending(self: *const Interrupt) u32 {
         const own = self.reasons.load(.seq_cst);
         const base = if (self.base) |some| some.reasons.load(.seq_cst) & ~Reason.of_own_run else 0;
-        const outer = if (self.outer) |some| some.pending() & Reason.ending else 0;
+        const outer = if (self.outer) |some| some.pending() & (Reason.ending | Reason.gate) else 0;
         return own | base | outer;
     }
 

@@ -63,6 +63,7 @@ pub fn reset(machine: *Machine, mode: Mode, limit_bytes: u64) Error!Report {
     if (gives_vm_up or machine.connections.haveOwnToForget()) vm_pool.detach(machine);
     try updateTouched(machine);
     const chosen = if (gives_vm_up or machine.frames.touched.stale) .full else choose(machine, mode, limit_bytes);
+    const was_ended = machine.state != image.machine.state;
     const held = vm_pool.hold(machine);
     defer if (held) vm_pool.unpin(machine);
     const pages = switch (chosen) {
@@ -71,7 +72,8 @@ pub fn reset(machine: *Machine, mode: Mode, limit_bytes: u64) Error!Report {
     };
     try restoreRecords(machine, image, !gives_vm_up);
     machine.connections.resetOwn(limit_bytes);
-    if (chosen == .full and held) try machine.vm.clearEvents();
+    // An exception may have been on its way when the run was ended.
+    if (held and (chosen == .full or was_ended)) try machine.vm.clearEvents();
     if (held) loadSegments(machine);
     return .{ .mode = chosen, .pages = pages };
 }

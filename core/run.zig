@@ -194,10 +194,7 @@ noinline fn interrupted(machine: *Machine) ?Outcome {
         machine.kernel.interrupt.clear(Reason.pause);
         return .paused;
     }
-    if (reasons & Reason.gate != 0) {
-        machine.kernel.interrupt.clear(Reason.gate);
-        if (machine.kernel.lent == null) if (machine.gates) |some| some.giveBackWanted();
-    }
+    if (reasons & Reason.gate != 0) gates.giveBackWanted(lending.ownerOf(machine));
     machine.kernel.interrupt.clear(Reason.signal | Reason.wake | Reason.timer | Reason.slice);
     machine.kernel.tick();
     // Who sleeps is looked at when turns are taken.

@@ -132,7 +132,7 @@ fn inTurn(entry: *Entry, time_limits: interrupt_module.Limits, is_call: bool) ?O
     const remote = entry.machine.remote orelse return null;
     const interruption = &entry.machine.interrupt;
     const pauses = if (time_limits.pause_ns) |ns| ns < time_limits.wall_ns orelse std.math.maxInt(u64) else false;
-    if (remote.acquire(.alone, interruption, if (pauses) time_limits.pause_ns else time_limits.wall_ns) != null) {
+    if (remote.acquire(.alone, .{ .interrupt = interruption, .owner = remote.machine }, if (pauses) time_limits.pause_ns else time_limits.wall_ns) != null) {
         switch (entry.machine.state) {
             .loaded, .stopped => return null,
             // The one before may have ended it meanwhile. What has exited can be called.

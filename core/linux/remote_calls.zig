@@ -16,6 +16,8 @@ pub const resume_number = 0x50520007;
 /// Names in the order in which they came, each with an address. Names are added and never taken away, but by a reset.
 pub const Names = struct {
     list: std.ArrayList(Entry) = .empty,
+    /// Changes with the list.
+    version: u32 = 0,
 
     /// `hint`: where the remote had it that was called last, which another one may have elsewhere.
     pub const Entry = struct { name: []const u8, address: u64 = 0, hint: u32 = 0 };
@@ -39,11 +41,13 @@ pub const Names = struct {
     pub fn add(self: *Names, allocator: std.mem.Allocator, name: []const u8, address: u64) error{OutOfMemory}!void {
         const kept = try allocator.dupe(u8, name);
         errdefer allocator.free(kept);
+        self.version +%= 1;
         try self.list.append(allocator, .{ .name = kept, .address = address });
     }
 
     /// Back to the first ones.
     pub fn shrink(self: *Names, allocator: std.mem.Allocator, count: usize) void {
+        if (self.list.items.len > count) self.version +%= 1;
         while (self.list.items.len > count) allocator.free(self.list.pop().?.name);
     }
 

@@ -242,7 +242,7 @@ fn seatOf(caller: *Machine, remote: *Remote, use: queue.Use) ?Seat {
         remote.stepIn();
         return .alone;
     };
-    return remote.acquire(use, caller.kernel.interrupt, null);
+    return remote.acquire(use, .{ .interrupt = caller.kernel.interrupt, .owner = lending.ownerOf(caller) }, null);
 }
 
 /// A remote that has its caller's processor.

@@ -157,8 +157,8 @@ const gate = blk: {
     // mov %rax, %r10; incq calls(stack): the result, and one call more
     leaving.put(&.{ 0x49, 0x89, 0xc2, 0x48, 0xff, 0x44, 0x24, @sizeOf(Frame) + @offsetOf(Bases, "calls") });
     const result_aside = leaving.here();
-    // xor %edx, %edx
-    leaving.put(&.{ 0x31, 0xd2 });
+    // push $2; popfq; xor %edx, %edx
+    leaving.put(&.{ 0x6a, 2, 0x9d, 0x31, 0xd2 });
     leaving.clearVectors();
     // mov gs(%rsp), %rcx; wrgsbase %rcx; mov fs(%rsp), %rcx; wrfsbase %rcx
     leaving.put(&.{ 0x48, 0x8b, 0x4c, 0x24, in("gs"), 0xf3, 0x48, 0x0f, 0xae, 0xd9 });

@@ -37,10 +37,18 @@ const Gate = struct {
     connection: ?*Connection = null,
     /// `Connection.version` when it was opened.
     version: u32 = 0,
-    /// How many functions the caller had asked for, and the remote offered, when they were looked up.
-    looked_up: [2]usize = .{ 0, 0 },
+    /// `Names.version` of what the caller had asked for, and of what the remote offered, when functions were looked up.
+    looked_up: ?[2]u32 = null,
     /// Somebody waits for the seat.
     is_wanted: bool = false,
+
+    fn isToBeGivenBack(self: *const Gate) bool {
+        return @atomicLoad(bool, &self.is_wanted, .seq_cst) or self.isOutdated();
+    }
+
+    fn isOutdated(self: *const Gate) bool {
+        return @atomicLoad(u32, &self.connection.?.version, .seq_cst) != self.version;
+    }
 };
 
 const Import = struct { window: u4 = 0, function: u64 = 0 };
@@ -50,6 +58,8 @@ pub const Gates = struct {
     node: std.DoublyLinkedList.Node = .{},
     /// The machine runs: it is asked for its seats, and gives them back itself.
     runs: bool = false,
+    /// Since when calls through gates are counted, by the time-stamp counter.
+    counted_since: u64 = 0,
     gates: [layout.remote_windows]Gate = @splat(.{}),
     /// What the functions of remotes lead to; nothing where `function` is 0.
     imports: [limits.imports_max]Import = @splat(.{}),
@@ -85,6 +95,7 @@ pub const Gates = struct {
             defer lock.unlock();
             self.runs = true;
         }
+        self.counted_since = host.rdtsc();
         const known = self.machine.kernel.imports.list.items.len;
         for (self.imports[known..]) |*import| import.function = 0;
         self.giveBackWanted();
@@ -112,14 +123,12 @@ pub const Gates = struct {
     }
 
     /// Somebody has asked for seats.
-    pub fn giveBackWanted(self: *Gates) void {
+    fn giveBackWanted(self: *Gates) void {
+        for (&self.gates) |*gate| if (gate.state == .open and gate.isToBeGivenBack()) self.settle(gate.remote.?);
         {
             lock.lock();
             defer lock.unlock();
-            for (&self.gates) |*gate| if (gate.state == .open and (gate.is_wanted or isOutdated(gate))) {
-                self.settle(gate.remote.?);
-                giveBack(gate);
-            };
+            for (&self.gates) |*gate| if (gate.state == .open and gate.isToBeGivenBack()) giveBack(gate);
         }
         for (&self.gates, 0..) |*gate, window| if (gate.state == .given_back) self.end(@intCast(window));
     }
@@ -139,6 +148,7 @@ pub const Gates = struct {
 
     /// Another remote is to be shown in the window.
     pub fn closeWindow(self: *Gates, window: u4) void {
+        if (self.gates[window].state == .open) self.settle(self.gates[window].remote.?);
         {
             lock.lock();
             defer lock.unlock();
@@ -176,11 +186,15 @@ pub const Gates = struct {
     /// All functions of the remote that the machine has asked for.
     fn lookUp(self: *Gates, window: u4) void {
         const gate = &self.gates[window];
-        const names = self.machine.kernel.imports.list.items;
+        const imports = &self.machine.kernel.imports;
         const exports = &gate.remote.?.machine.kernel.exports;
-        const counts = [2]usize{ names.len, exports.list.items.len };
-        if (std.meta.eql(gate.looked_up, counts)) return;
-        gate.looked_up = counts;
+        const versions = [2]u32{ imports.version, exports.version };
+        if (std.meta.eql(gate.looked_up, versions)) return;
+        gate.looked_up = versions;
+        for (&self.imports) |*import| if (import.window == window) {
+            import.function = 0;
+        };
+        const names = imports.list.items;
         for (names, self.imports[0..names.len]) |entry, *import| {
             const colon = std.mem.indexOfScalar(u8, entry.name, ':').?;
             if (!std.mem.eql(u8, entry.name[0..colon], gate.connection.?.name)) continue;
@@ -215,14 +229,17 @@ pub const Gates = struct {
         return self.machine.gateTable();
     }
 
-    /// Counts the calls that went through.
+    /// Counts the calls that went through: as many as the remote's memory says, but no more than there was time for.
     fn settle(self: *Gates, remote: *const Remote) void {
+        const cycles_least = 100;
         const machine = remote.machine;
         const address = machine.callers_stack.top + @offsetOf(gate_stubs.Bases, "calls");
         const piece = machine.space.pieceAnyRights(address, @sizeOf(u64), .write) orelse return;
-        const calls: *align(1) u64 = @ptrCast(piece.bytes.ptr);
-        self.machine.kernel.counters.remote_calls += calls.*;
-        calls.* = 0;
+        if (piece.bytes.len < @sizeOf(u64)) return;
+        var calls: u64 = 0;
+        piece.copyTo(std.mem.asBytes(&calls)) catch return;
+        piece.copyFrom(&@as([@sizeOf(u64)]u8, @splat(0))) catch return;
+        self.machine.kernel.counters.remote_calls += @min(calls, (host.rdtsc() -% self.counted_since) / cycles_least);
     }
 
     fn forget(gate: *Gate) void {
@@ -246,7 +263,9 @@ pub fn open(caller: *Machine, called: Called) bool {
     const remote = called.remote;
     const again = remote.last_caller == caller;
     remote.last_caller = caller;
-    if (!called.connection.exitless or !again or caller.kernel.lent != null or !caller.platform.fsgsbase()) return false;
+    if (!called.connection.exitless or !again or !caller.platform.fsgsbase()) return false;
+    // A remote calls others by an ordinary call: its functions are not those of the first caller's table.
+    if (caller.kernel.lent != null or caller.window() != null) return false;
     if (remote.death != null or !isQuiet(remote)) return false;
     const self = caller.gates orelse Gates.create(caller) orelse return false;
     const window = remote.machine.window().?;
@@ -265,15 +284,11 @@ pub fn open(caller: *Machine, called: Called) bool {
         lock.lock();
         defer lock.unlock();
         // Whoever waits has come before, or sees the gate.
-        if (isOutdated(gate) or remote.queue.isWanted()) return false;
+        if (gate.isOutdated() or remote.queue.isWanted()) return false;
         gate.state = .open;
     }
     self.arm(window);
     return true;
-}
-
-fn isOutdated(gate: *const Gate) bool {
-    return @atomicLoad(u32, &gate.connection.?.version, .seq_cst) != gate.version;
 }
 
 /// With the lock held.
@@ -310,8 +325,15 @@ pub fn askBackOf(connection: *const Connection) void {
 fn askOne(self: *Gates, gate: *Gate) void {
     if (gate.state != .open) return;
     if (!self.runs) return giveBack(gate);
-    gate.is_wanted = true;
+    @atomicStore(bool, &gate.is_wanted, true, .seq_cst);
     self.machine.interrupt.kick(Reason.gate);
+}
+
+/// The machine, which runs on this thread, is asked for seats.
+pub fn giveBackWanted(machine: *Machine) void {
+    // In this order: whoever asks from here on is heard the next time.
+    machine.interrupt.clear(Reason.gate);
+    if (machine.gates) |self| self.giveBackWanted();
 }
 
 /// What an exit is that came while gates may be open.
@@ -377,7 +399,9 @@ fn finishCrossing(machine: *Machine, home: u64) Caught {
     const bytes = machine.vcpu.exception_stack[limits.page_size - @sizeOf(Pushed) ..];
     const pushed: Pushed = std.mem.bytesToValue(Pushed, bytes[0..@sizeOf(Pushed)]);
     const regs = machine.vcpu.registers();
-    regs.rip = switch (gate_stubs.crossing(pushed.rip) orelse return .own) {
+    // A breakpoint of the program's own, or of the remote's.
+    const crossing = gate_stubs.crossing(pushed.rip) orelse return if (machine.vcpu.segments().cr3 == home) .own else .in_remote;
+    regs.rip = switch (crossing) {
         .enter => layout.imports_ordinary,
         .leave => gate_stubs.left_address,
     };

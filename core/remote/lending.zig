@@ -232,6 +232,11 @@ pub fn machineAt(machine: *Machine, address: u64) *Machine {
     return at;
 }
 
+/// The first of a chain of callers, whose processor it is.
+pub fn ownerOf(machine: *Machine) *Machine {
+    return if (machine.kernel.lent) |lent| lent.owner else machine;
+}
+
 /// Whether a call of the remote is under way in the chain that the machine is the end of.
 pub fn isInChain(machine: *const Machine, remote: *const Remote) bool {
     var at = machine;

@@ -3,8 +3,10 @@
 const std = @import("std");
 const host = @import("../host.zig");
 const limits = @import("../limits.zig");
+const gates = @import("gates.zig");
 const interrupt_module = @import("../interrupt.zig");
 const Interrupt = interrupt_module.Interrupt;
+const Machine = @import("../machine.zig").Machine;
 const Reason = interrupt_module.Reason;
 
 /// `alone`: nobody else meanwhile, for the embedder and for remotes that have lent no thread. `calls`: a thread that is lent for
@@ -38,14 +40,22 @@ pub const Queue = struct {
     /// What ends a wait: the end of the caller's run, and the embedder's wish to pause it.
     const called_away = Reason.ending | Reason.pause;
 
+    /// Who waits, to be called away or to be asked for what it keeps itself meanwhile, of which others may be in need.
+    pub const Asker = struct { interrupt: *const Interrupt, owner: *Machine };
+
     /// Null if the caller was called away, or the time is over.
-    pub fn acquire(self: *Queue, use: Use, interrupt: ?*const Interrupt, wait_ns: ?u64) ?Seat {
+    pub fn acquire(self: *Queue, use: Use, asker: ?Asker, wait_ns: ?u64) ?Seat {
         var waiter: Waiter = .{ .use = use };
         if (self.takeOrWait(&waiter)) return waiter.seat;
         if (self.waits_fn) |tell| tell(self);
         const deadline = host.monotonicNs() +| (wait_ns orelse std.math.maxInt(u64));
         while (waiter.granted.load(.acquire) == 0) {
-            const away = if (interrupt) |some| some.pending() & called_away != 0 else false;
+            const asked = if (asker) |some| some.interrupt.pending() else 0;
+            if (asked & Reason.gate != 0) {
+                gates.giveBackWanted(asker.?.owner);
+                continue;
+            }
+            const away = asked & called_away != 0;
             if (away or host.monotonicNs() >= deadline) return if (self.leave(&waiter)) null else waiter.seat;
             host.futexWait(&waiter.granted, 0, limits.remote_look_ns);
         }
@@ -156,7 +166,7 @@ test "whoever waits goes on in order, as many at once as there are threads" {
     try std.testing.expectEqual(null, queue.acquire(.alone, null, 0));
     var interrupt: Interrupt = .{};
     interrupt.raise(Reason.abort);
-    try std.testing.expectEqual(null, queue.acquire(.wake, &interrupt, null));
+    try std.testing.expectEqual(null, queue.acquire(.wake, .{ .interrupt = &interrupt, .owner = undefined }, null));
     queue.releaseAlone(.{ .calls = 1, .waits = 1 });
     try std.testing.expect(queue.isShared());
     try std.testing.expectEqual(Seat.calls, queue.acquire(.call, null, null).?);

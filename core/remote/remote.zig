@@ -85,8 +85,8 @@ pub const Remote = struct {
     }
 
     /// A seat, and the right to act; null if the caller was called away, or the time is over.
-    pub fn acquire(self: *Remote, use: queue_module.Use, interrupt: ?*const Interrupt, wait_ns: ?u64) ?Seat {
-        const seat = self.queue.acquire(use, interrupt, wait_ns) orelse return null;
+    pub fn acquire(self: *Remote, use: queue_module.Use, asker: ?Queue.Asker, wait_ns: ?u64) ?Seat {
+        const seat = self.queue.acquire(use, asker, wait_ns) orelse return null;
         self.lock.lock();
         return seat;
     }

@@ -327,6 +327,25 @@ static long end_thread(void)
 	pthread_exit(NULL);
 }
 
+/* Says that there were so many calls more than there were, in the word where a gate counts them. */
+long claims(long count);
+__asm__(".text\nclaims: mov %rdi, 104(%rsp); xor %eax, %eax; ret\n");
+
+/* Lets the page that it runs on show a file that others may cut short; nothing is pushed meanwhile. */
+static long stack_on_file(const char *path)
+{
+	static char copy[4096];
+	long fd = open(path, O_RDWR | O_CREAT, 0600), result;
+	unsigned long page = (unsigned long)__builtin_frame_address(0) & ~4095UL;
+	if (fd < 0) return -1;
+	__asm__ volatile("mov %[page], %%rsi; mov %[copy], %%rdi; mov $4096, %%ecx; rep movsb;"
+	                 "mov $1, %%eax; mov %[fd], %%rdi; mov %[copy], %%rsi; mov $4096, %%edx; syscall;"
+	                 "mov $9, %%eax; mov %[page], %%rdi; mov $4096, %%esi; mov $3, %%edx; mov $0x11, %%r10d; mov %[fd], %%r8; xor %%r9d, %%r9d; syscall"
+	                 : "=&a"(result) : [page] "r"(page), [copy] "r"(copy), [fd] "r"(fd)
+	                 : "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory");
+	return result == (long)page;
+}
+
 static const struct { const char *name; void *function; } functions[] = {
 	{ "add", (void *)add }, { "sum", (void *)sum }, { "ends", (void *)ends }, { "fill", (void *)fill }, { "count", (void *)count }, { "describe", (void *)describe },
 	{ "crash", (void *)crash }, { "spin", (void *)spin }, { "leave", (void *)leave }, { "eat", (void *)eat }, { "rest", (void *)rest },
@@ -335,6 +354,7 @@ static const struct { const char *name; void *function; } functions[] = {
 	{ "signal_waiting", (void *)signal_waiting }, { "grow", (void *)grow }, { "end_thread", (void *)end_thread },
 	{ "ticked", (void *)ticked }, { "watch", (void *)watch }, { "forward", (void *)forward }, { "thread_id", (void *)thread_id },
 	{ "leave_later", (void *)leave_later }, { "forward_later", (void *)forward_later }, { "forward_own", (void *)forward_own }, { "forward_then_peek", (void *)forward_then_peek },
+	{ "claims", (void *)claims }, { "stack_on_file", (void *)stack_on_file },
 	{ "tables", (void *)tables }, { "process_id", (void *)process_id }, { "asks_ids", (void *)asks_ids },
 };
 

@@ -1,7 +1,10 @@
 /** Calls of a remote without exits: what they cost, that they are right whatever interrupts them, and who gets the remote. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync, truncateSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type ConnectOptions, type Fork, Machine } from "../../src/index.ts";
-import { bootCaller, bootRemote, errorOf, guest, invoke, letter, rejection } from "./harness.ts";
+import { areInside, bootCaller, bootRemote, errorOf, guest, invoke, letter, rejection } from "./harness.ts";
 
 setDefaultTimeout(120_000);
 
@@ -261,6 +264,94 @@ describe("the seat of a remote that a caller keeps", () => {
     using copy = frozen.fork();
     expect(copy.call("count")).toBe(1);
     expect(storage.call("count")).toBe(1);
+  });
+});
+
+describe("a caller that keeps a remote", () => {
+  const signature = { args: ["cstring", "i64", "i64", "i64", "i64", "i64"], returns: "i64" } as const;
+
+  test("gives it up to a chain of its own calls", async () => {
+    using storage = await bootRemote();
+    using other = await bootRemote();
+    storage.connect(other, { name: "other" });
+    using caller = await bootExitless(storage);
+    caller.connect(other, { name: "other", exitless: true });
+    for (let round = 1; round <= 3; round++) {
+      open(caller);
+      caller.call("bind", "other:add");
+      caller.call("times", 2);
+      caller.memory.write(Number(caller.call("own_buffer")), "other:count\0");
+      expect(invoke(caller, "storage:forward", caller.call("own_buffer"))).toBe(round);
+    }
+  });
+
+  test("gives it up while it waits for another one, or is in it", async () => {
+    using one = await bootRemote();
+    using two = await bootRemote();
+    using caller = await bootCaller({});
+    using image = caller.freeze();
+    image.connect(one, { name: "one", exitless: true });
+    image.connect(two, { name: "two", exitless: true });
+    const [first, second] = [image.fork({ timeout: 30_000 }), image.fork({ timeout: 30_000 })];
+    const forward = async (fork: Fork, names: string[]) => {
+      for (let round = 0; round < 100; round++) {
+        for (const name of names) await fork.fn("invoke", signature).async([`${name}:add`, 1, 0, 0, 0, 0]);
+      }
+    };
+    await Promise.all([forward(first, ["one", "one", "one", "two"]), forward(second, ["two", "two", "two", "one"])]);
+    first.call("bind", "one:add");
+    first.call("times", 3);
+    const before = two.counters().syscalls;
+    const resting = first.fn("invoke", signature).async(["two:rest", 3000, 0, 0, 0, 0]);
+    await areInside(two, before);
+    expect(one.call("count")).toBe(1);
+    one.close();
+    expect(two.counters().syscalls).toBe(before + 1);
+    await resting;
+    first.close();
+    second.close();
+  });
+
+  test("finds the functions that it asks for behind each reset", async () => {
+    using storage = await bootRemote();
+    using caller = await bootCaller({});
+    using image = caller.freeze();
+    image.connect(storage, { name: "storage", exitless: true });
+    using fork = image.fork();
+    for (const names of [["add"], ["add"], ["sum", "add"], ["ends", "add"], ["add"]]) {
+      open(fork, ...names);
+      expect(costOf(fork, () => expect(fork.call("times", 100)).toBe(4950)).exits).toBe(0);
+      fork.reset();
+    }
+  });
+
+  test("believes no remote how often it was called", async () => {
+    using storage = await bootRemote();
+    using caller = await bootExitless(storage);
+    open(caller, "claims");
+    for (const claim of [-2, -2, 2 ** 40, 2 ** 52]) {
+      expect(invoke(caller, "storage:claims", claim)).toBe(0);
+      expect(caller.counters().remoteCalls).toBeLessThan(2 ** 40);
+    }
+    expect(caller.call("times", 10)).toBe(45);
+  });
+
+  test("outlives a remote whose stack is a file that is cut short", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "exitless-"));
+    const path = join(folder, "stack");
+    const permissions = { read: [folder], write: [folder] };
+    using storage = await Machine.boot(guest("remote"), { remote: true, permissions, stdout: "ignore", stderr: "ignore" });
+    await storage.run({ until: "ready" });
+    using caller = await bootExitless(storage);
+    caller.memory.write(Number(caller.call("own_buffer")), `${path}\0`);
+    expect(invoke(caller, "storage:stack_on_file", caller.call("own_buffer"))).toBe(1);
+    open(caller);
+    expect(caller.call("times", 10)).toBe(45);
+    truncateSync(path, 0);
+    // Its own run is right still; the next call meets the remote's fault.
+    expect(caller.call("byte_at", 5000)).toBe(0);
+    expect(errorOf(() => caller.call("times", 1)).code).toBe("REMOTE_FAULT");
+    rmSync(folder, { recursive: true });
   });
 });
 
