@@ -143,8 +143,9 @@ pub const Remote = struct {
         }
     }
 
-    /// Gets all calls under way out of the guest and out of their waits, to look what is wanted of them.
+    /// Gets all calls under way out of the guest and out of their waits, to look what is wanted of them; the next ones are ordinary.
     pub fn kick(self: *Remote) void {
+        gates.askBack(self);
         self.lock.lock();
         defer self.lock.unlock();
         self.kickLocked();

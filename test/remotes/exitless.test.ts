@@ -312,6 +312,21 @@ describe("a caller that keeps a remote", () => {
     second.close();
   });
 
+  test("lets signals reach it, while calls go on and between them", async () => {
+    for (const running of [true, false]) {
+      using storage = await bootRemote();
+      using caller = await bootExitless(storage);
+      open(caller);
+      const endless = running
+        ? rejection(caller.fn("times", { args: ["i64"], returns: "i64" }).async([10 ** 12], { timeout: 60_000 }))
+        : undefined;
+      await Bun.sleep(20);
+      storage.kill("SIGTERM");
+      const error = endless ? await endless : errorOf(() => caller.call("times", 1));
+      expect(error).toMatchObject({ code: "REMOTE_FAULT", message: expect.stringContaining("signal 15") });
+    }
+  });
+
   test("finds the functions that it asks for behind each reset", async () => {
     using storage = await bootRemote();
     using caller = await bootCaller({});
