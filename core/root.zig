@@ -13,7 +13,7 @@ test {
     _ = @import("jail/jail_test.zig");
     _ = @import("jail/seccomp.zig");
     _ = @import("linux/files/pipe.zig");
-    _ = @import("linux/files/private/tree.zig");
+    _ = @import("linux/files/private/tree_test.zig");
     _ = @import("linux/fuzz/calls.zig");
     _ = @import("linux/fuzz/layers.zig");
     _ = @import("linux/fuzz/paths.zig");
@@ -29,7 +29,7 @@ test {
     _ = @import("memory/access.zig");
     _ = @import("memory/address_space.zig");
     _ = @import("memory/file_pieces.zig");
-    _ = @import("memory/frames.zig");
+    _ = @import("memory/frames_test.zig");
     _ = @import("memory/two_ended.zig");
     _ = @import("memory/vma.zig");
     _ = @import("platform.zig");
