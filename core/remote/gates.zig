@@ -100,8 +100,13 @@ pub const Gates = struct {
         for (self.imports[known..]) |*import| import.function = 0;
         self.giveBackWanted();
         for (&self.gates, 0..) |*gate, window| {
+            if (gate.state != .open) {
+                self.end(@intCast(window));
+                continue;
+            }
+            gate.remote.?.machine.clock.anchor();
             // A reset has taken what was in the table.
-            if (gate.state == .open) self.arm(@intCast(window)) else self.end(@intCast(window));
+            self.arm(@intCast(window));
         }
     }
 

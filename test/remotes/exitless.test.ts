@@ -133,6 +133,20 @@ describe("a call through a gate", () => {
     expect(caller.call("times", 1000)).toBe(499_500);
   });
 
+  test("has the remote's own clock, which goes on between calls", async () => {
+    using storage = await bootRemote();
+    using caller = await bootExitless(storage);
+    open(caller, "monotonic");
+    let last = Number(invoke(caller, "storage:monotonic"));
+    for (let round = 0; round < 5; round++) {
+      await Bun.sleep(round === 0 ? 100 : 10);
+      expect(costOf(caller, () => caller.call("times", 2)).exits).toBe(0);
+      const now = Number(invoke(caller, "storage:monotonic"));
+      expect(now - last).toBeGreaterThan(round === 0 ? 90e6 : 5e6);
+      last = now;
+    }
+  });
+
   test("is given up by steps, which find it where it was", async () => {
     using storage = await bootRemote();
     using caller = await bootExitless(storage);
