@@ -49,11 +49,11 @@ test.each([...loads])(
 test("the benchmark has all of them for programs too", async () => {
   const findings = await remotes(true);
   const trips = findings.filter(({ times }) => times !== undefined);
-  // Three ways between processes and two between machines, each with two sizes, idle and busy.
-  expect(trips).toHaveLength(2 * 2 * 5);
+  // Three ways between processes and three between machines, each with two sizes, idle and busy.
+  expect(trips).toHaveLength(2 * 2 * 6);
   for (const { value, times } of trips) expect(times?.p50).toBeCloseTo(value * 1000, 0);
   // The others are calls beside two raw exits: what each costs in exits is certain, whatever the time.
-  expect(findings.flatMap(({ exits }) => exits ?? [])).toEqual([2, 2]);
+  expect(findings.flatMap(({ exits }) => exits ?? [])).toEqual([2, 2, 0]);
 }, 60_000);
 
 test.each(["its input ends", "it is killed"])("processes that compute are gone when %s", async (how) => {
