@@ -81,7 +81,8 @@ pub fn run(machine: *Machine, goal: Goal) Outcome {
         const exit = if (machine.kernel.lent) |lent| lent.enter() else machine.vcpu.enter();
         if (machine.kernel.lent) |lent| {
             // Ring 0 has no gate for a remote that calls another one, but a remote can make it believe so.
-            if (machine.vcpu.segments().cr3 != lent.root) return .{ .broken = "a remote has left its place through a gate" };
+            // It is not where it was called any more, and ended for that.
+            if (machine.vcpu.segments().cr3 != lent.root and exit != .broken) return .{ .signal = faults.SIGKILL };
         } else if (machine.gates != null) switch (gates.caught(machine, exit)) {
             .own => {},
             .moved => {

@@ -425,6 +425,28 @@ describe("a call through a gate that fails", () => {
 });
 
 describe("who goes to a gate in other ways", () => {
+  test.each(["ordinarily", "through a gate"] as const)("is ended if it is a remote that was called %s", async (how) => {
+    using storage = await bootRemote();
+    using other = await bootRemote();
+    using caller = await bootCaller({});
+    caller.connect(other, { name: "other", exitless: true });
+    caller.connect(storage, { name: "storage", exitless: how === "through a gate" });
+    using image = caller.freeze();
+    using fork = image.fork();
+    fork.call("bind", "other:count");
+    fork.call("times", 3);
+    for (const name of ["trespasses", "add"]) fork.call("import", `storage:${name}`);
+    if (how === "through a gate") open(fork);
+    // The first function that was asked for is the other remote's.
+    const error = errorOf(() => invoke(fork, "storage:trespasses", 0));
+    expect(["REMOTE_FAULT", "GUEST_FAULT"]).toContain(error.code);
+    fork.reset();
+    expect(Number(invoke(fork, "other:count"))).toBeGreaterThan(3);
+    expect(fork.call("probe", other.symbol("secret"))).toBe(0);
+    // Where it was caught it is no more, so that its functions are not there.
+    if (how === "ordinarily") expect(invoke(fork, "storage:count")).toBe(-1000);
+  });
+
   const code = { start: 0x7fff_c000_21b0, end: 0x7fff_c000_2390 };
 
   test.each(["without a remote", "with an open gate"] as const)("gets no further than a call does: %s", async (how) => {
