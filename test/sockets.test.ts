@@ -35,6 +35,22 @@ async function run(args: (string | number)[], options: Options = {}): Promise<{ 
   return { text: stop.exitCode === 0 ? text : `${text}exit ${stop.exitCode} ${stop.signalCode}\n`, hostCalls };
 }
 
+/**
+ * What the program prints natively, when two runs agree: a host that is busy may deliver late what its own loopback delivers at once
+ * otherwise. What differs from run to run is no standard to be measured by.
+ */
+async function natively(args: (string | number)[]): Promise<string> {
+  let last: string | undefined;
+  for (let tries = 0; tries < 6; tries++) {
+    const native = Bun.spawn([guest("sockets"), ...args.map(String)], { stdout: "pipe", timeout: 20_000 });
+    const [text, status] = await Promise.all([new Response(native.stdout).text(), native.exited]);
+    const told = `${text}exit ${status}\n`;
+    if (told === last) return status === 0 ? text : told;
+    last = told;
+  }
+  throw new Error(`${args.join(" ")} prints something else natively each time: ${last}`);
+}
+
 const output = async (args: (string | number)[], options: Options = {}) => (await run(args, options)).text;
 const linesOf = (text: string) => text.trimEnd().split("\n");
 
@@ -91,9 +107,8 @@ const parts = ["pairs", "tcp", "udp", "six", "errors", "options", "names", "full
 test.each(parts)("%s: every call comes to what it does natively, and what is inside the machine asks nothing of the host", async (part) => {
   const directory = mkdtempSync("/tmp/pristine-native-");
   try {
-    const native = Bun.spawnSync([guest("sockets"), part, directory], { timeout: 20_000 });
-    expect(native.exitCode).toBe(0);
-    const expected = native.stdout.toString();
+    const expected = await natively([part, directory]);
+    expect(expected).not.toContain("\nexit ");
     expect(linesOf(expected).length).toBeGreaterThan(10);
     const before = hostSockets();
     const { text, hostCalls } = await run([part, "/tmp"]);
@@ -119,8 +134,7 @@ test("threads wait for bytes, room, connections, times and epoll as natively", a
 
 test("a client of the host's network does what it does natively", async () => {
   const args = ["client", "127.0.0.1", echo.port, "hello there"];
-  const native = Bun.spawn([guest("sockets"), ...args.map(String)], { stdout: "pipe" });
-  const expected = await new Response(native.stdout).text();
+  const expected = await natively(args);
   expect(expected).toContain('got 11 "hello there"');
   expect(await output(args, { permissions: { connect: [`127.0.0.1:${echo.port}`] } })).toBe(expected);
 });
