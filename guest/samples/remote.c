@@ -331,6 +331,27 @@ static long end_thread(void)
 long claims(long count);
 __asm__(".text\nclaims: mov %rdi, 104(%rsp); xor %eax, %eax; ret\n");
 
+static void trapped(int signal)
+{
+	(void)signal;
+	ticks++;
+}
+
+/* Stops at a breakpoint of its own, and goes on. */
+static long breaks(void)
+{
+	long before = ticks;
+	signal(SIGTRAP, trapped);
+	__asm__ volatile("int3" : : : "memory");
+	return ticks - before;
+}
+
+/* Offers one of two functions late: each under its own name. */
+static long offers_late(long other)
+{
+	return other ? pristine_export("later", (void *)count) : pristine_export("late", (void *)monotonic);
+}
+
 /* Goes through its caller's gate to what that has asked for under a number. */
 long trespasses(long number);
 __asm__(".text\ntrespasses: shl $5, %rdi; mov %rdi, %r11; xor %edi, %edi; movabs $0x7fffc00021c0, %rax; jmp *%rax\n");
@@ -358,7 +379,7 @@ static const struct { const char *name; void *function; } functions[] = {
 	{ "signal_waiting", (void *)signal_waiting }, { "grow", (void *)grow }, { "end_thread", (void *)end_thread },
 	{ "ticked", (void *)ticked }, { "watch", (void *)watch }, { "forward", (void *)forward }, { "thread_id", (void *)thread_id },
 	{ "leave_later", (void *)leave_later }, { "forward_later", (void *)forward_later }, { "forward_own", (void *)forward_own }, { "forward_then_peek", (void *)forward_then_peek },
-	{ "claims", (void *)claims }, { "trespasses", (void *)trespasses }, { "stack_on_file", (void *)stack_on_file },
+	{ "claims", (void *)claims }, { "breaks", (void *)breaks }, { "offers_late", (void *)offers_late }, { "trespasses", (void *)trespasses }, { "stack_on_file", (void *)stack_on_file },
 	{ "tables", (void *)tables }, { "process_id", (void *)process_id }, { "asks_ids", (void *)asks_ids },
 };
 

@@ -354,6 +354,38 @@ describe("a caller that keeps a remote", () => {
     }
   });
 
+  test("calls nothing that a remote which was reset does not offer any more", async () => {
+    using booted = await bootRemote();
+    using image = booted.freeze();
+    using storage = image.fork();
+    storage.call("offers_late", 0);
+    using caller = await bootExitless(storage);
+    open(caller, "late");
+    expect(Number(invoke(caller, "storage:late"))).toBeGreaterThan(0);
+    storage.reset();
+    // As many functions as before, of which one has another name.
+    storage.call("offers_late", 1);
+    open(caller);
+    caller.call("times", 2);
+    expect(errorOf(() => invoke(caller, "storage:late"))).toMatchObject({
+      code: "REMOTE_FAULT",
+      message: expect.stringContaining("not offered"),
+    });
+  });
+
+  test("is asked for it while the remote stands at a breakpoint of its own", async () => {
+    using storage = await bootRemote();
+    using caller = await bootExitless(storage);
+    open(caller, "breaks");
+    caller.call("bind", "storage:breaks");
+    const running = caller.fn("times", { args: ["i64"], returns: "i64" }).async([400], { timeout: 60_000 });
+    for (let round = 0; round < 200; round++) {
+      expect(storage.memory.readCString(storage.symbol("secret"))).toContain("secret");
+      await Bun.sleep(0);
+    }
+    expect(await running).toBe(400n);
+  });
+
   test("believes no remote how often it was called", async () => {
     using storage = await bootRemote();
     using caller = await bootExitless(storage);
