@@ -169,7 +169,7 @@ const signal_return = [_]u8{ 0xb8, 15, 0, 0, 0 } ++ syscall ++ trap;
 
 /// State components that fit the page they are loaded from, which are all that a guest can use: x87, SSE, AVX, AVX-512 and
 /// PKRU. XRSTOR wants the whole area of what it is asked for to be there.
-pub const loaded_components: u32 = 0x2e7;
+const loaded_components: u32 = 0x2e7;
 
 /// Their size, with what lies between them.
 const initial_vectors_bytes = 2696;
@@ -185,20 +185,20 @@ fn relative(comptime stub: u64, comptime before: usize, comptime address: u64) [
     return std.mem.toBytes(@as(i32, @intCast(@as(i64, address) - @as(i64, stub + before + 4))));
 }
 
-/// `mov $components, %eax; xrstor64 (initial vectors); xor %eax, %eax; jmp *%r11`: into a remote's function, whose arguments are
-/// in their registers, with nothing of its caller's vector state. The upper half of the components is the third argument's: none
-/// is there that a processor could have.
-const enter_remote = blk: {
+/// `mov $components, %eax; xrstor64 (initial vectors)`, for the place that it is to stand at. The upper half of the components is
+/// what edx holds, a function's third argument perhaps: none is there that a processor could have.
+pub fn clearVectors(comptime at: u64) [13]u8 {
     const head = [_]u8{0xb8} ++ std.mem.toBytes(loaded_components) ++ [_]u8{ 0x48, 0x0f, 0xae, 0x2d };
-    break :blk head ++ relative(layout.stub_enter_remote, head.len, layout.initial_vectors_address) ++ [_]u8{ 0x31, 0xc0, 0x41, 0xff, 0xe3 };
-};
+    return head ++ relative(at, head.len, layout.initial_vectors_address);
+}
 
-/// `mov $components, %eax; xrstor64 (initial vectors); mov %r11, %rax; jmp *%rcx`: behind a system call whose result is in r11,
-/// with nothing of the vector state that another machine has left.
-const leave_remote = blk: {
-    const head = [_]u8{0xb8} ++ std.mem.toBytes(loaded_components) ++ [_]u8{ 0x48, 0x0f, 0xae, 0x2d };
-    break :blk head ++ relative(layout.stub_leave_remote, head.len, layout.initial_vectors_address) ++ [_]u8{ 0x4c, 0x89, 0xd8, 0xff, 0xe1 };
-};
+/// Vectors are cleared; `xor %eax, %eax; jmp *%r11`: into a remote's function, whose arguments are in their registers, with
+/// nothing of its caller's vector state.
+const enter_remote = clearVectors(layout.stub_enter_remote) ++ [_]u8{ 0x31, 0xc0, 0x41, 0xff, 0xe3 };
+
+/// Vectors are cleared; `mov %r11, %rax; jmp *%rcx`: behind a system call whose result is in r11, with nothing of the vector state
+/// that another machine has left.
+const leave_remote = clearVectors(layout.stub_leave_remote) ++ [_]u8{ 0x4c, 0x89, 0xd8, 0xff, 0xe1 };
 
 /// What all functions that lead to remotes end in: the System V ABI wants the control words of MXCSR and x87 kept, and a system
 /// call has its fourth argument elsewhere. `sub $8, %rsp; stmxcsr (%rsp); fnstcw 4(%rsp); mov %rcx, %r10`, the gate or the call,

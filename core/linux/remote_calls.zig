@@ -138,9 +138,9 @@ pub fn lentFor(thread: *const Thread) ?enum { calls, waits } {
     return if (thread.call.args[3] & only_for_calls != 0) .calls else .waits;
 }
 
-/// Sleeps until a caller resumes the remote: its buffer and length go to the first two addresses, or into registers, and to the fifth, if it is not
-/// null, the number of the exported function that it has named. What the thread replies to the caller before is handed over with
-/// that: the third argument, or what `reply` was given.
+/// Sleeps until a caller resumes the remote: its buffer and length go to the first two addresses, or into registers, and to the
+/// fifth, if it is not null, the number of the exported function that it has named. What the thread replies to the caller before
+/// is handed over with that: the third argument, or what `reply` was given.
 pub fn wait(k: *Kernel, a: Args) i64 {
     if (k.space.area.window == null) return fail(.NOSYS);
     if (k.isFirstTry()) {

@@ -120,8 +120,8 @@ pub noinline fn adopt(caller: *Machine, exit: Exit) Ended {
     const use: Use = .{ .remote = under_way.remote, .seat = .alone };
     defer use.end();
     var borrowed: Borrowed = .of(caller, use, .clears_vectors);
-    borrowed.segments = .{ .fs = under_way.fs, .gs = under_way.gs };
-    borrowed.caller_root = under_way.home;
+    borrowed.segments = under_way.segments;
+    borrowed.caller_root = caller.space.tables.rootPhysical();
     borrowed.begin() catch |failure| {
         borrowed.goBack(&under_way.user);
         return failed(caller, .of(kindOf(failure), under_way.name));

@@ -10,6 +10,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const layout = @import("../layout.zig");
 const limits = @import("../limits.zig");
+const system_area = @import("../system_area.zig");
 
 /// What a caller's gates lead to, by the number of the function. Read-only for the guest.
 pub const Table = extern struct {
@@ -108,10 +109,8 @@ const Assembler = struct {
         self.put(opcode ++ std.mem.toBytes(value));
     }
 
-    /// `mov $components, %eax; xrstor64 (initial vectors)`
     fn clearVectors(comptime self: *Assembler) void {
-        self.put(&([_]u8{0xb8} ++ std.mem.toBytes(@import("../system_area.zig").loaded_components)));
-        self.relative(&.{ 0x48, 0x0f, 0xae, 0x2d }, layout.initial_vectors_address, &.{});
+        self.put(&system_area.clearVectors(self.here()));
     }
 };
 

@@ -18,6 +18,7 @@ const Exit = @import("../vcpu.zig").Exit;
 const Machine = @import("../machine.zig").Machine;
 const Reason = @import("../interrupt.zig").Reason;
 const Remote = @import("remote.zig").Remote;
+const Segments = @import("../linux/kernel.zig").Segments;
 
 /// Of whose the seats are. Taken behind the VM pool's lock, before those of queues.
 var lock: host.Mutex = .{};
@@ -166,9 +167,7 @@ pub const Gates = struct {
         const gate = &self.gates[window];
         if (gate.remote == null) return;
         self.disarm(window);
-        for (&self.imports) |*import| if (import.window == window) {
-            import.function = 0;
-        };
+        self.forgetFunctions(window);
         forget(gate);
     }
 
@@ -196,9 +195,7 @@ pub const Gates = struct {
         const versions = [2]u32{ imports.version, exports.version };
         if (std.meta.eql(gate.looked_up, versions)) return;
         gate.looked_up = versions;
-        for (&self.imports) |*import| if (import.window == window) {
-            import.function = 0;
-        };
+        self.forgetFunctions(window);
         const names = imports.list.items;
         for (names, self.imports[0..names.len]) |entry, *import| {
             const colon = std.mem.indexOfScalar(u8, entry.name, ':').?;
@@ -206,6 +203,12 @@ pub const Gates = struct {
             const found = exports.find(entry.name[colon + 1 ..]) orelse continue;
             import.* = .{ .window = window, .function = exports.list.items[found].address };
         }
+    }
+
+    fn forgetFunctions(self: *Gates, window: u4) void {
+        for (&self.imports) |*import| if (import.window == window) {
+            import.function = 0;
+        };
     }
 
     fn arm(self: *Gates, window: u4) void {
@@ -257,7 +260,7 @@ pub const Gates = struct {
 
 fn isQuiet(remote: *const Remote) bool {
     const kernel = &remote.machine.kernel;
-    return kernel.threads.list.items.len == 1 and !kernel.timers.isActive(kernel) and kernel.exports.list.items.len > 0;
+    return kernel.threads.list.items.len == 1 and !kernel.timers.isActive(kernel);
 }
 
 /// What an ordinary call was, behind which a gate may be opened.
@@ -306,24 +309,21 @@ fn giveBack(gate: *Gate) void {
 
 /// Somebody waits for the remote's seat: whoever keeps it for a gate is to give it back.
 pub fn askBack(remote: *const Remote) void {
-    lock.lock();
-    defer lock.unlock();
-    var node = all.first;
-    while (node) |some| : (node = some.next) {
-        const self: *Gates = @fieldParentPtr("node", some);
-        const gate = &self.gates[remote.machine.window().?];
-        if (gate.remote == remote) askOne(self, gate);
-    }
+    askWhere("remote", remote);
 }
 
 /// Something else is behind a name now.
 pub fn askBackOf(connection: *const Connection) void {
+    askWhere("connection", connection);
+}
+
+fn askWhere(comptime field: []const u8, value: anytype) void {
     lock.lock();
     defer lock.unlock();
     var node = all.first;
     while (node) |some| : (node = some.next) {
         const self: *Gates = @fieldParentPtr("node", some);
-        for (&self.gates) |*gate| if (gate.connection == connection) askOne(self, gate);
+        for (&self.gates) |*gate| if (@field(gate, field) == value) askOne(self, gate);
     }
 }
 
@@ -444,20 +444,21 @@ fn remoteBehind(machine: *Machine, root: u64) ?*Remote {
 }
 
 fn restore(machine: *Machine, frame: *const gate_stubs.Frame) void {
-    const regs = machine.vcpu.registers();
-    inline for (.{ "rbx", "rbp", "r12", "r13", "r14", "r15", "rsp" }) |name| @field(regs, name) = @field(frame, name);
+    copyRegisters(machine.vcpu.registers(), frame);
     machine.vcpu.setSegmentBases(frame.fs, frame.gs);
+}
+
+fn copyRegisters(to: *kvm.Regs, frame: *const gate_stubs.Frame) void {
+    inline for (.{ "rbx", "rbp", "r12", "r13", "r14", "r15", "rsp" }) |name| @field(to, name) = @field(frame, name);
 }
 
 /// A call that was under way when the processor left the guest.
 pub const UnderWay = struct {
     remote: *Remote,
     name: []const u8,
-    home: u64,
     /// The caller's registers, as at an ordinary call.
     user: kvm.Regs,
-    fs: u64,
-    gs: u64,
+    segments: Segments,
 };
 
 /// Takes over the seat of the remote that the processor is in; null if it is in none that has a gate, which no stub brings about.
@@ -468,10 +469,10 @@ pub fn take(machine: *Machine) ?UnderWay {
     const frame = frameOf(machine, root) orelse std.mem.zeroes(gate_stubs.Frame);
     const gate = &self.gates[remote.machine.window().?];
     var user: kvm.Regs = .{ .rcx = layout.imports_answered, .r11 = 2 };
-    inline for (.{ "rbx", "rbp", "r12", "r13", "r14", "r15", "rsp" }) |name| @field(user, name) = @field(frame, name);
+    copyRegisters(&user, &frame);
     _ = self.takeSeat(remote);
     self.table().adopted().* = 1;
-    return .{ .remote = remote, .name = gate.connection.?.name, .home = machine.space.tables.rootPhysical(), .user = user, .fs = frame.fs, .gs = frame.gs };
+    return .{ .remote = remote, .name = gate.connection.?.name, .user = user, .segments = .{ .fs = frame.fs, .gs = frame.gs } };
 }
 
 /// The call that was taken over has ended.

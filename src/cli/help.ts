@@ -40,7 +40,8 @@ Program
   -w, --cwd PATH                working directory
   --remote NAME=PROGRAM[,shared|fork|pool][,exitless]
                                 a program whose functions it calls (pristine_import("NAME:FUNCTION")), booted first with the
-                                same permissions: one for all forks (shared), one for each, or a few (docs/remotes.md)
+                                same permissions: one for all forks (shared), one for each, or a few; exitless: called
+                                without exits where that can be (docs/remotes.md)
 Limits
   --memory SIZE             ceiling of its memory, such as 64MiB (default 512MiB)
   --timeout DURATION        such as 500ms, 5s, 1m (default none)
