@@ -37,8 +37,8 @@ function serverSection(all: readonly Server[]): string {
   return `## Servers
 
 Each answers the same requests with the same bytes as a native process of it (but for the date), and does so again from every
-reset of a fork of its warm image. Exits are ceilings that a test holds for the median request. Redis and \`redis-cli\`, nginx
-and \`curl\` are tried with either side in a machine.
+reset of a fork of its warm image. Exits are ceilings that a test holds for the lower quartile of requests (others have a part
+of a collection of garbage in them). Redis and \`redis-cli\`, nginx and \`curl\` are tried with either side in a machine.
 
 | server | package | exits of a request on a kept connection | and of one on its own |
 |---|---|---|---|

@@ -85,7 +85,7 @@ export const servers: readonly Server[] = [
     path: paths.node,
     args: () => ["page.mjs"],
     asks: pages,
-    exits: { kept: 6, connection: 16 },
+    exits: { kept: 5, connection: 16 },
   },
   {
     name: "http.server",
