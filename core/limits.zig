@@ -36,6 +36,8 @@ pub const remote_roots_max = 32;
 pub const remote_turn_ns = 1 * std.time.ns_per_s;
 /// The most memory that a remote may have: its frames lie in twice as much.
 pub const remote_memory_max_bytes = 16 * GiB;
+/// A function of a remote that took so long the last time is not called on the embedder's own thread.
+pub const remote_quick_ns = 2 * std.time.ns_per_ms;
 /// How often a machine that waits for a remote looks whether it is still to wait.
 pub const remote_look_ns = 20 * std.time.ns_per_ms;
 /// The first memory slot; each further slot doubles what is registered. Slot size costs 2.6 KiB per MiB on shadow paging.

@@ -35,9 +35,9 @@ const touched = @import("memory/touched.zig");
 const Thread = @import("linux/threads.zig").Thread;
 const Tracer = @import("tracer.zig").Tracer;
 const Connections = @import("remote/connections.zig").Connections;
+const Failure = @import("remote/failure.zig").Failure;
 const Gates = @import("remote/gates.zig").Gates;
 const Lent = @import("remote/lending.zig").Lent;
-const remote_call = @import("remote/call.zig");
 const Remote = @import("remote/remote.zig").Remote;
 const Shown = @import("remote/shown.zig").Shown;
 const windows = @import("remote/windows.zig");
@@ -75,6 +75,8 @@ pub const Machine = struct {
     arena: struct { at: u64 = 0, end: u64 = 0 } = .{},
     state: State = .loaded,
     started: bool = false,
+    /// It runs on the embedder's own thread, for a moment.
+    runs_briefly: bool = false,
     /// The guest is made to trap behind the stub that a signal found it in.
     stepping: bool = false,
     /// The current thread has had its slice: it gives way as soon as its registers are the user's.
@@ -106,7 +108,7 @@ pub const Machine = struct {
     /// What it calls remotes through without exits; null before it has.
     gates: ?*Gates = null,
     /// How the last call of a remote failed.
-    remote_failure: remote_call.Failure = .of(.host, ""),
+    remote_failure: Failure = .of(.host, ""),
 
     /// See `reset_fields.zig`.
     pub const at_reset = .{
@@ -129,6 +131,7 @@ pub const Machine = struct {
         .arena = .copied,
         .state = .copied,
         .started = .copied,
+        .runs_briefly = .kept,
         .stepping = .copied,
         .gives_way = .copied,
         .asks_thread_ids = .copied,

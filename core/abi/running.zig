@@ -62,11 +62,13 @@ pub fn runHere(handle: u32, until: u32, budget_ms: f64, timeout_ms: f64, cpu_tim
     time_limits.pause_ns = nanoseconds(budget_ms);
     entry.machine.interrupt.clear(Reason.abort | Reason.pause);
     setOutputs(entry.machine, .briefly_on_reader);
+    entry.machine.runs_briefly = true;
     const outcome = inTurn(entry, time_limits, false) orelse ran: {
         defer endTurn(entry);
         break :ran entry.machine.run(goal, time_limits);
     };
     setOutputs(entry.machine, .beside_reader);
+    entry.machine.runs_briefly = false;
     interrupt_module.stopThread();
     const code = resultOf(entry, outcome, &registry.last_error, false, time_limits);
     publishState(entry);

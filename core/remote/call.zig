@@ -11,6 +11,7 @@ const std = @import("std");
 const call_module = @import("../call.zig");
 const gates = @import("gates.zig");
 const guest_device = @import("../linux/files/guest_device.zig");
+const host = @import("../host.zig");
 const interrupt_module = @import("../interrupt.zig");
 const kernel_module = @import("../linux/kernel.zig");
 const kvm = @import("../kvm.zig");
@@ -28,33 +29,14 @@ const vectors_module = @import("../vectors.zig");
 const vm_pool = @import("../vm_pool.zig");
 const waiting = @import("../linux/waiting.zig");
 const Exit = @import("../vcpu.zig").Exit;
+const Failure = @import("failure.zig").Failure;
 const Lent = lending.Lent;
 const Machine = @import("../machine.zig").Machine;
 const Outcome = run_module.Outcome;
+const Reason = interrupt_module.Reason;
 const Remote = @import("remote.zig").Remote;
 const Seat = @import("remote.zig").Seat;
 const Thread = @import("../linux/threads.zig").Thread;
-
-/// Why a call of a remote has ended its caller's run.
-pub const Failure = struct {
-    pub const Kind = enum { not_connected, no_function, points_into_remote, again, dead, ended, fault, bad_pointer, bad_reply, too_many, host };
-    kind: Kind,
-    name: [limits.remote_name_max_bytes]u8 = undefined,
-    name_length: u8 = 0,
-    /// The signal that ended it, or the status that it exited with.
-    code: u32 = 0,
-    address: u64 = 0,
-
-    pub fn of(kind: Kind, name: []const u8) Failure {
-        var self: Failure = .{ .kind = kind, .name_length = @intCast(@min(name.len, limits.remote_name_max_bytes)) };
-        @memcpy(self.name[0..self.name_length], name[0..self.name_length]);
-        return self;
-    }
-
-    pub fn remote(self: *const Failure) []const u8 {
-        return self.name[0..self.name_length];
-    }
-};
 
 /// What becomes of the caller's system call.
 pub const Ended = union(enum) {
@@ -99,7 +81,9 @@ pub fn call(caller: *Machine, index: u64) Ended {
     import.hint = @intCast(function);
     const address = machine.kernel.exports.list.items[function].address;
     if (address == 0) return failed(caller, .of(.no_function, name));
+    if (use.isForAnotherThread(caller, function)) return .again;
     var borrowed: Borrowed = .of(caller, use, .clears_vectors);
+    borrowed.what = function;
     borrowed.begin() catch |failure| return failed(caller, .of(kindOf(failure), remote_name));
     const outcome = if (use.seat == .alone) callFunction(machine, &user, address) else callOnThread(&borrowed, &user, address);
     use.is_lost = outcome == .thread_ended;
@@ -182,7 +166,10 @@ pub fn resumeWaiting(caller: *Machine, wanted: Resume) Ended {
     defer use.end();
     var function: ?usize = null;
     if (colon < wanted.name.len) function = use.remote.machine.kernel.exports.find(wanted.name[colon + 1 ..]) orelse return refused(.NOENT);
+    const what = function orelse limits.exports_max;
+    if (use.isForAnotherThread(caller, what)) return .again;
     var borrowed: Borrowed = .of(caller, use, if (wanted.by_file) .keeps_vectors else .clears_vectors);
+    borrowed.what = what;
     borrowed.begin() catch |failure| return failed(caller, .of(kindOf(failure), name));
     const lent = &borrowed.lent;
     lent.is_resumed = true;
@@ -216,6 +203,14 @@ const Use = struct {
     is_lost: bool = false,
     /// The caller keeps the seat for calls through a gate.
     is_kept: bool = false,
+
+    /// A call cannot be paused. On the embedder's own thread, which has other things to do, only that is called which was quick the
+    /// last time; the rest, and what nobody knows yet, when the caller goes on on another thread. What a remote calls is part of it.
+    fn isForAnotherThread(self: *const Use, caller: *Machine, what: usize) bool {
+        if (!caller.runs_briefly or self.remote.quick.isSet(what)) return false;
+        caller.kernel.interrupt.raise(Reason.pause);
+        return true;
+    }
 
     fn end(self: *const Use) void {
         if (self.is_kept) return self.remote.stepBack();
@@ -255,6 +250,9 @@ const Borrowed = struct {
     caller_root: u64,
     exits: u64 = 0,
     way: Way,
+    /// Of `Remote.quick`; null where that is not known.
+    what: ?usize = null,
+    began_tsc: u64 = 0,
 
     /// What becomes of the caller's vector state. Whoever calls by a function, or by Pristine's own calls, does not count on it.
     const Way = enum { clears_vectors, keeps_vectors };
@@ -294,6 +292,7 @@ const Borrowed = struct {
         try owner.shown.show(owner, self.remote);
         const root = try owner.shown.rootOf(owner, self.lent.mask);
         machine.borrow(&self.lent);
+        self.began_tsc = machine.kernel.entered_tsc;
         self.exits = machine.vcpu.exits;
         self.lent.root = root;
         machine.vcpu.segments().cr3 = root;
@@ -307,6 +306,10 @@ const Borrowed = struct {
         const machine = self.remote.machine;
         caller.vcpu.exits += machine.vcpu.exits - self.exits;
         machine.giveBack(&self.lent);
+        if (self.what) |what| {
+            const ns = machine.clock.cyclesToNs(host.rdtsc() -% self.began_tsc);
+            self.remote.quick.setValue(what, ns < limits.remote_quick_ns);
+        }
         caller.kernel.counters.remote_calls += 1;
         caller.kernel.threads.replan = true;
         caller.kernel.tick();

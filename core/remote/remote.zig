@@ -3,6 +3,7 @@
 const std = @import("std");
 const gates = @import("gates.zig");
 const host = @import("../host.zig");
+const limits = @import("../limits.zig");
 const remote_calls = @import("../linux/remote_calls.zig");
 const Interrupt = @import("../interrupt.zig").Interrupt;
 const Lent = @import("lending.zig").Lent;
@@ -32,6 +33,8 @@ pub const Remote = struct {
     last_caller: ?*const Machine = null,
     /// Held while what it offers changes, which others look at whoever has a seat.
     exports_lock: host.Mutex = .{},
+    /// What took no long time when it was last called: exported functions by their number, and a resume that names none.
+    quick: std.StaticBitSet(limits.exports_max + 1) = .initEmpty(),
     /// What the chain of calls that it is part of waits for. Under `waits_lock`.
     wants: ?*Remote = null,
     /// Calls under way.

@@ -101,12 +101,13 @@ pub const Capture = struct {
         const from = &self.image.machine;
         comptime records.covers(Machine, records.Machine, &.{
             // Made anew for each fork or its own.
-            "allocator", "platform",  "vm",     "attachment", "vcpu",        "interrupt",   "tracer", "report", "image",
-            "is_fork",   "populated", "resets", "broken",
+            "allocator",      "platform",  "vm",     "attachment", "vcpu",         "interrupt",   "tracer",      "report", "image",
+            "is_fork",        "populated", "resets", "broken",     "runs_briefly",
             // What is connected is the embedder's to connect again.
-                "remote",      "connections", "shown",  "gates",  "remote_failure",
+            "remote",      "connections", "shown",  "gates",
+            "remote_failure",
             // Tables of their own.
-            "frames",    "space",     "clock",  "kernel",     "kernel_made", "program",     "arena",
+            "frames",    "space",  "clock",      "kernel",       "kernel_made", "program",     "arena",
         });
         var record: records.Machine = undefined;
         records.copyShared(&record, from);

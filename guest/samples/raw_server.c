@@ -13,6 +13,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "../pristine.h"
 
 static char buffer[4 << 20];
 static size_t filled;
@@ -132,6 +133,25 @@ static void both_take_turns(void)
 	pthread_join(other, 0);
 }
 
+/* /call/FUNCTION/ARGUMENT and /resume/REQUEST of the remote "storage": what it returns. */
+static int answers_from_remote(int to, const char *path)
+{
+	char name[64], text[64];
+	long argument, result;
+	if (sscanf(path, "/call/%40[a-z_]/%ld", text, &argument) == 2) {
+		sprintf(name, "storage:%s", text);
+		long (*function)(long) = (long (*)(long))pristine_import(name);
+		if (!function)
+			return 0;
+		result = function(argument);
+	} else if (sscanf(path, "/resume/%60s", text) == 1)
+		result = pristine_resume("storage", text, sizeof text);
+	else
+		return 0;
+	answer(to, text, (size_t)sprintf(text, "%ld", result));
+	return 1;
+}
+
 /* 0 if the connection is to be closed. */
 static int serve(int to, const char *method, const char *path, const char *body, size_t length)
 {
@@ -171,7 +191,7 @@ static int serve(int to, const char *method, const char *path, const char *body,
 		sleep(1000);
 	else if (!strcmp(path, "/close"))
 		return 0;
-	else {
+	else if (!answers_from_remote(to, path)) {
 		wrong(to, path);
 		return strcmp(path, "/short") != 0;
 	}

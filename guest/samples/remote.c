@@ -414,6 +414,7 @@ static void serve(void)
 		case 'b': result = meet(2, 2000); break;
 		case 'x': exit(3);
 		case 'm': result = maps(buffer, length); break;
+		case 'r': result = rest(300); break;
 		}
 		pristine_reply(result);
 	}
