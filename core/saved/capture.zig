@@ -261,6 +261,8 @@ pub const Capture = struct {
         const list = try self.arena.alloc(records.Node, tree.nodes.items.len);
         for (list, tree.nodes.items) |*record, *node| {
             records.copyShared(record, node);
+            // The list of free ones is made anew.
+            if (node.kind == .free) record.parent = private.none;
             record.target = node.target;
             record.content = if (node.content) |some| try self.content(.{ .private = some }, node.size) else null;
             const entries = try self.arena.alloc(records.Entry, node.entries.items.len);

@@ -40,7 +40,8 @@ test(`${runs} machines, each saved behind a random request, go on as they would 
   let saved = 0;
   const property = fc.asyncProperty(request, async (one) => {
     const ended = subject.run(one);
-    if (!ended) {
+    try {
+      if (ended) return;
       using image = subject.fork.freeze();
       await image.save(first);
       using again = await Snapshot.open(first, { permissions });
@@ -53,8 +54,10 @@ test(`${runs} machines, each saved behind a random request, go on as they would 
       using reopened = again.fork({ timeout: 60_000 });
       expect(seenFrom(reopened, one)).toEqual(seenFrom(original, one));
       saved++;
+    } finally {
+      // Also behind a failure, which is shrunk from here on.
+      subject.check(one, false);
     }
-    subject.check(one, false);
   });
   console.log(`    seed ${seed}`);
   try {
