@@ -47,6 +47,10 @@ pub const Interrupt = struct {
     /// all callers is asked for; and the remote's own, which is that of all calls of it together.
     outer: ?*const Interrupt = null,
     base: ?*Interrupt = null,
+    /// The running thread has its timers.
+    has_timers: bool = false,
+    /// Some of them may be set for this.
+    is_armed: bool = false,
 
     pub fn raise(self: *Interrupt, reason: u32) void {
         _ = self.reasons.fetchOr(reason, .seq_cst);
@@ -226,17 +230,20 @@ pub fn threadTimers(allocator: std.mem.Allocator) error{ OutOfMemory, HostFailur
 pub fn armGuestTimer(interrupt: *Interrupt, ns: u64) void {
     const timers = thread_timers orelse return;
     if (interrupt.thread.load(.seq_cst) == 0) return;
+    interrupt.is_armed = true;
     timers.guest.arm(interrupt, ns);
 }
 
 /// Interrupts the guest that runs on the calling thread so that its threads can take turns.
 pub fn armSlice(interrupt: *Interrupt, ns: u64) void {
     const timers = thread_timers orelse return;
+    interrupt.is_armed = true;
     timers.slice.arm(interrupt, ns);
 }
 
 /// A guest that runs on the calling thread no more is not interrupted for itself, though another one may be running.
 pub fn disarmGuest(interrupt: *const Interrupt) void {
+    if (!interrupt.is_armed) return;
     const timers = thread_timers orelse return;
     for ([_]*Timer{ &timers.guest, &timers.slice }) |timer| {
         if (timer.target.load(.seq_cst) == interrupt) timer.disarm();

@@ -430,6 +430,7 @@ pub const Machine = struct {
         const limited = time_limits.wall_ns != null or time_limits.cpu_ns != null or time_limits.pause_ns != null or kernel.timers.isActive(kernel) or kernel.threads.list.items.len > 1;
         const timers: ?*interrupt_module.ThreadTimers = if (limited) interrupt_module.threadTimers(std.heap.c_allocator) catch return .{ .broken = "no timer could be made for this thread" } else null;
         interrupt.thread.store(host.threadId(), .seq_cst);
+        interrupt.has_timers = timers != null;
         self.clock.anchor();
         if (timers) |some| some.arm(interrupt, time_limits);
         if (!self.populated) self.populate();

@@ -215,7 +215,8 @@ pub fn plan(machine: *Machine) void {
     if (threads.served != threads.changes) retryWaiting(machine);
     if (!threads.replan) return;
     threads.replan = false;
-    if (threads.list.items.len == 1 and !threads.calling) return;
+    // During a call the first thread stands still, with whatever it waits for.
+    if (threads.list.items.len == 1) return;
     var least: ?u64 = null;
     if (threads.anyOther()) least = limits.slice_ns -| (host.monotonicNs() -| threads.slice_began_ns);
     if (nearestDeadlineNs(k)) |ns| least = @min(least orelse ns, ns);

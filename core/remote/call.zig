@@ -286,7 +286,10 @@ const Borrowed = struct {
         // Another remote of the same window is being called already.
         if (caller.kernel.lent) |outer| if (outer.mask == self.lent.mask) return error.HostFailure;
         // Without its timers a thread of the host cannot interrupt what runs on it.
-        _ = try interrupt_module.threadTimers(std.heap.c_allocator);
+        if (!caller.kernel.interrupt.has_timers) {
+            _ = try interrupt_module.threadTimers(std.heap.c_allocator);
+            caller.kernel.interrupt.has_timers = true;
+        }
         vm_pool.runWithout(machine);
         if (self.way == .keeps_vectors) try caller.current().vectors.keep(caller.vcpu.vm, caller.allocator);
         try owner.shown.show(owner, self.remote);

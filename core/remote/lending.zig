@@ -65,7 +65,9 @@ pub const Lent = struct {
         machine.vcpu.exception_stack = self.owner.vcpu.exception_stack;
         self.interrupt.outer = self.caller.kernel.interrupt;
         self.interrupt.base = &machine.interrupt;
-        self.interrupt.thread.store(host.threadId(), .seq_cst);
+        // What is the thread's own is far away in a shared library: the caller knows it.
+        self.interrupt.thread.store(self.interrupt.outer.?.thread.load(.monotonic), .seq_cst);
+        self.interrupt.has_timers = true;
         // Nobody else knows of it yet, and the VM stays where it is meanwhile.
         self.interrupt.run = self.owner.vm.run;
         self.remote.enlist(self);
