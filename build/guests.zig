@@ -17,6 +17,8 @@ const Sample = struct {
     libc: bool = true,
     /// Linked with musl's shared library, which its loader (Debian's package musl) finds.
     dynamic: bool = false,
+    /// Behind those of all C files.
+    flags: []const []const u8 = &.{},
 };
 
 const samples = [_]Sample{
@@ -59,6 +61,8 @@ const samples = [_]Sample{
     .{ .name = "ready", .source = "ready.c" },
     .{ .name = "remote", .source = "remote.c", .position_independent = true },
     .{ .name = "remote-fixed", .source = "remote.c" },
+    // Functions of headers are not inlined unless they have to be.
+    .{ .name = "remote-unoptimized", .source = "remote.c", .position_independent = true, .flags = &.{"-O0"} },
     .{ .name = "caller", .source = "caller.c" },
     .{ .name = "changes", .source = "changes.c", .also = &.{ "change_threads.c", "change_sockets.c", "change_layer.c" } },
     .{ .name = "forker", .source = "forker.c" },
@@ -108,8 +112,9 @@ fn addSample(b: *Build, target: Build.ResolvedTarget, sample: Sample) *Build.Ste
     });
     switch (sample.language) {
         .c => {
-            module.addCSourceFile(.{ .file = source, .flags = &c_flags });
-            for (sample.also) |name| module.addCSourceFile(.{ .file = b.path(b.pathJoin(&.{ "guest/samples", name })), .flags = &c_flags });
+            const flags = std.mem.concat(b.allocator, []const u8, &.{ &c_flags, sample.flags }) catch @panic("OOM");
+            module.addCSourceFile(.{ .file = source, .flags = flags });
+            for (sample.also) |name| module.addCSourceFile(.{ .file = b.path(b.pathJoin(&.{ "guest/samples", name })), .flags = flags });
             module.addIncludePath(b.path("guest"));
         },
         .assembly => module.addAssemblyFile(source),

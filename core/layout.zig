@@ -111,7 +111,7 @@ pub const import_stub_bytes = 16;
 pub const imports_tail: u64 = imports_address + limits.imports_max * import_stub_bytes;
 pub const imports_ordinary: u64 = imports_tail + 0x40;
 pub const imports_answered: u64 = imports_tail + 0x70;
-/// A function that makes a system call sooner than the instruction does, where there is one.
+/// Code that makes a system call sooner than the instruction does, where there is any.
 pub const imports_system_call: u64 = imports_tail + 0x80;
 /// The table of gates (`remote/gate_stubs.zig`): read-only for ring 3, and once more for ring 0 alone.
 pub const gate_table_address: u64 = imports_address + limits.page_size;

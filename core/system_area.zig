@@ -223,13 +223,19 @@ fn importTail(comptime route: SyscallRoute) []const u8 {
     return tail ++ [_]u8{nop} ** (answered - tail.len) ++ gate_stubs.take_result ++ jump;
 }
 
-/// Where `syscall` stays in ring 3, what it does can be done without it, and is done sooner: `pushfq; pop %r11;
-/// lea behind(%rip), %rcx; jmp` to where it leads. The `syscall` behind that is for a call that is made again.
-fn quickCall(comptime at: u64) [17]u8 {
-    const jump_bytes = 5;
-    const flags = [_]u8{ 0x9c, 0x41, 0x5b, 0x48, 0x8d, 0x0d } ++ std.mem.toBytes(@as(i32, jump_bytes + syscall.len)) ++ [_]u8{0xe9};
+/// Where `syscall` stays in ring 3, what it does can be done without it, and is done sooner: `pushfq; pop %r11; jmp` to where it
+/// leads. To go on at rcx, which is behind a `syscall` for a call that is made again.
+fn quickEntry(comptime at: u64) [8]u8 {
+    const flags = [_]u8{ 0x9c, 0x41, 0x5b, 0xe9 };
     const distance = @as(i64, layout.stub_syscall) - @as(i64, at + flags.len + 4);
-    return flags ++ std.mem.toBytes(@as(i32, @intCast(distance))) ++ syscall;
+    return flags ++ std.mem.toBytes(@as(i32, @intCast(distance)));
+}
+
+/// The same to go on behind it: `lea behind(%rip), %rcx` first.
+fn quickCall(comptime at: u64) [17]u8 {
+    const entry_bytes = 8;
+    const way_on = [_]u8{ 0x48, 0x8d, 0x0d } ++ std.mem.toBytes(@as(i32, entry_bytes + syscall.len));
+    return way_on ++ quickEntry(at + way_on.len) ++ syscall;
 }
 
 const nop = 0x90;
@@ -245,8 +251,7 @@ pub fn writeImportStubs(page: *[limits.page_size]u8, route: SyscallRoute) void {
         inline else => |known| @memcpy(page[tail..][0..comptime importTail(known).len], comptime importTail(known)),
     }
     const own = layout.imports_system_call - layout.imports_address;
-    const ret = [_]u8{0xc3};
-    const quick = comptime quickCall(layout.imports_system_call) ++ ret;
+    const quick = comptime quickEntry(layout.imports_system_call);
     if (route == .ring3_store) @memcpy(page[own..][0..quick.len], &quick);
     const length = 10;
     for (0..limits.imports_max) |index| {

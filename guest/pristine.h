@@ -13,7 +13,7 @@
  *     0x50520006  pristine_reply(result)
  *     0x50520007  pristine_resume(name, buffer, length)
  *     0x50520008  pristine_caller_alloc(size)
- *     0x50520009  the address of a function that does what `syscall` does, where that is quicker
+ *     0x50520009  the address of code that does what `syscall` does and goes on at rcx, where that is quicker
  *
  * The first two are answered by every machine; the others belong to remote machines, and say ENOSYS where there are none.
  */
@@ -85,7 +85,7 @@ static inline void *pristine_import(const char *name)
 	return pristine_address_or_null(pristine_system_call(PRISTINE_SYS_IMPORT, (long)name, 0, 0));
 }
 
-/* The function that is quicker than `syscall`: NULL before it was asked for, 1 where there is none. One for all files of a program. */
+/* The code that is quicker than `syscall`: NULL before it was asked for, 1 where there is none. One for all files of a program. */
 __attribute__((weak)) void *pristine_entry_found;
 
 static inline void *pristine_entry(void)
@@ -97,8 +97,11 @@ static inline void *pristine_entry(void)
 	return pristine_entry_found;
 }
 
-/* A system call by that, past what lies below the stack pointer. */
-#define PRISTINE_ENTER "cmp $1, %[entry]; je 1f; lea -128(%%rsp), %%rsp; call *%[entry]; lea 128(%%rsp), %%rsp; jmp 2f; 1: syscall; 2:"
+/*
+ * A system call by that, past what lies below the stack pointer. It goes on where rcx says, behind the instruction. No return address
+ * lies on the stack: a call that is given up overwrites what is there.
+ */
+#define PRISTINE_ENTER "lea -128(%%rsp), %%rsp; cmp $1, %[entry]; je 1f; lea 2f(%%rip), %%rcx; jmp *%[entry]; 1: syscall; 2: lea 128(%%rsp), %%rsp"
 
 /*
  * What a thread of a remote has replied and its caller has not got yet: it travels with the next pristine_wait(), which saves a
@@ -112,9 +115,10 @@ __attribute__((weak)) __thread struct pristine_reply_kept pristine_replied;
  * or -errno.
  *
  * Vector registers do not outlast it. A call that is given up (its caller ran out of time, or gave a bad pointer) puts the thread
- * back to where it waited, as longjmp() does.
+ * back to where it waited, as longjmp() does: so the function that waits must not return before it waits again, and this one is part
+ * of it in any case.
  */
-static inline long pristine_wait(void **buffer, unsigned long *length)
+__attribute__((always_inline)) static inline long pristine_wait(void **buffer, unsigned long *length)
 {
 	long result;
 	void *entry = pristine_entry();

@@ -172,7 +172,8 @@ pub fn callerAlloc(k: *Kernel, a: Args) i64 {
     return lent.allocate(a[0]) orelse fail(.NOMEM);
 }
 
-/// The address of a function that makes a system call, with all arguments where the instruction has them, and is quicker than that.
+/// The address of code that makes a system call, with all arguments where the instruction has them, and is quicker than that. It is
+/// jumped to, with where to go on in rcx: right behind a `syscall`, which makes the call where it is to be made again.
 pub fn quickEntry(k: *Kernel, _: Args) i64 {
     const machine = k.machine orelse return fail(.NOSYS);
     return if (machine.platform.route == .ring3_store) @intCast(layout.imports_system_call) else fail(.NOSYS);

@@ -84,6 +84,16 @@ static long spin(void)
 	for (;;) ticks++;
 }
 
+/* Writes over what the stack held below its caller's frame, and never ends. */
+static __attribute__((noinline)) void overwrite(int depth)
+{
+	volatile unsigned char room[256];
+	for (unsigned int at = 0; at < sizeof room; at++) room[at] = 0x5a;
+	if (depth > 0) overwrite(depth - 1);
+	else spin();
+	room[0] = 1;
+}
+
 static long leave(int status)
 {
 	exit(status);
@@ -415,6 +425,7 @@ static void serve(void)
 		case 'x': exit(3);
 		case 'm': result = maps(buffer, length); break;
 		case 'r': result = rest(300); break;
+		case 'o': overwrite(64); break;
 		}
 		pristine_reply(result);
 	}
