@@ -126,11 +126,12 @@ __attribute__((always_inline)) static inline long pristine_wait(void **buffer, u
 	unsigned long bytes = (unsigned long)pristine_replied.result;
 	/* 1: there is a reply. 2: the thread may be put back. 16: what comes is in registers. */
 	register long flags __asm__("r10") = pristine_replied.given | 2 | 16;
-	pristine_replied.given = 0;
 	/* Nobody asks here for which of the exported functions it is. */
 	register long function __asm__("r8") = 0;
 	__asm__ volatile(PRISTINE_ENTER : "=a"(result), "+d"(bytes) : "a"(PRISTINE_SYS_WAIT), "D"(0), "S"(0), "r"(flags), "r"(function), [entry] "r"(entry)
 	                 : PRISTINE_VECTORS, "rcx", "r11", "memory", "cc");
+	/* Here, where a call that is given up comes by: what it has replied is nobody else's. */
+	pristine_replied.given = 0;
 	if (result < 0) return result;
 	*buffer = (void *)bytes;
 	*length = (unsigned long)result;

@@ -426,6 +426,8 @@ static void serve(void)
 		case 'm': result = maps(buffer, length); break;
 		case 'r': result = rest(300); break;
 		case 'o': overwrite(64); break;
+		case 'q': pristine_reply(4711); spin(); break;
+		case 'n': continue;
 		}
 		pristine_reply(result);
 	}

@@ -206,6 +206,10 @@ describe("a remote that waits", () => {
       fork.reset();
       expect(fork.call("ask", "storage", letter("s"), 8)).toBe(8 * letter("s"));
     }
+    // What it had replied by then is not the next one's, which gets no reply.
+    expect(errorOf(() => fork.call("ask", "storage", letter("q"), 8)).code).toBe("TIMEOUT");
+    fork.reset();
+    expect(fork.call("ask", "storage", letter("n"), 8)).toBe(0);
     expect(errorOf(() => fork.call("ask", "storage", letter("x"), 8)).code).toBe("REMOTE_FAULT");
     fork.reset();
     expect(errorOf(() => fork.call("ask", "storage", letter("s"), 8)).hint).toContain("boot another one");
